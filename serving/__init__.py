@@ -1,0 +1,1 @@
+"""Serving of exported models over gRPC: embedded server and client."""

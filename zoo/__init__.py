@@ -1,0 +1,1 @@
+"""GAN models for Keras 3: from a paper to a trained generator."""
