@@ -1,0 +1,389 @@
+"""What variants of generator against discriminator share: the game of two players.
+
+`AdversarialModel` trains by algorithm 1 of "Generative Adversarial Nets" (Goodfellow et
+al., 2014, arXiv:1406.2661), with the losses, penalties and refinements of the papers
+that followed. A variant adds its networks, and its own `train_step` where its paper
+has another algorithm.
+"""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from zoo import losses
+from zoo.generative import GenerativeModel
+
+
+class AdversarialModel(GenerativeModel):
+    """A generator and a discriminator that play the minimax game.
+
+    `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
+
+    | name | unit | what |
+    |---|---|---|
+    | `loss` | nats | sum of both losses, for callbacks that watch it; no quality |
+    | `generator_loss` | nats | the generator's, by `compile(loss=)` |
+    | `discriminator_loss` | nats | the discriminator's, 2 ln 2 when it can't tell |
+    | `discriminator_accuracy` | share | mean of the two below |
+    | `real_accuracy` | share | real images with a positive logit |
+    | `fake_accuracy` | share | generated images with a negative logit |
+
+    A subclass sets the attributes that its networks depend on, then calls this
+    constructor, which calls `build_generator` and `build_discriminator`.
+
+    Args:
+        image_shape: Shape of a sample. Follows from `generator` where that is given.
+        latent_dim: Length of a latent row; None for 100, or what `prior` or
+            `generator` say.
+        prior: Name of a prior or a `zoo.priors.Prior`.
+        generator: Keras model to use instead of `build_generator`'s, or None.
+        discriminator: Keras model to use instead of `build_discriminator`'s, or None.
+        **kwargs: Arguments of `zoo.model.Model`.
+    """
+
+    logged = (
+        "generator_loss",
+        "discriminator_loss",
+        "discriminator_accuracy",
+        "real_accuracy",
+        "fake_accuracy",
+    )
+
+    def __init__(
+        self, *, image_shape, latent_dim, prior, generator, discriminator, **kwargs
+    ):
+        _check_built(generator=generator, discriminator=discriminator)
+        if generator is not None:
+            image_shape = generator.output_shape[1:]
+        if image_shape is None:
+            raise ValueError("Pass image_shape, or a generator that it follows from.")
+        if latent_dim is None and isinstance(prior, str):
+            latent_dim = 100 if generator is None else _row_shape(generator)[0]
+        super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
+        self.image_shape = tuple(image_shape)
+        self._given_networks = [
+            name
+            for name, network in (
+                ("generator", generator),
+                ("discriminator", discriminator),
+            )
+            if network is not None
+        ]
+        with self._networks_policy():
+            self.generator = generator or self.build_generator()
+            self.discriminator = discriminator or self.build_discriminator()
+        self._check_shapes()
+        self.built = True
+
+    def build_generator(self):
+        """Returns the paper's generator, from latents to samples in [-1, 1]."""
+        raise NotImplementedError
+
+    def build_discriminator(self):
+        """Returns the paper's discriminator, from samples to logits `[n]`."""
+        raise NotImplementedError
+
+    # Training
+
+    def players(self):
+        """See `zoo.model.Model.players`."""
+        return {
+            "generator": [self.generator],
+            "discriminator": [self.discriminator],
+        }
+
+    def default_optimizers(self):
+        """Adam 2e-4, β1 0.5; the paper says only "momentum"."""
+        return {
+            player: keras.optimizers.Adam(2e-4, beta_1=0.5)
+            for player in ("generator", "discriminator")
+        }
+
+    def compile(
+        self,
+        generator_optimizer=None,
+        discriminator_optimizer=None,
+        loss="non_saturating",
+        penalty=None,
+        penalty_weight=None,
+        discriminator_steps=1,
+        update="alternate",
+        label_smoothing=0.0,
+        averaging=None,
+        metrics=None,
+        **keras_arguments,
+    ):
+        """Chooses everything about training; no arguments mean the paper's settings.
+
+        Args:
+            generator_optimizer: Keras optimizer, name or config.
+            discriminator_optimizer: Keras optimizer, name or config.
+            loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
+                `"wasserstein"` or a `zoo.losses.AdversarialLoss`.
+            penalty: `"gradient_penalty"`, `"r1"`, a `zoo.losses.Penalty` or None.
+            penalty_weight: Factor of the penalty; None for its paper's.
+            discriminator_steps: Updates of the discriminator for each of the
+                generator (k in the paper). A batch is split into k equal parts, one
+                for each of them; the generator draws as many latents as a part has
+                rows.
+            update: `"alternate"`, as in the paper, or `"simultaneous"`: both players
+                move after one shared forward pass, which is faster and another
+                algorithm.
+            label_smoothing: Real images count as real by 1 minus this (Salimans et
+                al. 2016); for losses of probabilities.
+            averaging: Decay of an averaged generator for `generate`, such as 0.999.
+            metrics: Metrics that `evaluate` feeds real and generated images.
+            **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
+
+        Raises:
+            ValueError: If an argument is out of range or two do not go together.
+        """
+        self.loss = losses.get(loss)
+        self.penalty = losses.get_penalty(penalty)
+        self.penalty_weight = (
+            self.penalty.default_weight
+            if self.penalty and penalty_weight is None
+            else penalty_weight
+        )
+        self.discriminator_steps = discriminator_steps
+        self.update = update
+        self.label_smoothing = label_smoothing
+        self._check_compile()
+        self._average_decoder(averaging)
+        self._compile(
+            {
+                "generator": generator_optimizer,
+                "discriminator": discriminator_optimizer,
+            },
+            {
+                "loss": self.loss,
+                "penalty": self.penalty,
+                "penalty_weight": penalty_weight,
+                "discriminator_steps": discriminator_steps,
+                "update": update,
+                "label_smoothing": label_smoothing,
+                "averaging": averaging,
+            },
+            metrics=metrics,
+            **keras_arguments,
+        )
+
+    def train_step(self, data):
+        """Runs one iteration of the paper's algorithm 1 on a batch."""
+        images, conditions = self.unpack(data)
+        if self.update == "simultaneous":
+            return self._simultaneous_step(images, conditions)
+
+        logs = []
+        for k in range(self.discriminator_steps):
+            real, given = self._part(images, k), [self._part(c, k) for c in conditions]
+            latents = self.draw_latents(tf.shape(real)[0], stream=k)
+            fake = self.pass_through(self.generator, _join(latents, given))
+            with self.minimizing("discriminator") as objectives:
+                real_logits = self.discriminate(real, given, training=True)
+                fake_logits = self.discriminate(fake, given, training=True)
+                objectives["discriminator"] = self.loss.discriminator(
+                    real_logits, fake_logits, self.label_smoothing
+                ) + self._penalty(real, fake, given, stream=k)
+            logs.append((objectives["discriminator"], real_logits, fake_logits))
+
+        latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
+        with self.minimizing("generator") as objectives:
+            fake = self.generator(_join(latents, given), training=True)
+            fake_logits = self.pass_through(self.discriminator, _join(fake, given))
+            objectives["generator"] = self.loss.generator(_flat(fake_logits))
+
+        discriminator_losses, real_logits, fake_logits = zip(*logs, strict=True)
+        return self.end_step(
+            generator_loss=objectives["generator"],
+            discriminator_loss=tf.reduce_mean(discriminator_losses),
+            **accuracies(tf.concat(real_logits, 0), tf.concat(fake_logits, 0)),
+        )
+
+    def _simultaneous_step(self, images, conditions):
+        latents = self.draw_latents(tf.shape(images)[0], stream=0)
+        with self.minimizing("discriminator", "generator") as objectives:
+            fake = self.generator(_join(latents, conditions), training=True)
+            real_logits = self.discriminate(images, conditions, training=True)
+            fake_logits = self.discriminate(fake, conditions, training=True)
+            objectives["discriminator"] = self.loss.discriminator(
+                real_logits, fake_logits, self.label_smoothing
+            ) + self._penalty(images, tf.stop_gradient(fake), conditions, stream=0)
+            objectives["generator"] = self.loss.generator(fake_logits)
+        return self.end_step(
+            generator_loss=objectives["generator"],
+            discriminator_loss=objectives["discriminator"],
+            **accuracies(real_logits, fake_logits),
+        )
+
+    def test_step(self, data):
+        """Compares a batch with as many generated samples; feeds `metrics`."""
+        images, conditions = self.unpack(data)
+        latents = self.draw_test_latents(tf.shape(images)[0])
+        fake = self(_join(latents, conditions))
+        real_logits = self.discriminate(images, conditions)
+        fake_logits = self.discriminate(fake, conditions)
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(images, fake)
+        return self._log(
+            {
+                "generator_loss": self.loss.generator(fake_logits),
+                "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
+                **accuracies(real_logits, fake_logits),
+            }
+        )
+
+    def unpack(self, data):
+        """Splits a batch into images and the list of conditions of both networks."""
+        images = data[0] if isinstance(data, (tuple, list)) else data
+        self._check_images(images)
+        return images, []
+
+    def discriminate(self, images, conditions=(), training=False):
+        """Returns the logits `[n]` of samples being real."""
+        return _flat(self.discriminator(_join(images, conditions), training=training))
+
+    def _part(self, rows, k):
+        """Returns the k-th of `discriminator_steps` parts of a batch.
+
+        Rows are dealt out in turn, so that several replicas together form the same
+        parts as one.
+        """
+        if self.discriminator_steps == 1:
+            return rows
+        count = rows.shape[0]
+        if count is not None and count % self.discriminator_steps:
+            raise ValueError(
+                f"A batch of {count} rows a replica can't be split into "
+                f"discriminator_steps={self.discriminator_steps} equal parts. "
+                "Choose a batch size that can."
+            )
+        return rows[k :: self.discriminator_steps]
+
+    def _penalty(self, real, fake, conditions, stream):
+        if self.penalty is None:
+            return 0.0
+
+        def critic(samples):
+            inputs = _join(samples, conditions)
+            return _flat(self.pass_through(self.discriminator, inputs))
+
+        seeds, _ = self.row_seeds(tf.shape(real)[0], stream=1000 + stream)
+        return self.penalty_weight * self.penalty(critic, real, fake, seeds)
+
+    # Networks and arguments
+
+    def _decoder(self):
+        return self.generator
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "image_shape": self.image_shape,
+            **{
+                name: keras.saving.serialize_keras_object(getattr(self, name))
+                for name in self._given_networks
+            },
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the model from `get_config`'s result."""
+        return cls(**keras.saving.deserialize_keras_object(config))
+
+    def _check_shapes(self):
+        (taken,) = _row_shape(self.generator)
+        if taken != self.latent_dim:
+            raise ValueError(
+                f"The prior draws rows of {self.latent_dim} numbers and the generator "
+                f"takes {taken}. Set latent_dim={taken}."
+            )
+        if _row_shape(self.discriminator) != self.image_shape:
+            raise ValueError(
+                f"The generator makes samples of shape {self.image_shape} and the "
+                f"discriminator takes {_row_shape(self.discriminator)}."
+            )
+
+    def _check_images(self, images):
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"{type(self).__name__} was built for samples of shape "
+                f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
+            )
+
+    def _check_compile(self):
+        if self.update not in ("alternate", "simultaneous"):
+            raise ValueError(
+                "Expected update='alternate' or 'simultaneous'. "
+                f"Received: update={self.update!r}"
+            )
+        steps = self.discriminator_steps
+        if not isinstance(steps, int) or steps < 1:
+            raise ValueError(
+                f"Expected a positive integer. Received: discriminator_steps={steps!r}"
+            )
+        if self.update == "simultaneous" and steps > 1:
+            raise ValueError(
+                "update='simultaneous' moves both players once a batch; with "
+                f"discriminator_steps={steps} use update='alternate'."
+            )
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(
+                "label_smoothing is a share from 0 to below 0.5. "
+                f"Received: label_smoothing={self.label_smoothing}"
+            )
+        if self.label_smoothing and not self.loss.probabilistic:
+            raise ValueError(
+                f"label_smoothing needs a loss of probabilities, and "
+                f"{type(self.loss).__name__} has none. Use 'non_saturating' or "
+                "'minimax', or leave label_smoothing at 0."
+            )
+        if self.penalty_weight is not None and self.penalty is None:
+            raise ValueError(
+                f"penalty_weight={self.penalty_weight} has no effect without a penalty."
+            )
+        if isinstance(self.penalty, losses.GradientPenalty) and any(
+            isinstance(layer, layers.BatchNormalization)
+            for layer in self.discriminator.layers
+        ):
+            raise ValueError(
+                "gradient_penalty asks for each row's own gradient, and batch "
+                "normalization in the discriminator mixes the rows (Gulrajani et al. "
+                "2017, section 4). Build it with normalization='layer' or None."
+            )
+
+
+def _join(first, conditions):
+    """Forms a network's input: one tensor, or a list with the conditions behind it."""
+    return [first, *conditions] if conditions else first
+
+
+def _check_built(**networks):
+    for name, network in networks.items():
+        if network is not None and not network.built:
+            raise ValueError(
+                f"The {name} has no weights yet. Give it an Input, or call `build` on "
+                "it, before you pass it."
+            )
+
+
+def _row_shape(network):
+    """Returns the shape of a row of the network's first input."""
+    shape = network.input_shape
+    return tuple((shape[0] if isinstance(shape, list) else shape)[1:])
+
+
+def _flat(logits):
+    return tf.reshape(logits, [-1])
+
+
+def accuracies(real_logits, fake_logits):
+    """Returns the discriminator's accuracies as logs, by the sign of its logits."""
+    real = tf.reduce_mean(tf.cast(real_logits > 0, tf.float32))
+    fake = tf.reduce_mean(tf.cast(fake_logits < 0, tf.float32))
+    return {
+        "discriminator_accuracy": (real + fake) / 2,
+        "real_accuracy": real,
+        "fake_accuracy": fake,
+    }

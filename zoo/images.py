@@ -1,0 +1,24 @@
+"""Conversion between the two forms of an image.
+
+Inside, pixels are float32 in [-1, 1]; at the edges (files, signatures, clients) they
+are uint8. Both functions take and return numpy arrays or tensors of any shape.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+
+def to_uint8(images):
+    """Maps [-1, 1] to 0 ... 255: `clip(rint((x + 1) * 127.5), 0, 255)`."""
+    if tf.is_tensor(images):
+        levels = tf.round((tf.cast(images, tf.float32) + 1.0) * 127.5)
+        return tf.cast(tf.clip_by_value(levels, 0.0, 255.0), tf.uint8)
+    levels = np.rint((np.asarray(images, np.float32) + 1.0) * 127.5)
+    return np.clip(levels, 0, 255).astype(np.uint8)
+
+
+def from_uint8(images):
+    """Maps 0 ... 255 to float32 in [-1, 1]: `x / 127.5 - 1`."""
+    if tf.is_tensor(images):
+        return tf.cast(images, tf.float32) / 127.5 - 1.0
+    return np.asarray(images).astype(np.float32) / np.float32(127.5) - np.float32(1.0)

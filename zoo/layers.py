@@ -1,0 +1,119 @@
+"""Layers that the papers need and Keras does not have."""
+
+import keras
+from keras import ops
+
+
+@keras.saving.register_keras_serializable("zoo")
+class MinibatchDiscrimination(keras.layers.Layer):
+    """Tells a discriminator how close each row is to the others in its batch.
+
+    A matrix `M_i = x_i T` of shape `[num_kernels, kernel_dim]` is computed for each
+    row; the closeness of two rows in kernel b is `exp(-||M_i,b - M_j,b||_1)`, and
+    `o(x_i)_b` is its sum over all j (Salimans et al. 2016, section 3.2). The layer
+    returns the input with `o(x_i)` appended, so a generator that collapses to a point
+    is found out. The sum runs over the other rows, j ≠ i: the row itself would add
+    the constant 1.
+
+    The answer for one row depends on the rest of its batch. Under a `tf.distribute`
+    strategy each replica compares the rows of its own share of the batch, and an
+    export has no `discriminate` signature.
+
+    Args:
+        num_kernels: Number of features appended.
+        kernel_dim: Length of the vector compared for each of them.
+        seed: Seed of the initial values, or None.
+
+    Input shape: `[batch, features]`. Output shape: `[batch, features + num_kernels]`.
+    """
+
+    across_batch = True
+
+    def __init__(self, num_kernels, kernel_dim, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        self.num_kernels = num_kernels
+        self.kernel_dim = kernel_dim
+        self.seed = seed
+
+    def build(self, input_shape):
+        """Creates the tensor T."""
+        if len(input_shape) != 2:
+            raise ValueError(
+                "MinibatchDiscrimination takes rows of features, [batch, features]; "
+                f"flatten first. Received: input_shape={input_shape}"
+            )
+        self.kernel = self.add_weight(
+            shape=(input_shape[-1], self.num_kernels * self.kernel_dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.02, seed=self.seed),
+            name="kernel",
+        )
+
+    def call(self, inputs):
+        """Appends each row's closeness to the rest of the batch."""
+        matrices = ops.reshape(
+            ops.matmul(inputs, self.kernel), (-1, self.num_kernels, self.kernel_dim)
+        )
+        differences = ops.expand_dims(matrices, 1) - ops.expand_dims(matrices, 0)
+        closeness = ops.exp(-ops.sum(ops.abs(differences), axis=-1))
+        others = ops.sum(closeness, axis=1) - 1
+        return ops.concatenate([inputs, others], axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        """Returns `[batch, features + num_kernels]`."""
+        return (*input_shape[:-1], input_shape[-1] + self.num_kernels)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_kernels": self.num_kernels,
+            "kernel_dim": self.kernel_dim,
+            "seed": self.seed,
+        }
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Maxout(keras.layers.Layer):
+    """Maximum over `pieces` linear maps for each unit (Goodfellow et al. 2013).
+
+    Args:
+        units: Length of an output row.
+        pieces: Linear maps a unit takes the maximum of.
+        kernel_initializer: Initializer of the maps.
+
+    Input shape: `[batch, features]`. Output shape: `[batch, units]`.
+    """
+
+    def __init__(self, units, pieces, kernel_initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.units = units
+        self.pieces = pieces
+        self.maps = keras.layers.Dense(
+            units * pieces,
+            kernel_initializer=kernel_initializer,
+            dtype=self.dtype_policy,
+        )
+
+    def build(self, input_shape):
+        """Creates the linear maps."""
+        self.maps.build(input_shape)
+
+    def call(self, inputs):
+        """Takes the maximum of each unit's maps."""
+        outputs = ops.reshape(self.maps(inputs), (-1, self.units, self.pieces))
+        return ops.max(outputs, axis=-1)
+
+    def compute_output_shape(self, input_shape):
+        """Returns `[batch, units]`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "pieces": self.pieces,
+            "kernel_initializer": keras.initializers.serialize(
+                self.maps.kernel_initializer
+            ),
+        }

@@ -1,0 +1,228 @@
+"""Losses of the adversarial game, and penalties on the discriminator's gradient.
+
+Every loss is a mean over the batch of what the paper writes as an expectation, and
+takes logits: `D(x)` is `sigmoid(logits)` where the paper speaks of a probability.
+"""
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+from zoo import rng
+
+
+def _minus_log_sigmoid(logits):
+    """-log sigmoid(x), without overflow."""
+    return ops.softplus(-logits)
+
+
+class AdversarialLoss:
+    """One objective for each player of the game.
+
+    Attributes:
+        probabilistic: Whether the logits stand for probabilities, so that one-sided
+            label smoothing has a meaning.
+    """
+
+    probabilistic = False
+
+    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+        """Scalar that the discriminator minimizes, from logits of shape `[n]`."""
+        raise NotImplementedError
+
+    def generator(self, fake_logits):
+        """Scalar that the generator minimizes, from logits of shape `[n]`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the loss from `get_config`'s result."""
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Minimax(AdversarialLoss):
+    """The value function itself (Goodfellow et al. 2014, eq. 1).
+
+    The discriminator minimizes -E log D(x) - E log(1 - D(G(z))), the generator
+    E log(1 - D(G(z))). With label smoothing s the first term becomes the cross
+    entropy against 1 - s (Salimans et al. 2016, section 3.4).
+    """
+
+    probabilistic = True
+
+    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+        """See `AdversarialLoss.discriminator`."""
+        real = (1 - label_smoothing) * _minus_log_sigmoid(real_logits)
+        real += label_smoothing * _minus_log_sigmoid(-real_logits)
+        return ops.mean(real) + ops.mean(_minus_log_sigmoid(-fake_logits))
+
+    def generator(self, fake_logits):
+        """See `AdversarialLoss.generator`."""
+        return -ops.mean(_minus_log_sigmoid(-fake_logits))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class NonSaturating(Minimax):
+    """The generator minimizes -E log D(G(z)) (Goodfellow et al. 2014, section 3).
+
+    Same fixed point as minimax, with strong gradients early in learning.
+    """
+
+    def generator(self, fake_logits):
+        """See `AdversarialLoss.generator`."""
+        return ops.mean(_minus_log_sigmoid(fake_logits))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class LeastSquares(AdversarialLoss):
+    """Least squares with targets 0 and 1 (Mao et al. 2017, eq. 9)."""
+
+    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+        """See `AdversarialLoss.discriminator`."""
+        del label_smoothing
+        return 0.5 * (
+            ops.mean(ops.square(real_logits - 1)) + ops.mean(ops.square(fake_logits))
+        )
+
+    def generator(self, fake_logits):
+        """See `AdversarialLoss.generator`."""
+        return 0.5 * ops.mean(ops.square(fake_logits - 1))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Hinge(AdversarialLoss):
+    """Hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17)."""
+
+    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+        """See `AdversarialLoss.discriminator`."""
+        del label_smoothing
+        return ops.mean(ops.relu(1 - real_logits)) + ops.mean(ops.relu(1 + fake_logits))
+
+    def generator(self, fake_logits):
+        """See `AdversarialLoss.generator`."""
+        return -ops.mean(fake_logits)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class Wasserstein(AdversarialLoss):
+    """Difference of the critic's means (Arjovsky et al. 2017, eq. 3).
+
+    The critic must be kept Lipschitz: compile with `penalty="gradient_penalty"`.
+    """
+
+    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+        """See `AdversarialLoss.discriminator`."""
+        del label_smoothing
+        return ops.mean(fake_logits) - ops.mean(real_logits)
+
+    def generator(self, fake_logits):
+        """See `AdversarialLoss.generator`."""
+        return -ops.mean(fake_logits)
+
+
+class Penalty:
+    """A penalty on the gradient of the discriminator by its input."""
+
+    default_weight = None
+
+    def __call__(self, critic, real, fake, seeds):
+        """Computes the penalty, unweighted.
+
+        Args:
+            critic: Callable from a batch of inputs to logits `[n]`, each row of which
+                depends on its own input only.
+            real: Batch of real inputs `[n, ...]`.
+            fake: Batch of generated inputs `[n, ...]`.
+            seeds: int64 `[n]`, for penalties that draw.
+
+        Returns:
+            Scalar.
+        """
+        raise NotImplementedError
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the penalty from `get_config`'s result."""
+        return cls(**config)
+
+
+def _squared_gradient_norms(critic, inputs):
+    """||d critic(x) / dx||² for each row, as float32 `[n]`."""
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        # The sum of the rows' logits has each row's own gradient.
+        total = tf.reduce_sum(critic(inputs))
+    gradients = tf.cast(tape.gradient(total, inputs), tf.float32)
+    return tf.reduce_sum(tf.square(gradients), axis=range(1, len(inputs.shape)))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class GradientPenalty(Penalty):
+    """E (||∇ D(x̂)|| - 1)² between real and fake (Gulrajani et al. 2017, eq. 3)."""
+
+    default_weight = 10.0
+
+    def __call__(self, critic, real, fake, seeds):
+        """See `Penalty.__call__`."""
+        share = rng.uniform(seeds, 1)
+        share = tf.reshape(share, [-1] + [1] * (len(real.shape) - 1))
+        share = tf.cast(share, real.dtype)
+        between = share * real + (1 - share) * tf.cast(fake, real.dtype)
+        # The derivative of the root is infinite at 0; the paper's code leaves it so.
+        norms = tf.sqrt(_squared_gradient_norms(critic, between) + 1e-12)
+        return tf.reduce_mean(tf.square(norms - 1))
+
+
+@keras.saving.register_keras_serializable("zoo")
+class R1(Penalty):
+    """½ E ||∇ D(x)||² on real data (Mescheder et al. 2018, eq. 9); its weight is γ."""
+
+    default_weight = 10.0
+
+    def __call__(self, critic, real, fake, seeds):
+        """See `Penalty.__call__`."""
+        del fake, seeds
+        return 0.5 * tf.reduce_mean(_squared_gradient_norms(critic, real))
+
+
+_LOSSES = {
+    "non_saturating": NonSaturating,
+    "minimax": Minimax,
+    "least_squares": LeastSquares,
+    "hinge": Hinge,
+    "wasserstein": Wasserstein,
+}
+_PENALTIES = {"gradient_penalty": GradientPenalty, "r1": R1}
+
+
+def _resolve(kind, identifier, table, base):
+    if isinstance(identifier, str):
+        if identifier in table:
+            return table[identifier]()
+    elif isinstance(identifier, dict):
+        identifier = keras.saving.deserialize_keras_object(identifier)
+    if isinstance(identifier, base):
+        return identifier
+    raise ValueError(
+        f"Unknown {kind}. Expected one of {sorted(table)} or a zoo.losses."
+        f"{base.__name__}. Received: {kind}={identifier!r}"
+    )
+
+
+def get(loss):
+    """Resolves `compile(loss=)`: a name, an `AdversarialLoss` or its config."""
+    return _resolve("loss", loss, _LOSSES, AdversarialLoss)
+
+
+def get_penalty(penalty):
+    """Resolves `compile(penalty=)`: None, a name, a `Penalty` or its config."""
+    return penalty and _resolve("penalty", penalty, _PENALTIES, Penalty)

@@ -1,0 +1,305 @@
+"""What every model of the zoo shares: several optimizers, replicas, noise, logs.
+
+A variant subclasses `Model` and writes its paper's algorithm in `train_step` with four
+verbs: `row_seeds` (noise), `minimizing` (one update), `pass_through` (use a network
+without training it) and `end_step` (logs). Everything that tapes, loss scaling,
+replicas and saving demand is in this file.
+"""
+
+import contextlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo import rng
+
+
+class Model(keras.Model):
+    """Base class: a `keras.Model` whose networks have an optimizer each.
+
+    A subclass builds its networks in the constructor, lists in `players` which
+    optimizer trains which of them, in `logged` what `fit` shall report, and calls
+    `_compile` from its own `compile`.
+
+    Args:
+        seed: Integer from which initial weights and all noise follow; None draws one.
+        name: Name of the model.
+        dtype: Dtype policy of the networks, such as `"mixed_bfloat16"`; None takes
+            Keras's global policy.
+    """
+
+    #: Names of the numbers that `end_step` takes and `fit` logs, in order. Names that
+    #: end in `_loss` are added up as `loss`.
+    logged = ()
+
+    def __init__(self, *, seed=None, name=None, dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.seed = int(
+            np.random.default_rng().integers(2**31) if seed is None else seed
+        )
+        self.steps = self._counter("steps")
+        self._evaluated_batches = self._counter("evaluated_batches")
+        self._running_means = _RunningMeans(self.logged)
+
+    def _counter(self, name):
+        return self.add_weight(
+            shape=(),
+            initializer="zeros",
+            dtype="int64",
+            trainable=False,
+            aggregation="only_first_replica",
+            name=name,
+        )
+
+    def build(self, input_shape=None):
+        """Does nothing: the constructor has built every network."""
+        del input_shape
+        self.built = True
+
+    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
+        # Keras would call the model on a batch of images to create what is missing.
+        # Nothing is, and several workers could not agree on that batch (keras#20585).
+        del iterator, data_batch
+
+    # Configuration
+
+    def players(self):
+        """Returns a dict from each optimizer's name to the networks it trains."""
+        raise NotImplementedError
+
+    def default_optimizers(self):
+        """Returns the paper's optimizers, a dict with the keys of `players`."""
+        raise NotImplementedError
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            "seed": self.seed,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
+
+    def get_compile_config(self):
+        """Returns the arguments of `compile`, serialized; Keras saves them."""
+        if not self.compiled:
+            return {}
+        return keras.saving.serialize_keras_object(self._compile_arguments)
+
+    def compile_from_config(self, config):
+        """Compiles with what `get_compile_config` returned; Keras calls it."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+
+    def _compile(self, optimizers, arguments, metrics=None, **keras_arguments):
+        """Readies the model for `fit`; every subclass's `compile` ends here.
+
+        Args:
+            optimizers: Dict from player to an optimizer, its name, its config, or None
+                for the paper's.
+            arguments: The subclass's own arguments of `compile`, to be saved.
+            metrics: Metrics for `evaluate`; they compare real with generated images.
+            **keras_arguments: `run_eagerly`, `jit_compile` and `steps_per_execution`,
+                as `keras.Model.compile` takes them.
+        """
+        strategy = self.distribute_strategy
+        _refuse_unsupported(strategy, keras_arguments)
+        defaults = self.default_optimizers()
+        chosen = {
+            player: keras.optimizers.get(defaults[player] if given is None else given)
+            for player, given in optimizers.items()
+        }
+        if len({id(optimizer) for optimizer in chosen.values()}) < len(chosen):
+            raise ValueError(
+                "The networks share one optimizer object, whose state would mix up "
+                f"their gradients. Pass one to each of {sorted(chosen)}."
+            )
+        with strategy.scope():
+            # Without optimizer=None Keras would add an RMSprop of its own. XLA is a
+            # choice: it helps some models and slows others on the CPU.
+            super().compile(
+                optimizer=None,
+                metrics=metrics,
+                **{"jit_compile": False, **keras_arguments},
+            )
+            for player, optimizer in chosen.items():
+                if self.dtype_policy.name == "mixed_float16" and not isinstance(
+                    optimizer, keras.optimizers.LossScaleOptimizer
+                ):
+                    optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+                # Unbuilt optimizers would lose their state on saving.
+                optimizer.build(self._trained_by(player))
+                setattr(self, f"{player}_optimizer", optimizer)
+        self._compile_arguments = {
+            **{f"{player}_optimizer": chosen[player] for player in chosen},
+            **arguments,
+            "metrics": metrics,
+            **keras_arguments,
+        }
+
+    def _trained_by(self, player):
+        return [
+            variable
+            for network in self.players()[player]
+            for variable in network.trainable_variables
+        ]
+
+    # Verbs of train_step
+
+    def row_seeds(self, count, stream, step=None):
+        """Derives a seed for each row that this replica draws in this step.
+
+        The seeds depend on the model's seed, the step, the stream and the place of the
+        row in the batch of all replicas. So replicas draw different rows, together the
+        very rows that one replica would draw, and a resumed run goes on with the same.
+
+        Args:
+            count: Rows of this replica.
+            stream: Integer that tells apart the draws of one step.
+            step: Step to draw for; the current training step by default.
+
+        Returns:
+            Two int64 tensors of shape `[count]`: the seeds and the rows' places.
+        """
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        count = tf.cast(count, tf.int64)
+        rows = tf.cast(replica, tf.int64) * count + tf.range(count)
+        step = self.steps.value if step is None else step
+        return rng.fold_in(
+            rng.fold_in(rng.fold_in(self.seed, step), stream), rows
+        ), rows
+
+    @contextlib.contextmanager
+    def minimizing(self, *players):
+        """Runs a block that computes losses, then updates the players' networks.
+
+        ::
+
+            with self.minimizing("discriminator") as losses:
+                losses["discriminator"] = ...
+
+        Several players share the block's forward pass and are updated together.
+        Each loss is a mean over this replica's rows.
+
+        Args:
+            *players: Keys of `players`.
+
+        Yields:
+            Dict to be filled with one scalar loss for each player.
+        """
+        losses = {}
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        with tf.GradientTape(persistent=len(players) > 1) as tape:
+            yield losses
+            # Keras sums gradients over replicas; the mean is wanted.
+            objectives = {
+                player: self._optimizer(player).scale_loss(
+                    tf.cast(losses[player], tf.float32) / replicas
+                )
+                for player in players
+            }
+        gradients = {
+            player: tape.gradient(objectives[player], self._trained_by(player))
+            for player in players
+        }
+        for player in players:
+            self._optimizer(player).apply_gradients(
+                zip(gradients[player], self._trained_by(player), strict=True)
+            )
+
+    def _optimizer(self, player):
+        return getattr(self, f"{player}_optimizer")
+
+    def pass_through(self, network, inputs):
+        """Calls a network in training mode, leaving its moving statistics alone.
+
+        Gradients flow through to the inputs. Calling the network itself would move the
+        statistics of its batch normalisation on behalf of the other player.
+        """
+        outputs, _ = network.stateless_call(
+            network.trainable_variables,
+            network.non_trainable_variables,
+            inputs,
+            training=True,
+        )
+        return outputs
+
+    def end_step(self, **values):
+        """Counts the step and returns the logs of `train_step`.
+
+        Args:
+            **values: A scalar for each name in `logged`, the mean of this replica.
+        """
+        self.steps.assign_add(1)
+        return self._log(values)
+
+    def _log(self, values):
+        total = sum(value for name, value in values.items() if name.endswith("_loss"))
+        self._loss_tracker.update_state(total)
+        self._running_means.update(values)
+        logs = self.get_metrics_result()
+        if _spans_workers(self.distribute_strategy):
+            # Keras concatenates the workers' logs and cannot do so with scalars.
+            logs = {name: value[None] for name, value in logs.items()}
+        return logs
+
+    @property
+    def metrics(self):
+        """Keras's metrics of this model, and the running means of `logged`."""
+        return super().metrics + self._running_means.metrics
+
+    def reset_metrics(self):
+        """Resets what is averaged over an epoch; Keras calls it."""
+        super().reset_metrics()
+        self._evaluated_batches.assign(0)
+
+    @contextlib.contextmanager
+    def _networks_policy(self):
+        """Builds the networks of the block with this model's dtype policy."""
+        outside = keras.config.dtype_policy()
+        keras.config.set_dtype_policy(self.dtype_policy)
+        try:
+            yield
+        finally:
+            keras.config.set_dtype_policy(outside)
+
+
+class _RunningMeans:
+    """Means over an epoch, kept out of Keras's sight so that no file saves them."""
+
+    def __init__(self, names):
+        self.metrics = [keras.metrics.Mean(name) for name in names]
+
+    def update(self, values):
+        if set(values) != {metric.name for metric in self.metrics}:
+            raise ValueError(
+                f"Expected logs {[metric.name for metric in self.metrics]}. "
+                f"Received: {sorted(values)}"
+            )
+        for metric in self.metrics:
+            metric.update_state(values[metric.name])
+
+
+def _spans_workers(strategy):
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def _refuse_unsupported(strategy, keras_arguments):
+    """Raises where `fit` would die later, or train wrongly without a word."""
+    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
+        raise ValueError(
+            "ParameterServerStrategy cannot run `fit` in Keras 3. Use MirroredStrategy "
+            "for the GPUs of one machine or MultiWorkerMirroredStrategy for several."
+        )
+    replicas = strategy.num_replicas_in_sync
+    if replicas == 1:
+        return
+    if keras_arguments.get("steps_per_execution", 1) != 1:
+        raise ValueError(
+            f"steps_per_execution > 1 fails under {replicas} replicas (keras#19246). "
+            "Leave it at 1, or train on one replica."
+        )
+    if keras_arguments.get("jit_compile", False) is True:
+        raise ValueError(
+            f"jit_compile=True fails under {replicas} replicas: XLA cannot compile "
+            "their merged updates. Leave it out, or train on one replica."
+        )

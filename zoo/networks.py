@@ -1,0 +1,218 @@
+"""Networks of the papers, as functions that build Keras functional models.
+
+`initializers` is an endless iterator of seeded initializers, one for each layer, so
+that one seed fixes the initial weights of a whole model.
+"""
+
+import itertools
+import math
+
+import keras
+from keras import layers
+
+
+def normal_initializers(stddev, seed):
+    """Yields N(0, stddev²) initializers whose seeds follow from `seed`."""
+    for number in itertools.count():
+        yield keras.initializers.RandomNormal(stddev=stddev, seed=seed + number)
+
+
+def glorot_initializers(seed):
+    """Yields Glorot uniform initializers whose seeds follow from `seed`."""
+    for number in itertools.count():
+        yield keras.initializers.GlorotUniform(seed=seed + number)
+
+
+def mlp(inputs, units, activation, initializers):
+    """Stacks dense layers with an activation on a tensor."""
+    for count in units:
+        inputs = layers.Dense(
+            count, activation=activation, kernel_initializer=next(initializers)
+        )(inputs)
+    return inputs
+
+
+def upsampling_plan(size, start_size=None):
+    """Splits an image's side into the side to start from and a count of doublings.
+
+    Args:
+        size: Height and width of the images.
+        start_size: Side to start from; None halves the size as long as it is even
+            and above 4.
+
+    Returns:
+        Tuple `(start_size, doublings)`.
+
+    Raises:
+        ValueError: If the sizes do not fit together.
+    """
+    halved, doublings = size, 0
+    while halved % 2 == 0 and (
+        halved > 4 if start_size is None else halved > start_size
+    ):
+        halved //= 2
+        doublings += 1
+    if start_size is None and (halved > 8 or doublings == 0):
+        raise ValueError(
+            "Images grow by doubling from a side of at most 8, as 28 = 7·2·2 or "
+            f"64 = 4·2·2·2·2. Received: size={size}, which halves to {halved}"
+        )
+    if start_size is not None and (halved != start_size or doublings == 0):
+        raise ValueError(
+            f"start_size={start_size} cannot be doubled to the image size {size}"
+        )
+    return halved, doublings
+
+
+def square_size(image_shape):
+    """Returns the side of a square image shape `(size, size, channels)`.
+
+    Raises:
+        ValueError: If the shape is another, or the size is not 16 to 128.
+    """
+    if len(image_shape) != 3 or image_shape[0] != image_shape[1]:
+        raise ValueError(
+            "Convolutional networks take square images (size, size, channels). "
+            f"Received: image_shape={tuple(image_shape)}"
+        )
+    if not 16 <= image_shape[0] <= 128 or image_shape[2] not in (1, 3):
+        raise ValueError(
+            "Expected a size of 16 to 128 pixels and 1 or 3 channels. "
+            f"Received: image_shape={tuple(image_shape)}"
+        )
+    return image_shape[0]
+
+
+def activation_layer(name):
+    """Returns ReLU, or leaky ReLU with the slope 0.2 of the DCGAN paper."""
+    if name == "leaky_relu":
+        return layers.LeakyReLU(negative_slope=0.2)
+    return layers.Activation(name)
+
+
+def normalization_layer(kind):
+    """Returns the normalization of a convolutional layer, or None.
+
+    Batch normalization is synchronized over replicas, so that training on several
+    equals training on one.
+    """
+    if kind == "batch":
+        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True)
+    if kind == "layer":
+        return layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-5)
+    if kind is None:
+        return None
+    raise ValueError(
+        f"Expected normalization 'batch', 'layer' or None. Received: {kind!r}"
+    )
+
+
+def upsampling_stack(
+    x,
+    image_shape,
+    *,
+    filters,
+    kernel_size,
+    activation,
+    initializers,
+    start_size=None,
+):
+    """Projects rows, then doubles them into images by strided transposed convolutions.
+
+    Each doubling halves the channels; the last hidden layer has `filters` of them.
+    Batch normalization everywhere but on the output, which is tanh (Radford et al.
+    2016, section 3 and figure 1).
+
+    Args:
+        x: Tensor of shape `[batch, features]`.
+        image_shape: `(size, size, channels)` of the images.
+        filters: Channels of the last hidden layer.
+        kernel_size: Side of the kernels.
+        activation: `"relu"` or `"leaky_relu"`.
+        initializers: Iterator of initializers.
+        start_size: Side to start from; None for the smallest.
+
+    Returns:
+        float32 tensor of shape `[batch, *image_shape]` in [-1, 1].
+    """
+    start, doublings = upsampling_plan(square_size(image_shape), start_size)
+    channels = filters * 2 ** (doublings - 1)
+    x = layers.Dense(
+        start * start * channels,
+        use_bias=False,
+        kernel_initializer=next(initializers),
+    )(x)
+    x = layers.Reshape((start, start, channels))(x)
+    for _ in range(doublings - 1):
+        x = activation_layer(activation)(normalization_layer("batch")(x))
+        channels //= 2
+        x = layers.Conv2DTranspose(
+            channels,
+            kernel_size,
+            strides=2,
+            padding="same",
+            use_bias=False,
+            kernel_initializer=next(initializers),
+        )(x)
+    x = activation_layer(activation)(normalization_layer("batch")(x))
+    x = layers.Conv2DTranspose(
+        image_shape[-1],
+        kernel_size,
+        strides=2,
+        padding="same",
+        kernel_initializer=next(initializers),
+    )(x)
+    return layers.Activation("tanh", dtype="float32")(x)
+
+
+def downsampling_stack(
+    x, *, filters, kernel_size, normalization, initializers, stop_size=None
+):
+    """Halves images by strided convolutions into rows of features.
+
+    Leaky ReLU 0.2; normalization everywhere but on the first layer, whose statistics
+    are the image's own (Radford et al. 2016, section 3).
+
+    Args:
+        x: Images, a tensor of shape `[batch, size, size, channels]`.
+        filters: Channels of the first layer; each further one doubles them.
+        kernel_size: Side of the kernels.
+        normalization: `"batch"`, `"layer"` or None.
+        initializers: Iterator of initializers.
+        stop_size: Side to stop at; None for the smallest.
+
+    Returns:
+        Tensor of shape `[batch, features]`.
+    """
+    _, halvings = upsampling_plan(square_size(x.shape[1:]), stop_size)
+    for number in range(halvings):
+        normalize = normalization_layer(normalization) if number > 0 else None
+        x = layers.Conv2D(
+            filters * 2**number,
+            kernel_size,
+            strides=2,
+            padding="same",
+            use_bias=normalize is None,
+            kernel_initializer=next(initializers),
+        )(x)
+        if normalize is not None:
+            x = normalize(x)
+        x = activation_layer("leaky_relu")(x)
+    return layers.Flatten()(x)
+
+
+def samples(x, shape, initializer):
+    """Maps rows of features to float32 samples of the shape, by tanh into [-1, 1]."""
+    x = layers.Dense(
+        math.prod(shape),
+        activation="tanh",
+        kernel_initializer=initializer,
+        dtype="float32",
+    )(x)
+    return layers.Reshape(shape, dtype="float32")(x)
+
+
+def logit(x, initializer):
+    """Maps rows of features to one float32 logit a row, of shape `[batch]`."""
+    x = layers.Dense(1, kernel_initializer=initializer, dtype="float32")(x)
+    return layers.Reshape((), dtype="float32")(x)

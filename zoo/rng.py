@@ -1,0 +1,92 @@
+"""Random numbers that are a pure function of integer seeds, one seed a row.
+
+TensorFlow's generators draw one array from one seed, draw other numbers under XLA
+than outside it, and repeat themselves on every replica. A zoo needs the opposite:
+the row of one seed is the same alone, in any batch, on any replica, compiled or
+not, in this process or in a server. So rows are drawn by counter (Salmon et al.,
+"Parallel random numbers: as easy as 1, 2, 3", 2011): entry j of the row with key s
+is ``mix(s + (j + 1) * GOLDEN)``, which is SplitMix64 (Steele et al., "Fast
+splittable pseudorandom number generators", 2014) started at s. Integer arithmetic
+is the same on every device and under every compiler.
+"""
+
+import math
+
+import tensorflow as tf
+
+_GOLDEN = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+
+
+def _mix(x):
+    """Finalizer of SplitMix64: a bijection of 64-bit integers that looks random."""
+    shift = tf.bitwise.right_shift
+    x = (x ^ shift(x, tf.constant(30, tf.uint64))) * tf.constant(
+        0xBF58476D1CE4E5B9, tf.uint64
+    )
+    x = (x ^ shift(x, tf.constant(27, tf.uint64))) * tf.constant(
+        0x94D049BB133111EB, tf.uint64
+    )
+    return x ^ shift(x, tf.constant(31, tf.uint64))
+
+
+def _unsigned(seeds):
+    return tf.bitcast(tf.cast(seeds, tf.int64), tf.uint64)
+
+
+def random_bits(seeds, count):
+    """Returns the first ``count`` outputs of SplitMix64 for each seed.
+
+    Args:
+        seeds: Integer tensor of shape `[n]`.
+        count: Numbers per seed.
+
+    Returns:
+        uint64 tensor of shape `[n, count]`.
+    """
+    counters = tf.range(1, count + 1, dtype=tf.int64)
+    return _mix(_unsigned(seeds)[:, None] + _unsigned(counters)[None, :] * _GOLDEN)
+
+
+def fold_in(seeds, data):
+    """Derives new, unrelated seeds: one for every combination of seed and data.
+
+    Args:
+        seeds: Integer scalar or tensor.
+        data: Integer scalar or tensor that broadcasts against ``seeds``, such as a
+            step, the number of a stream, or the index of a row.
+
+    Returns:
+        int64 tensor of the broadcast shape.
+    """
+    mixed = _mix(_mix(_unsigned(seeds) + _GOLDEN) + _unsigned(data))
+    return tf.bitcast(mixed, tf.int64)
+
+
+def _unit_interval(bits):
+    """Maps the highest 24 bits to the middles of 2^24 cells of (0, 1)."""
+    high = tf.bitwise.right_shift(bits, tf.constant(40, tf.uint64))
+    return (tf.cast(tf.cast(high, tf.int32), tf.float32) + 0.5) * 2.0**-24
+
+
+def uniform(seeds, count, low=0.0, high=1.0):
+    """Draws float32 `[n, count]`, uniform on (low, high), row i from seed i."""
+    return low + (high - low) * _unit_interval(random_bits(seeds, count))
+
+
+def normal(seeds, count):
+    """Draws float32 `[n, count]` from N(0, 1), row i from seed i.
+
+    Box and Muller's transform of two 24-bit uniforms, so magnitudes end at 5.9.
+    """
+    bits = random_bits(seeds, count)
+    radius = tf.sqrt(-2.0 * tf.math.log(_unit_interval(bits)))
+    low_half = tf.bitwise.left_shift(bits, tf.constant(32, tf.uint64))
+    angle = 2.0 * math.pi * _unit_interval(low_half)
+    return radius * tf.cos(angle)
+
+
+def integers(seeds, count, bound):
+    """Draws int64 `[n, count]`, uniform on 0 ... bound - 1, row i from seed i."""
+    draws = _unit_interval(random_bits(seeds, count)) * float(bound)
+    # float32 rounds the last cell of (0, 1) * bound up to bound for some bounds.
+    return tf.minimum(tf.cast(draws, tf.int64), bound - 1)
