@@ -1,0 +1,86 @@
+"""A number and where it comes from."""
+
+import dataclasses
+import json
+import math
+from typing import NamedTuple
+
+
+class Estimate(NamedTuple):
+    """The mean of a metric over parts of the data, and how much the parts differ.
+
+    Attributes:
+        value: mean over the parts.
+        spread: standard deviation over the parts (population form, as reported by
+            the reference implementations), 0 for a single part.
+    """
+
+    value: float
+    spread: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One measured number with all that must be equal before two are compared.
+
+    Example:
+        >>> distance = Measurement(
+        ...     "frechet_distance", 3.25, features="classifier_mnist", hash="5eed" * 16,
+        ...     resize="none", real_count=10_000, generated_count=10_000, seed=0,
+        ... )
+        >>> print(distance)
+        frechet_distance[classifier_mnist@5eed5eed, resize none]: 3.25 \
+(10000 real, 10000 generated, seed 0)
+
+    Attributes:
+        name: what was measured, such as "kernel_distance".
+        value: the number.
+        spread: its standard deviation or standard error, None if it has none.
+        features: preset name of the feature network or classifier, None where no
+            network is involved (Parzen windows look at pixels).
+        hash: SHA-256 of that preset, 64 hexadecimal digits, None without a network.
+        resize: how images were brought to the network's size, None without one.
+        real_count: number of real samples, 0 if the metric looks at none.
+        generated_count: number of generated samples.
+        seed: first seed of the generated samples and of any random subsets.
+    """
+
+    name: str
+    value: float
+    spread: float | None = None
+    features: str | None = None
+    hash: str | None = None
+    resize: str | None = None
+    real_count: int = 0
+    generated_count: int = 0
+    seed: int = 0
+
+    def __post_init__(self):
+        if not math.isfinite(self.value):
+            raise ValueError(
+                f"`value` of {self.name} must be finite. Received: {self.value}"
+            )
+        provenance = (self.features, self.hash, self.resize)
+        if any(provenance) and not all(provenance):
+            raise ValueError(
+                "A number from a feature network needs `features`, `hash` and `resize` "
+                "together. Received: features={!r}, hash={!r}, resize={!r}".format(
+                    *provenance
+                )
+            )
+
+    @property
+    def label(self):
+        """The name under which to print: it differs wherever the network does."""
+        if self.features is None:
+            return self.name
+        return f"{self.name}[{self.features}@{self.hash[:8]}, resize {self.resize}]"
+
+    def __str__(self):
+        spread = "" if self.spread is None else f" ± {self.spread:.2g}"
+        counts = f"{self.real_count} real, {self.generated_count} generated"
+        return f"{self.label}: {self.value:.6g}{spread} ({counts}, seed {self.seed})"
+
+    def to_json(self):
+        """Returns all fields as one JSON object, on one line."""
+        return json.dumps(dataclasses.asdict(self), allow_nan=False)
