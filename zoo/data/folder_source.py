@@ -1,0 +1,127 @@
+"""A folder of image files."""
+
+import hashlib
+
+import numpy as np
+import PIL.Image
+import PIL.ImageOps
+
+from zoo.data.source import Source
+
+_GREY_MODES = {"1", "L", "LA"}
+_COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
+_EXIF_ORIENTATION = 0x0112
+_ORIENTATIONS_ON_THE_SIDE = (5, 6, 7, 8)
+
+
+class FolderSource(Source):
+    """A folder of image files, or of one subfolder of them a class."""
+
+    splits = ("train",)
+
+    def __init__(self, path):
+        """Looks at every file, so that a wrong one is named before training."""
+        self.name = str(path)
+        self._classes = sorted(entry.name for entry in _visible(path) if entry.is_dir())
+        self._files = _image_files(path, self._classes)
+        self._shape = _common_shape([_file_shape(file) for file in self._files])
+
+    def size(self, split):
+        """Number of images in a split."""
+        return len(self._files)
+
+    def shape(self, split):
+        """`(H, W, C)` of its images."""
+        return self._shape
+
+    def num_classes(self, split):
+        """Number of classes, `None` without labels."""
+        return len(self._classes) or None
+
+    def chunks(self, split, start, stop):
+        """Pairs of images and labels, row `start` to row `stop`."""
+        channels = self._shape[-1]
+        for file in self._files[start:stop]:
+            image = _decode_file(file, channels)[np.newaxis]
+            if self._classes:
+                yield image, [self._classes.index(file.parent.name)]
+            else:
+                yield image, None
+
+
+def _visible(folder):
+    return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
+
+
+def _image_files(path, classes):
+    files = [entry for entry in _visible(path) if not entry.is_dir()]
+    if files and classes:
+        raise ValueError(
+            "A folder holds either images, or one subfolder of images a class. "
+            f"Received: {path} with the file {files[0].name} beside the folder "
+            f"{classes[0]}"
+        )
+    for name in classes:
+        inside = _visible(path / name)
+        if any(entry.is_dir() for entry in inside):
+            raise ValueError(
+                "The subfolders of a folder of images are its classes and hold files "
+                f"only; choose the folder above the classes. Received: {path} with "
+                f"folders inside {name}"
+            )
+        files += inside
+    if not files:
+        raise ValueError(
+            "A folder of images must hold images, or one subfolder of them a class. "
+            f"Received: {path}, where there is no file"
+        )
+    # By hash, so that a slice such as train[:90%] has something of every class.
+    return sorted(files, key=lambda file: _name_hash(file.relative_to(path)))
+
+
+def _name_hash(relative_path):
+    return hashlib.sha256(relative_path.as_posix().encode()).digest()
+
+
+def _file_shape(file):
+    """Shape by the file's header alone: (height, width, 1 or 3)."""
+    with _opened(file) as image:
+        # Turned as the camera says, height and width may change places.
+        turned = image.getexif().get(_EXIF_ORIENTATION) in _ORIENTATIONS_ON_THE_SIDE
+        width, height = reversed(image.size) if turned else image.size
+        return height, width, 1 if image.mode in _GREY_MODES else 3
+
+
+def _opened(file):
+    try:
+        image = PIL.Image.open(file)
+    except (OSError, PIL.Image.DecompressionBombError) as error:
+        raise ValueError(
+            "Every file in a folder of images must be an image; move other files away. "
+            f"Received: {file} ({type(error).__name__})"
+        ) from None
+    if image.mode not in _GREY_MODES | _COLOUR_MODES:
+        raise ValueError(
+            "Images must be grey or colour with 8 bits a channel. "
+            f"Received: {file} with pillow's mode {image.mode!r}"
+        )
+    return image
+
+
+def _decode_file(file, channels):
+    with _opened(file) as image:
+        try:
+            upright = PIL.ImageOps.exif_transpose(image)
+            pixels = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+        except (OSError, SyntaxError, ValueError) as error:
+            raise ValueError(f"The image {file} is damaged: {error}") from None
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _common_shape(shapes):
+    heights, widths, channels = (set(sizes) for sizes in zip(*shapes, strict=True))
+    return (
+        heights.pop() if len(heights) == 1 else None,
+        widths.pop() if len(widths) == 1 else None,
+        max(channels),
+    )

@@ -1,0 +1,220 @@
+"""From a name to batches: `load_data`, `load_arrays`, `describe`."""
+
+import dataclasses
+
+import tensorflow as tf
+
+from zoo.data import batches
+from zoo.data.selection import select
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What a model needs to know of a data set.
+
+    Attributes:
+        image_shape: `(height, width, channels)`, or `(1,)` for `"gaussian"`.
+        num_classes: Number of classes, or `None` where there are no labels.
+        size: Number of images in the split.
+    """
+
+    image_shape: tuple[int, ...]
+    num_classes: int | None
+    size: int
+
+
+def load_data(
+    name,
+    split="train",
+    batch_size=64,
+    image_size=None,
+    channels=None,
+    labels=False,
+    labelled=None,
+    labelled_share=0.5,
+    shuffle=None,
+    shuffle_seed=0,
+    mean=4.0,
+    std=0.5,
+    size=10_000,
+):
+    """Loads a data set as batches to train or evaluate on.
+
+    Names:
+
+    - `"digits"`: the 1,797 handwritten digits of scikit-learn (8×8, resized to 28×28
+      unless `image_size` says otherwise), 1,500 `train` and 297 `test`.
+    - `"gaussian"`: `size` fresh draws an epoch from N(mean, std²), float32 `[B, 1]`.
+    - The name of a tensorflow-datasets set, such as `"mnist"` or `"svhn_cropped"`,
+      read from the environment variable `TFDS_DATA_DIR` if that is set, downloaded and
+      prepared if need be. A name that starts with `.`, `/` or `~` is always a path,
+      and any other is one if tensorflow-datasets does not know it.
+    - A folder of images. Subfolders are classes, numbered in the order of their names.
+      The files are taken in an order of their names' hashes.
+    - An `.npz` file with `image` (uint8 `[N, H, W]` or `[N, H, W, C]`) and perhaps
+      `label` (integers `[N]`), or a folder of one such `<split>.npz` a split.
+    - An array of images like `image`, or a tuple `(images, labels)`.
+    - Two of these (not `"gaussian"`), a source and a target domain. An epoch goes once
+      through the larger one; the smaller starts again as often as needed. Without
+      `image_size` and `channels` both must have the same shape.
+
+    A set without splits of its own has one, `train`. All have slices, `train[:1000]`,
+    `train[90%:]`, and sums, `train+test`.
+
+    Every epoch has its own order, a function of `shuffle_seed` and the epoch's number
+    alone; `zoo.data.epochs` starts that sequence anywhere. Iterating the dataset
+    itself gives a new order each time, too. All images are decoded and resized once
+    and kept in memory as uint8, except for tensorflow-datasets sets that need more
+    than 2 GiB: these are read anew each epoch through a shuffle buffer of 10,000
+    images, whose order depends on the global seed (`tf.random.set_seed`) as well.
+
+    Under a `tf.distribute` strategy the global batch is split over the replicas in the
+    order of its rows.
+
+    Args:
+        name: What to load, see above.
+        split: Name of the split, with or without slices.
+        batch_size: Rows in a batch, over all replicas together.
+        image_size: Height and width to resize to: the centred square of the image, by
+            antialiased bilinear interpolation. `None` keeps the size.
+        channels: 1 converts to grey (luma of ITU-R BT.601), 3 to colour, `None`
+            keeps what there is.
+        labels: Whether batches are `(images, labels)`.
+        labelled: Number of images whose labels are kept, the same number of each
+            class, chosen by `shuffle_seed`; a share of each batch is drawn from them.
+            The rest of the batch is drawn from the whole set, and its labels are -1.
+            An epoch goes once through the whole set.
+        labelled_share: That share, between 0 and 1. The labelled rows are spread
+            evenly over the batch, so that every replica gets its part.
+        shuffle: Whether to train: shuffle, and drop what remains after the last full
+            batch. Otherwise all images come in their order and the last batch may be
+            smaller. `None` trains unless the split's name starts with `test` or `val`.
+        shuffle_seed: Integer that all orders and draws derive from.
+        mean: Mean of `"gaussian"`.
+        std: Standard deviation of `"gaussian"`.
+        size: Draws in an epoch of `"gaussian"`.
+
+    Returns:
+        A finite `tf.data.Dataset` of one epoch with known cardinality. Its elements
+        are images, float32 `[B, H, W, C]` in [-1, 1]; with `labels` or `labelled`
+        `(images, labels)`, labels int64 `[B]`; for two names
+        `((source_images, source_labels), target_images)`.
+
+    Raises:
+        ValueError: If there is no such data set or split, if its files cannot be read
+            or its download fails, if images differ in size and no `image_size` is
+            given, if labels are missing where they are needed, or if an argument does
+            not fit the data.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more. Received: {batch_size}")
+    if shuffle is None:
+        shuffle = not split.startswith(("test", "val"))
+    if labelled is not None and not shuffle:
+        raise ValueError(
+            "labelled= makes up training batches: leave it out with shuffle=False or a "
+            f"test split. Received: labelled={labelled}, split={split!r}"
+        )
+    if not _is_gaussian(name) and (mean, std, size) != (4.0, 0.5, 10_000):
+        raise ValueError(
+            "mean, std and size are settings of 'gaussian'; the size of images is "
+            f"image_size. Received: mean={mean}, std={std}, size={size}"
+        )
+
+    # Where there is a GPU, constants would be put on it, and tf.data is on the CPU.
+    with tf.device("CPU:0"):
+        if _is_gaussian(name):
+            if labels or labelled is not None or image_size or channels:
+                raise ValueError(
+                    "'gaussian' has neither images nor labels: leave out image_size, "
+                    "channels, labels and labelled"
+                )
+            schedule = batches.gaussian(
+                mean, std, size, batch_size, shuffle, shuffle_seed
+            )
+        elif _is_pair(name):
+            if labelled is not None:
+                raise ValueError("labelled= is for one data set, not for two domains")
+            source, target = (
+                select(domain, split, image_size, channels) for domain in name
+            )
+            schedule = batches.domains(
+                source, target, batch_size, shuffle, shuffle_seed
+            )
+        elif labelled is not None:
+            schedule = batches.semi_supervised(
+                select(name, split, image_size, channels),
+                batch_size,
+                shuffle_seed,
+                labelled,
+                labelled_share,
+            )
+        else:
+            schedule = batches.images(
+                select(name, split, image_size, channels),
+                batch_size,
+                shuffle,
+                shuffle_seed,
+                labels,
+            )
+        return schedule.one_epoch()
+
+
+def load_arrays(name, split="train", image_size=None, channels=None, limit=None):
+    """Loads the images that `load_data` makes batches of, for metrics and pictures.
+
+    Args:
+        name: As for `load_data`, but neither `"gaussian"` nor two names.
+        split: As for `load_data`.
+        image_size: As for `load_data`.
+        channels: As for `load_data`.
+        limit: How many images at most, the first ones. `None` loads all, into memory.
+
+    Returns:
+        uint8 images `[N, H, W, C]`, and int64 labels `[N]` or `None`.
+
+    Raises:
+        ValueError: As `load_data` does.
+    """
+    if _is_gaussian(name):
+        raise ValueError("'gaussian' is numbers, not images: load it by load_data")
+    selection = select(name, split, image_size, channels)
+    images, labels = selection.arrays(limit)
+    return images, None if selection.num_classes is None else labels
+
+
+def describe(name, split="train", image_size=None, channels=None, size=10_000):
+    """Says what a model must know of a data set, without decoding its images.
+
+    A tensorflow-datasets set that is not prepared yet is prepared.
+
+    Args:
+        name: As for `load_data`, but not two names.
+        split: As for `load_data`.
+        image_size: As for `load_data`.
+        channels: As for `load_data`.
+        size: As for `load_data`.
+
+    Returns:
+        A `DataInfo`.
+
+    Raises:
+        ValueError: As `load_data` does.
+    """
+    if _is_gaussian(name):
+        return DataInfo(image_shape=(1,), num_classes=None, size=size)
+    selection = select(name, split, image_size, channels)
+    return DataInfo(selection.shape, selection.num_classes, selection.size)
+
+
+def _is_gaussian(name):
+    return isinstance(name, str) and name == "gaussian"
+
+
+def _is_pair(name):
+    """Whether these are two domains, and not the arrays (images, labels)."""
+    return (
+        isinstance(name, tuple | list)
+        and len(name) == 2
+        and not hasattr(name[0], "shape")
+    )

@@ -1,0 +1,164 @@
+"""A split of a source, at the size and number of channels asked for."""
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+
+from zoo.data import fitting
+from zoo.data.array_source import DigitsSource
+from zoo.data.schedule import InMemory
+from zoo.data.source import Source, check_channels
+from zoo.data.sources import find_source
+from zoo.data.tfds_source import TfdsSource
+
+# Sets whose uint8 images need more bytes are streamed instead of kept in memory.
+MEMORY_LIMIT = 2 * 2**30
+
+_DIGITS_IMAGE_SIZE = 28
+
+_BOUND = r"(-?\d+%?)?"
+_PART = re.compile(rf"([\w.-]+?)(?:\[{_BOUND}:{_BOUND}\])?")
+
+
+def select(name, split, image_size, channels):
+    """Finds the images that the arguments of `zoo.load_data` ask for.
+
+    Returns:
+        A `Selection`.
+
+    Raises:
+        ValueError: If there is nothing of that name or split, or if it cannot be
+            brought to one shape.
+    """
+    if image_size is not None and image_size < 1:
+        raise ValueError(f"image_size must be 1 or more. Received: {image_size}")
+    if channels is not None:
+        check_channels(channels, of="channels=")
+    source = find_source(name)
+    if isinstance(source, DigitsSource) and image_size is None:
+        image_size = _DIGITS_IMAGE_SIZE
+    selection = Selection(source, _parts(source, split), image_size, channels)
+    if None in selection.shape:
+        raise ValueError(
+            f"The images of {source.name} differ in size: say image_size=, such as 64"
+        )
+    return selection
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """Images of one shape.
+
+    Attributes:
+        source: Where they come from.
+        parts: List of `(split, start, stop)`.
+        image_size: Height and width to resize to, or `None`.
+        channels: Channels to convert to, or `None`.
+    """
+
+    source: Source
+    parts: list[tuple[str, int, int]]
+    image_size: int | None
+    channels: int | None
+
+    @property
+    def name(self):
+        """What errors call it."""
+        return self.source.name
+
+    @property
+    def size(self):
+        """Number of images."""
+        return sum(stop - start for _, start, stop in self.parts)
+
+    @property
+    def shape(self):
+        """`(height, width, channels)` after resizing and converting."""
+        native = self.source.shape(self.parts[0][0])
+        return fitting.fitted_shape(native, self.image_size, self.channels)
+
+    @property
+    def num_classes(self):
+        """Number of classes, `None` without labels."""
+        return self.source.num_classes(self.parts[0][0])
+
+    def check_labels(self, purpose):
+        """Raises `ValueError` if there are no labels for `purpose`."""
+        if self.num_classes is None:
+            raise ValueError(f"{purpose} needs labels, and {self.name} has none")
+
+    def arrays(self, limit=None):
+        """Decodes the first `limit` images, or all.
+
+        Returns:
+            uint8 images `[N, H, W, C]` and int64 labels `[N]`, -1 where there is none.
+        """
+        size = self.size if limit is None else min(limit, self.size)
+        images = np.empty((size, *self.shape), np.uint8)
+        labels = np.full(size, -1, np.int64)
+        filled = 0
+        for chunk_images, chunk_labels in self._chunks(size):
+            rows = slice(filled, filled + len(chunk_images))
+            images[rows] = self._fit(chunk_images)
+            if chunk_labels is not None:
+                labels[rows] = chunk_labels
+            filled = rows.stop
+        return images, labels
+
+    def rows(self):
+        """The images as batches are made of them: in memory, or streamed."""
+        if self.fits_memory:
+            return InMemory(*self.arrays())
+        return self.source.streamed(self.parts, self._fit)
+
+    @property
+    def fits_memory(self):
+        """Whether to keep all images in memory; only tensorflow-datasets can stream."""
+        small = self.size * math.prod(self.shape) <= MEMORY_LIMIT
+        return small or not isinstance(self.source, TfdsSource)
+
+    def _chunks(self, size):
+        for split, start, stop in self.parts:
+            stop = min(stop, start + size)
+            size -= stop - start
+            yield from self.source.chunks(split, start, stop)
+
+    def _fit(self, images):
+        return fitting.fit(images, self.image_size, self.channels)
+
+
+def _parts(source, split):
+    parts = [_part(source, text.strip()) for text in split.split("+")]
+    if all(start == stop for _, start, stop in parts):
+        sizes = ", ".join(f"{name} has {source.size(name)}" for name, _, _ in parts)
+        raise ValueError(
+            f"The split must hold images, and {sizes}. Received: split={split!r}"
+        )
+    return parts
+
+
+def _part(source, text):
+    match = _PART.fullmatch(text)
+    if match is None:
+        raise ValueError(
+            "A split is a name, perhaps with a slice such as [:1000] or [90%:], or "
+            f"several joined by +. Received: {text!r}"
+        )
+    name, start, stop = match.groups()
+    if name not in source.splits:
+        raise ValueError(
+            f"{source.name} has the splits {', '.join(source.splits)}, each also with "
+            f"a slice such as [:1000] or [90%:]. Received: {text!r}"
+        )
+    size = source.size(name)
+    start = _bound(start, size, default=0)
+    return name, start, max(start, _bound(stop, size, default=size))
+
+
+def _bound(text, size, default):
+    if text is None:
+        return default
+    row = round(size * int(text[:-1]) / 100) if text.endswith("%") else int(text)
+    return min(max(row + size if row < 0 else row, 0), size)

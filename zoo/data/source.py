@@ -1,0 +1,44 @@
+"""What every kind of source of images answers."""
+
+import abc
+
+
+class Source(abc.ABC):
+    """Images by split, in an order that never changes.
+
+    Attributes:
+        name: What errors call it.
+        splits: Names of its splits.
+    """
+
+    name: str
+    splits: tuple[str, ...]
+
+    @abc.abstractmethod
+    def size(self, split):
+        """Number of images in a split."""
+
+    @abc.abstractmethod
+    def shape(self, split):
+        """`(H, W, C)` of its images; `None` for a height or width that varies."""
+
+    @abc.abstractmethod
+    def num_classes(self, split):
+        """Number of classes, `None` without labels."""
+
+    @abc.abstractmethod
+    def chunks(self, split, start, stop):
+        """Yields the images of rows `start` to `stop`, some at a time.
+
+        Returns:
+            Iterator of uint8 images `[n, H, W, C]` and integer labels `[n]` or `None`.
+        """
+
+
+def check_channels(channels, of):
+    """Raises `ValueError` unless images have one channel (grey) or three (colour)."""
+    if channels not in (1, 3):
+        raise ValueError(
+            "Images must have 1 channel (grey) or 3 (colour). "
+            f"Received: {channels} channels in {of}"
+        )
