@@ -1,1 +1,6 @@
 """Export of zoo models as SavedModels that TensorFlow Serving hosts."""
+
+from export.saved_model import to_saved_model
+from export.signatures import Signature, signatures_of
+
+__all__ = ["Signature", "signatures_of", "to_saved_model"]

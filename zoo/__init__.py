@@ -1,5 +1,11 @@
 """GAN models for Keras 3: from a paper to a trained generator."""
 
+import os
+
+# TensorFlow's C++ says at import which CUDA libraries and CPU instructions it did not
+# find. Set the variable to 0 to read it; errors of consequence are exceptions anyway.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import keras
 
 if keras.backend.backend() != "tensorflow":
@@ -10,8 +16,28 @@ if keras.backend.backend() != "tensorflow":
         "from ~/.keras/keras.json."
     )
 
-from zoo import layers, losses, priors, rng
+from zoo import callbacks, layers, losses, plots, priors, rng
+from zoo.data import load_data
 from zoo.dcgan import DCGAN
+from zoo.distribution import strategy
 from zoo.gan import GAN
+from zoo.model import Model
+from zoo.presets import list_presets
 
-__all__ = ["DCGAN", "GAN", "layers", "losses", "priors", "rng"]
+from_preset = Model.from_preset
+
+__all__ = [
+    "DCGAN",
+    "GAN",
+    "Model",
+    "callbacks",
+    "from_preset",
+    "layers",
+    "list_presets",
+    "load_data",
+    "losses",
+    "plots",
+    "priors",
+    "rng",
+    "strategy",
+]

@@ -41,6 +41,7 @@ class AdversarialModel(GenerativeModel):
         **kwargs: Arguments of `zoo.model.Model`.
     """
 
+    network_names = ("generator", "discriminator")
     logged = (
         "generator_loss",
         "discriminator_loss",
@@ -272,9 +273,6 @@ class AdversarialModel(GenerativeModel):
         return self.penalty_weight * self.penalty(critic, real, fake, seeds)
 
     # Networks and arguments
-
-    def _decoder(self):
-        return self.generator
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -12,8 +12,8 @@ class DCGAN(AdversarialModel):
 
     The paper's rules: no pooling and no fully connected hidden layers, ReLU in the
     generator with tanh at its end, leaky ReLU 0.2 in the discriminator, N(0, 0.02)
-    initial weights, Adam 2e-4 with β1 0.5. The game, its logs and `compile` are those of
-    `AdversarialModel`. Labels in the data are ignored.
+    initial weights, Adam 2e-4 with β1 0.5. The game, its logs and `compile` are
+    `AdversarialModel`'s. Labels in the data are ignored.
 
     Args:
         image_shape: `(size, size, channels)`, 16 to 128 pixels that halve to a side of

@@ -11,11 +11,16 @@ from zoo.model import Model
 class GenerativeModel(Model):
     """A model that draws latents from a prior and decodes them.
 
+    Attributes:
+        decoder_name: Attribute that holds the network from latents to samples.
+
     Args:
         prior: A `zoo.priors.Prior` or its name.
         latent_dim: Length of a latent row; None takes it from the prior.
         **kwargs: Arguments of `zoo.model.Model`.
     """
+
+    decoder_name = "generator"
 
     def __init__(self, *, prior, latent_dim, **kwargs):
         super().__init__(**kwargs)
@@ -26,11 +31,15 @@ class GenerativeModel(Model):
 
     def _decoder(self):
         """Returns the network, as trained, that decodes latents."""
-        raise NotImplementedError
+        return getattr(self, self.decoder_name)
 
     def decoder_in_use(self):
         """Returns the network that `generate` uses: the averaged one, if there is."""
         return self.averaged_generator or self._decoder()
+
+    def networks(self):
+        """See `Model.networks`; the averaged decoder stands for the trained one."""
+        return {**super().networks(), self.decoder_name: self.decoder_in_use()}
 
     # Averaging
 

@@ -7,12 +7,15 @@ replicas and saving demand is in this file.
 """
 
 import contextlib
+import functools
+from typing import ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import rng
+from zoo import data, presets, rng
+from zoo.checkpoints import BackupAndResume
 
 
 class Model(keras.Model):
@@ -63,6 +66,48 @@ class Model(keras.Model):
         del iterator, data_batch
 
     # Configuration
+
+    #: Arguments of `zoo.load_data` without which its batches don't fit the model.
+    data_arguments: ClassVar = {}
+
+    #: Attributes that hold the networks, trained or fixed.
+    network_names = ()
+
+    def networks(self):
+        """Returns a dict of the networks that make the model, as used for inference."""
+        return {name: getattr(self, name) for name in self.network_names}
+
+    def inference_copy(self):
+        """Returns a model with the same weights, uncompiled and under no strategy.
+
+        Where an averaged network is kept, it takes the place of the trained one.
+        """
+        copy = type(self).from_config(self.get_config())
+        for name, network in self.networks().items():
+            getattr(copy, name).set_weights(network.get_weights())
+        return copy
+
+    def save_to_preset(self, folder, metadata=None):
+        """Writes the model as a preset; see `zoo.presets.save`."""
+        presets.save(self, folder, metadata)
+
+    @classmethod
+    def from_preset(cls, handle, sha256=None):
+        """Loads the model of a preset.
+
+        Args:
+            handle: Name of a built-in preset (`zoo.list_presets()`), a preset's or a
+                run's folder, or a base URL.
+            sha256: Expected SHA-256 of the preset's `metadata.json`.
+
+        Returns:
+            The model, uncompiled; its class is this one or derives from it.
+
+        Raises:
+            ValueError: If the preset is unknown, incomplete, damaged, newer than this
+                package, or of another class.
+        """
+        return presets.load(handle, cls, sha256)
 
     def players(self):
         """Returns a dict from each optimizer's name to the networks it trains."""
@@ -142,6 +187,70 @@ class Model(keras.Model):
             for network in self.players()[player]
             for variable in network.trainable_variables
         ]
+
+    def fit(
+        self,
+        x=None,
+        *args,
+        epochs=1,
+        initial_epoch=0,
+        steps_per_epoch=None,
+        callbacks=None,
+        **kwargs,
+    ):
+        """Trains, as `keras.Model.fit`, with two differences.
+
+        With data from `zoo.load_data`, epoch e has the order that follows from the
+        data's seed and e, whether or not the epochs before it ran in this process. And
+        a `zoo.callbacks.BackupAndResume` among the callbacks continues an interrupted
+        training where it ended, in mid-epoch if need be.
+
+        Returns:
+            `keras.callbacks.History` of the epochs run here.
+        """
+        backup = next(
+            (c for c in callbacks or [] if isinstance(c, BackupAndResume)), None
+        )
+        position = backup.restore(self) if backup else None
+        initial_epoch, batch = position or (initial_epoch, 0)
+        run = functools.partial(super().fit, *args, callbacks=callbacks, **kwargs)
+        stream = data.epochs(x) if isinstance(x, tf.data.Dataset) else None
+        if stream is None:
+            if backup:
+                backup.start_at(initial_epoch, 0)
+            return run(
+                x=x,
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=steps_per_epoch,
+            )
+
+        length = steps_per_epoch or len(x)
+        if backup:
+            backup.start_at(initial_epoch, batch)
+        past = {}
+        if batch and initial_epoch < epochs:
+            # The rest of the epoch in which the training was interrupted.
+            past = run(
+                x=data.epochs(x, batch=initial_epoch * length + batch),
+                epochs=initial_epoch + 1,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=length - batch,
+                shuffle=False,
+            ).history
+            initial_epoch += 1
+            if backup and backup.interrupted:
+                return self.history
+        history = run(
+            x=data.epochs(x, batch=initial_epoch * length),
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=length,
+            shuffle=False,
+        )
+        for name, values in past.items():
+            history.history[name] = values + history.history.get(name, [])
+        return history
 
     # Verbs of train_step
 

@@ -14,19 +14,20 @@ import math
 
 import tensorflow as tf
 
-_GOLDEN = tf.constant(0x9E3779B97F4A7C15, tf.uint64)
+# TensorFlow must not run an operation while it is imported: strategies and logical
+# devices are configured before the first one. So constants are Python's.
+_GOLDEN = 0x9E3779B97F4A7C15
+
+
+def _constant(value):
+    return tf.constant(value, tf.uint64)
 
 
 def _mix(x):
     """Finalizer of SplitMix64: a bijection of 64-bit integers that looks random."""
-    shift = tf.bitwise.right_shift
-    x = (x ^ shift(x, tf.constant(30, tf.uint64))) * tf.constant(
-        0xBF58476D1CE4E5B9, tf.uint64
-    )
-    x = (x ^ shift(x, tf.constant(27, tf.uint64))) * tf.constant(
-        0x94D049BB133111EB, tf.uint64
-    )
-    return x ^ shift(x, tf.constant(31, tf.uint64))
+    x = (x ^ tf.bitwise.right_shift(x, _constant(30))) * _constant(0xBF58476D1CE4E5B9)
+    x = (x ^ tf.bitwise.right_shift(x, _constant(27))) * _constant(0x94D049BB133111EB)
+    return x ^ tf.bitwise.right_shift(x, _constant(31))
 
 
 def _unsigned(seeds):
@@ -44,7 +45,9 @@ def random_bits(seeds, count):
         uint64 tensor of shape `[n, count]`.
     """
     counters = tf.range(1, count + 1, dtype=tf.int64)
-    return _mix(_unsigned(seeds)[:, None] + _unsigned(counters)[None, :] * _GOLDEN)
+    return _mix(
+        _unsigned(seeds)[:, None] + _unsigned(counters)[None, :] * _constant(_GOLDEN)
+    )
 
 
 def fold_in(seeds, data):
@@ -58,13 +61,13 @@ def fold_in(seeds, data):
     Returns:
         int64 tensor of the broadcast shape.
     """
-    mixed = _mix(_mix(_unsigned(seeds) + _GOLDEN) + _unsigned(data))
+    mixed = _mix(_mix(_unsigned(seeds) + _constant(_GOLDEN)) + _unsigned(data))
     return tf.bitcast(mixed, tf.int64)
 
 
 def _unit_interval(bits):
     """Maps the highest 24 bits to the middles of 2^24 cells of (0, 1)."""
-    high = tf.bitwise.right_shift(bits, tf.constant(40, tf.uint64))
+    high = tf.bitwise.right_shift(bits, _constant(40))
     return (tf.cast(tf.cast(high, tf.int32), tf.float32) + 0.5) * 2.0**-24
 
 
@@ -80,7 +83,7 @@ def normal(seeds, count):
     """
     bits = random_bits(seeds, count)
     radius = tf.sqrt(-2.0 * tf.math.log(_unit_interval(bits)))
-    low_half = tf.bitwise.left_shift(bits, tf.constant(32, tf.uint64))
+    low_half = tf.bitwise.left_shift(bits, _constant(32))
     angle = 2.0 * math.pi * _unit_interval(low_half)
     return radius * tf.cos(angle)
 

@@ -1,0 +1,36 @@
+"""The command line: `python -m export`."""
+
+import pathlib
+
+import click
+
+from export.saved_model import to_saved_model
+from zoo.commands.errors import Command
+
+
+@click.command(cls=Command)
+@click.argument("preset_or_run")
+@click.argument("models", type=click.Path(file_okay=False))
+@click.option("--name", help="Name of the model. [default: the preset's or run's]")
+@click.option(
+    "--version",
+    type=click.IntRange(1),
+    help="Version to write. [default: the next number]",
+)
+@click.option(
+    "--jit-compile",
+    is_flag=True,
+    help="Compile the networks by XLA, for servers with it.",
+)
+def main(preset_or_run, models, name, version, jit_compile):
+    """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
+    name = name or pathlib.PurePath(preset_or_run.rstrip("/")).name
+    written = to_saved_model(
+        preset_or_run, pathlib.Path(models) / name, version, jit_compile=jit_compile
+    )
+    click.echo(f"Version {written.name} of {name}: {written}")
+    click.echo(f"Serve it:  python -m serving start {models}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m export")

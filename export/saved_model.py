@@ -1,0 +1,135 @@
+"""Writes a model as a SavedModel in the layout that TensorFlow Serving hosts."""
+
+import os
+import pathlib
+import shutil
+import tempfile
+
+import tensorflow as tf
+
+import zoo
+from export.signatures import signatures_of
+from export.warmup import write_warmup
+
+#: Powers of two, to which a server pads its batches.
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
+
+
+def to_saved_model(
+    model, base_path, version=None, *, batch_sizes=BATCH_SIZES, jit_compile=False
+):
+    """Writes `base_path/<version>/`, whole or not at all.
+
+    Args:
+        model: A model of the zoo, or the name or folder of a preset or of a run.
+        base_path: Folder of all versions of one model, made if missing. TensorFlow
+            Serving calls it so too.
+        version: Positive integer; None takes the number after the highest there.
+        batch_sizes: Batch sizes to warm up. Name the ones the model is to be served
+            with.
+        jit_compile: Compile the networks by XLA: faster from about 8 rows on, compiled
+            once for each batch size, and only for servers that have XLA.
+
+    Returns:
+        `pathlib.Path` of the version's folder.
+
+    Raises:
+        FileExistsError: If the version is there already; versions never change.
+        ValueError: If the version or a batch size is not a positive integer.
+    """
+    if not isinstance(model, zoo.Model):
+        model = zoo.from_preset(model)
+    if version is not None and (not isinstance(version, int) or version < 1):
+        raise ValueError(
+            f"A version is a positive integer. Received: version={version!r}"
+        )
+    if not batch_sizes or any(size < 1 for size in batch_sizes):
+        raise ValueError(
+            f"Expected positive batch sizes. Received: batch_sizes={batch_sizes!r}"
+        )
+    base_path = pathlib.Path(base_path)
+    base_path.mkdir(parents=True, exist_ok=True)
+    _refuse_existing(base_path, version)
+
+    # A server polls the folder and ignores names that are not numbers, so the version
+    # is written beside its place and appears by one rename.
+    partial = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=base_path))
+    try:
+        _write(model, partial, batch_sizes, jit_compile)
+        partial.chmod(0o755)
+        return _publish(partial, base_path, version)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def versions(base_path):
+    """Returns the version numbers under a folder, sorted; `007` counts as 7."""
+    return sorted(
+        int(entry.name)
+        for entry in pathlib.Path(base_path).iterdir()
+        if entry.is_dir() and entry.name.isascii() and entry.name.isdigit()
+    )
+
+
+def _refuse_existing(base_path, version):
+    if version is not None and version in versions(base_path):
+        raise FileExistsError(
+            f"Version {version} exists in {base_path}, and a published version never "
+            "changes. Leave the version out to take the next number."
+        )
+
+
+def _publish(partial, base_path, version):
+    while True:
+        number = version or max(versions(base_path), default=0) + 1
+        _refuse_existing(base_path, version)
+        try:
+            return partial.rename(base_path / str(number))
+        except OSError:
+            # Somebody else published this number since it was looked up.
+            if version is not None or not (base_path / str(number)).exists():
+                raise
+
+
+def _write(model, directory, batch_sizes, jit_compile):
+    model = model.inference_copy()
+    module = tf.Module()
+    # TensorFlow Serving cannot restore Keras's own variable objects, and holding the
+    # model would write every variable twice.
+    module.variables_of_networks = [
+        variable.value
+        for network in model.networks().values()
+        for variable in network.variables
+    ]
+    if jit_compile:
+        for name, network in model.networks().items():
+            setattr(model, name, _CompiledNetwork(network))
+    signatures = signatures_of(model)
+    functions = {
+        name: tf.function(signature.function).get_concrete_function(
+            **{
+                key: tf.TensorSpec(spec.shape, spec.dtype, name=key)
+                for key, spec in signature.inputs.items()
+            }
+        )
+        for name, signature in signatures.items()
+    }
+    tf.saved_model.save(module, os.fspath(directory), signatures=functions)
+    write_warmup(directory, signatures, batch_sizes)
+
+
+class _CompiledNetwork:
+    """A network whose calls XLA compiles; noise and PNG files stay outside of it."""
+
+    def __init__(self, network):
+        self._network = network
+        self._call = tf.function(
+            lambda inputs: network(inputs, training=False), jit_compile=True
+        )
+
+    def __call__(self, inputs, training=False):
+        del training
+        return self._call(inputs)
+
+    def __getattr__(self, name):
+        return getattr(self._network, name)

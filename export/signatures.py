@@ -1,0 +1,127 @@
+"""The signatures of an exported model: names, dtypes and shapes, and what they compute.
+
+`signatures_of` dispatches on the model's class, so a subclass inherits its parent's
+signatures. In every one the first dimension of each input and output is the batch, the
+others are fixed, and pixels are uint8. Signatures are total: no value of an input is an
+error, for it would take down the requests that TensorFlow Serving batched with it.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.adversarial import AdversarialModel
+from zoo.images import from_uint8, to_uint8
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """One function of an exported model.
+
+    Attributes:
+        function: Takes the inputs as keyword arguments, returns a dict of outputs.
+        inputs: Dict from an input's name to its `tf.TensorSpec`, batch first.
+    """
+
+    function: Callable
+    inputs: dict
+
+    def example(self, batch_size):
+        """Returns a valid dict of numpy inputs with so many rows, for warmup."""
+        return {
+            name: np.arange(batch_size, dtype=spec.dtype.as_numpy_dtype)
+            if spec.shape.rank == 1
+            else np.zeros((batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
+            for name, spec in self.inputs.items()
+        }
+
+
+def rows(dtype, *shape):
+    """Returns the `tf.TensorSpec` of a batch of rows."""
+    return tf.TensorSpec((None, *shape), dtype)
+
+
+@functools.singledispatch
+def signatures_of(model):
+    """Returns the dict from name to `Signature` of a model.
+
+    Raises:
+        TypeError: If models of this class have none.
+    """
+    raise TypeError(
+        f"Nothing is known to export of a {type(model).__name__}. Expected a model of "
+        "the zoo, or a class registered with export.signatures_of.register."
+    )
+
+
+@signatures_of.register
+def _(model: AdversarialModel):
+    draw = model.prior.sample
+    signatures = sampling(
+        lambda seeds: model(draw(seeds)), {}, is_image=len(model.image_shape) == 3
+    )
+    signatures["serving_default"] = Signature(
+        lambda latents: samples_or_images(model(latents)),
+        {"latents": rows(tf.float32, model.latent_dim)},
+    )
+    if not looks_across_batch(model.discriminator):
+        name, to_float, dtype = _sample_input(model.image_shape)
+        signatures["discriminate"] = Signature(
+            lambda **inputs: {"logits": model.discriminate(to_float(inputs[name]))},
+            {name: rows(dtype, *model.image_shape)},
+        )
+    return signatures
+
+
+def sampling(generate, conditions, is_image):
+    """Returns the signatures that take a seed a row: `sample`, and `png` of images.
+
+    Args:
+        generate: Maps seeds `[B]`, and the conditions by name, to samples in [-1, 1].
+        conditions: Dict from a condition's name to its `tf.TensorSpec`.
+        is_image: Whether samples are images.
+    """
+    inputs = {"seeds": rows(tf.int64), **conditions}
+    signatures = {
+        "sample": Signature(
+            lambda **given: samples_or_images(generate(**given)), inputs
+        )
+    }
+    if is_image:
+        signatures["png"] = Signature(lambda **given: png(generate(**given)), inputs)
+    return signatures
+
+
+def samples_or_images(samples):
+    """Returns outputs: uint8 `images` for image shapes, float32 `samples` for rows."""
+    if samples.shape.rank == 4:
+        return {"images": to_uint8(samples)}
+    return {"samples": tf.cast(samples, tf.float32)}
+
+
+def png(images):
+    """Returns outputs: `png_bytes`, one PNG file a row.
+
+    REST answers of TensorFlow Serving base64-encode a string output only where its name
+    ends in `_bytes`.
+    """
+    return {
+        "png_bytes": tf.map_fn(
+            tf.io.encode_png, to_uint8(images), fn_output_signature=tf.string
+        )
+    }
+
+
+def _sample_input(sample_shape):
+    """Returns name, conversion and dtype of an input that takes samples."""
+    if len(sample_shape) == 3:
+        return "images", from_uint8, tf.uint8
+    return "samples", tf.identity, tf.float32
+
+
+def looks_across_batch(network):
+    """Says whether the answer for a row depends on the rest of its batch."""
+    return any(getattr(layer, "across_batch", False) for layer in network.layers)

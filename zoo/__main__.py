@@ -1,0 +1,21 @@
+"""The command line: `python -m zoo`."""
+
+import click
+
+from zoo.commands.errors import Group
+from zoo.commands.listing import list_all
+from zoo.commands.sample import sample
+from zoo.commands.train import train
+
+
+@click.group(cls=Group)
+def main():
+    """Train, look at and measure generative adversarial networks."""
+
+
+main.add_command(list_all)
+main.add_command(train)
+main.add_command(sample)
+
+if __name__ == "__main__":
+    main(prog_name="python -m zoo")

@@ -1,0 +1,218 @@
+"""Callbacks for `fit`, beside those of Keras, which all work unchanged."""
+
+import pathlib
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from zoo import plots
+from zoo.checkpoints import BackupAndResume
+
+__all__ = [
+    "BackupAndResume",
+    "DensityAnimation",
+    "ForOptimizer",
+    "SampleGrid",
+    "TrainingCurves",
+]
+
+
+class SampleGrid(keras.callbacks.Callback):
+    """Writes a grid of samples from the same seeds as training goes on.
+
+    The seeds stay the same through the whole run, so the pictures can be compared. At
+    the end of training they become an animation, `samples.gif`.
+
+    Args:
+        directory: Where to write `000000.png` (before training), then one picture named
+            by its step for each time.
+        every: `"epoch"`, or a number of steps.
+        n: Number of samples.
+        seed: First of their seeds.
+        columns: Samples a row; None for a square grid.
+        log_dir: Folder for TensorBoard events with the same pictures, or None.
+        **conditions: Passed on to `generate`, such as `labels`.
+    """
+
+    def __init__(
+        self,
+        directory,
+        every="epoch",
+        n=64,
+        seed=0,
+        columns=None,
+        log_dir=None,
+        **conditions,
+    ):
+        super().__init__()
+        if every != "epoch" and not (isinstance(every, int) and every > 0):
+            raise ValueError(
+                f"Expected 'epoch' or a number of steps. Received: every={every!r}"
+            )
+        self.directory = pathlib.Path(directory)
+        self.every = every
+        self.n, self.seed, self.columns = n, seed, columns
+        self.conditions = conditions
+        self.log_dir = log_dir
+        self._writer = None
+
+    def on_train_begin(self, logs=None):
+        """Writes the grid that the untrained model gives."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        if self.log_dir is not None:
+            self._writer = tf.summary.create_file_writer(str(self.log_dir))
+        self._write()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Writes a grid every so many steps."""
+        if self.every != "epoch" and int(self.model.steps) % self.every == 0:
+            self._write()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes a grid every epoch."""
+        if self.every == "epoch":
+            self._write()
+
+    def on_train_end(self, logs=None):
+        """Writes the animation."""
+        frames = [Image.open(path) for path in sorted(self.directory.glob("*.png"))]
+        plots.save_animation(frames, self.directory / "samples.gif", 4)
+        if self._writer is not None:
+            self._writer.close()
+
+    def _write(self):
+        step = int(self.model.steps)
+        images = self.model.generate(self.n, seed=self.seed, **self.conditions)
+        grid = plots.image_grid(images, self.columns)
+        grid.save(self.directory / f"{step:06d}.png")
+        if self._writer is not None:
+            with self._writer.as_default(step=step):
+                tf.summary.image("samples", np.asarray(grid.convert("RGB"))[None])
+
+
+class TrainingCurves(keras.callbacks.Callback):
+    """Draws losses and accuracies over epochs, anew after each epoch.
+
+    Args:
+        path: The picture, a `.png`.
+        history: Dict of the values of earlier epochs, for a run that goes on.
+    """
+
+    def __init__(self, path, history=None):
+        super().__init__()
+        self.path = pathlib.Path(path)
+        self.history = {name: list(values) for name, values in (history or {}).items()}
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Adds the epoch and draws."""
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(float(value))
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        plots.training_curves(self.history).save(self.path)
+
+
+class DensityAnimation(keras.callbacks.Callback):
+    """Films a one-dimensional GAN: data, samples and decision boundary over time.
+
+    Args:
+        path: The animation, `.gif` or `.mp4` (see `zoo.plots.save_animation`). The last
+            picture is written beside it as `.png`.
+        data: 1-D array of real data.
+        every: Steps between two frames.
+        low: Lower end of the axis.
+        high: Upper end of the axis.
+    """
+
+    def __init__(self, path, data, every=50, low=-8.0, high=8.0):
+        super().__init__()
+        self.path = pathlib.Path(path)
+        self.data = np.ravel(data)
+        self.every = every
+        self.grid = np.linspace(low, high, 401, dtype=np.float32)
+        self.frames = []
+
+    def on_train_begin(self, logs=None):
+        """Takes the frame of the untrained model."""
+        self.frames = [self.picture()]
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Takes a frame every so many steps."""
+        if int(self.model.steps) % self.every == 0:
+            self.frames.append(self.picture())
+
+    def on_train_end(self, logs=None):
+        """Writes the animation and the last picture."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        plots.save_animation(self.frames, self.path)
+        self.frames[-1].save(self.path.with_suffix(".png"))
+
+    def picture(self):
+        """Draws the model as it is."""
+        logits = self.model.discriminate(self.grid[:, None])
+        return plots.densities(
+            self.data,
+            self.model.generate(len(self.data)),
+            self.grid,
+            1 / (1 + np.exp(-np.asarray(logits))),
+            title=f"step {int(self.model.steps)}",
+        )
+
+
+class ForOptimizer(keras.callbacks.Callback):
+    """Runs a callback that adjusts `model.optimizer` on one of several optimizers.
+
+    ::
+
+        zoo.callbacks.ForOptimizer(
+            "discriminator", keras.callbacks.ReduceLROnPlateau("generator_loss")
+        )
+
+    Args:
+        player: Whose optimizer: `"generator"`, `"discriminator"` and so on.
+        callback: The callback.
+    """
+
+    def __init__(self, player, callback):
+        super().__init__()
+        self.player = player
+        self.callback = callback
+
+    def set_model(self, model):
+        """Shows the callback a model that has only that optimizer."""
+        super().set_model(model)
+        if self.player not in model.players():
+            raise ValueError(
+                f"Expected one of {sorted(model.players())}. "
+                f"Received: player={self.player!r}"
+            )
+        self.callback.set_model(_OneOptimizerView(model, self.player))
+
+    def set_params(self, params):
+        """Passes the parameters on."""
+        super().set_params(params)
+        self.callback.set_params(params)
+
+    def on_train_begin(self, logs=None):
+        """Passes the moment on."""
+        self.callback.on_train_begin(logs)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Passes the moment on."""
+        self.callback.on_epoch_begin(epoch, logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Passes the moment on."""
+        self.callback.on_epoch_end(epoch, logs)
+
+
+class _OneOptimizerView:
+    """A model seen as if it had one optimizer."""
+
+    def __init__(self, model, player):
+        self._model = model
+        self.optimizer = getattr(model, f"{player}_optimizer")
+
+    def __getattr__(self, name):
+        return getattr(self._model, name)

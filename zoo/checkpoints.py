@@ -1,0 +1,186 @@
+"""Checkpoints from which an interrupted training goes on as if it had not been.
+
+A checkpoint is a folder `<directory>/<step>/` with the whole state of the model
+(weights, averaged weights, every optimizer, the step from which all noise follows) and
+the position in the data. It appears by one rename, so a kill at any moment leaves only whole ones.
+"""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+
+import keras
+import numpy as np
+
+from zoo.distribution import is_chief
+
+_STATE, _POSITION = "state.weights.h5", "position.json"
+#: How many checkpoints are kept: the last, and one more in case the disk lost it.
+_KEPT = 2
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint can't be written or read."""
+
+
+class DivergenceError(RuntimeError):
+    """A loss is no longer a finite number."""
+
+
+class BackupAndResume(keras.callbacks.Callback):
+    """Saves the training as it goes on, and continues it in the next `fit`.
+
+    With data from `zoo.load_data` the continued run ends with the same weights as an
+    uninterrupted one: bit for bit on one device where operations are deterministic
+    (`tf.config.experimental.enable_op_determinism`).
+
+    ::
+
+        backup = zoo.callbacks.BackupAndResume("runs/dcgan/checkpoints")
+        gan.fit(train, epochs=25, callbacks=[backup])    # killed at epoch 7
+        gan.fit(train, epochs=25, callbacks=[backup])    # goes on from there
+
+    It saves at the end of every epoch, before the first step, and, on SIGTERM or
+    SIGINT, at the end of the current step, after which training stops with
+    `interrupted` set. A non-finite loss raises `DivergenceError`.
+
+    Args:
+        directory: Folder of the checkpoints. Several workers need one they all see.
+
+    Raises:
+        CheckpointError: From `fit`, if the folder can't be written or the disk is full;
+            the checkpoints already there stay.
+    """
+
+    def __init__(self, directory):
+        super().__init__()
+        self.directory = pathlib.Path(directory)
+        #: Signal that stopped the last `fit`, or None.
+        self.interrupted = None
+        self._old_handlers = {}
+        self._position = (0, 0)
+
+    # Called by `zoo.Model.fit`
+
+    def restore(self, model):
+        """Loads the last checkpoint, if there is one, into a compiled model.
+
+        Returns:
+            Tuple `(epoch, batch)`: where to go on; None without a checkpoint.
+        """
+        folder = self.last()
+        if folder is None:
+            return None
+        try:
+            model.load_weights(folder / _STATE)
+        except (OSError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"The checkpoint {folder} does not fit this model and its compile "
+                f"arguments: {error}"
+            ) from error
+        return self.position()
+
+    def position(self):
+        """Returns `(epoch, batch)` of the last checkpoint; None without one."""
+        folder = self.last()
+        if folder is None:
+            return None
+        position = json.loads((folder / _POSITION).read_text())
+        return position["epoch"], position["batch"]
+
+    def last(self):
+        """Returns the folder of the last checkpoint, or None."""
+        return max(self._all(), key=lambda folder: int(folder.name), default=None)
+
+    def start_at(self, epoch, batch):
+        """Says where the epoch that begins next starts in the data."""
+        self._position = (epoch, batch)
+
+    # Called by Keras
+
+    def on_train_begin(self, logs=None):
+        """Takes over the signals; proves that checkpoints can be written."""
+        self.interrupted = None
+        self._old_handlers = {}
+        for number in (signal.SIGTERM, signal.SIGINT):
+            try:
+                self._old_handlers[number] = signal.signal(number, self._interrupt)
+            except ValueError:  # Only the main thread may, and fit runs in another.
+                break
+        self._save()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Counts the batch, stops on divergence or on a signal."""
+        epoch, seen = self._position
+        self._position = (epoch, seen + 1)
+        for name, value in (logs or {}).items():
+            if not np.isfinite(value):
+                raise DivergenceError(
+                    f"{name} is {value} at step {int(self.model.steps)}. The last "
+                    f"good checkpoint is {self.last()}. Lower a learning rate, or add "
+                    "a penalty."
+                )
+        if self.interrupted is not None:
+            self._save()
+            self.model.stop_training = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Saves, unless a signal ended the epoch early and it was saved so."""
+        if self.interrupted is None:
+            self._position = (epoch + 1, 0)
+            self._save()
+
+    def on_train_end(self, logs=None):
+        """Gives the signals back."""
+        for number, handler in self._old_handlers.items():
+            signal.signal(number, handler)
+
+    def _interrupt(self, number, frame):
+        del frame
+        self.interrupted = signal.Signals(number)
+
+    def _save(self):
+        if not is_chief(self.model.distribute_strategy):
+            return
+        epoch, batch = self._position
+        final = self.directory / f"{int(self.model.steps):08d}"
+        if final.exists():
+            return
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            scratch = pathlib.Path(
+                tempfile.mkdtemp(prefix=".partial-", dir=self.directory)
+            )
+            try:
+                self.model.save_weights(scratch / _STATE)
+                (scratch / _POSITION).write_text(
+                    json.dumps({"epoch": epoch, "batch": batch})
+                )
+                for path in scratch.iterdir():
+                    _flush(path)
+                scratch.rename(final)
+            finally:
+                shutil.rmtree(scratch, ignore_errors=True)
+        except (OSError, RuntimeError) as error:
+            raise CheckpointError(
+                f"A checkpoint can't be written to {self.directory}: {error}. "
+                + (f"The last good one is {self.last()}." if self.last() else "")
+            ) from error
+        for old in sorted(self._all())[:-_KEPT]:
+            shutil.rmtree(old)
+
+    def _all(self):
+        if not self.directory.is_dir():
+            return []
+        return [path for path in self.directory.iterdir() if path.name.isdigit()]
+
+
+def _flush(path):
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,148 @@
+"""Command-line flags derived from constructors and `compile`: a flag an argument.
+
+The name, default and help of a flag are those of the argument, so that the command line
+can't differ from Python. The help is read from the docstring's `Args:` section.
+"""
+
+import inspect
+import json
+import re
+
+import click
+import keras
+
+# Arguments that are no flags: what flags of `train` stand for, and what a recipe's JSON
+# file can't hold.
+_NOT_FLAGS = {"self", "seed", "name", "keras_arguments"}
+
+
+def flags_of(function, documentation):
+    """Returns a `click.Option` for each argument of a constructor or of `compile`.
+
+    Args:
+        function: The constructor or `compile`.
+        documentation: Docstring whose `Args:` section describes them.
+    """
+    help_texts = described_arguments(documentation)
+    return [
+        click.Option(
+            ["--" + name.replace("_", "-"), name],
+            type=_type(parameter),
+            default=None,
+            help=_help(help_texts.get(name, ""), parameter.default),
+        )
+        for name, parameter in inspect.signature(function).parameters.items()
+        if name not in _NOT_FLAGS
+    ]
+
+
+def described_arguments(documentation):
+    """Returns a dict from argument to description, from a docstring's `Args:`."""
+    _, _, section = inspect.cleandoc(documentation or "").partition("\nArgs:\n")
+    section = re.split(r"\n(?=\S)", section)[0]
+    arguments = re.findall(
+        r"^ {4}\**(\w+): (.*(?:\n {8}.*)*)", section, flags=re.MULTILINE
+    )
+    return {name: " ".join(text.split()) for name, text in arguments}
+
+
+def _help(text, default):
+    # Click would take a number sign or a backtick as it is; Markdown's are noise here.
+    text = text.replace("`", "")
+    if default is inspect.Parameter.empty or default is None:
+        return text
+    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
+    return f"{text} [default: {shown}]"
+
+
+def _type(parameter):
+    name, default = parameter.name, parameter.default
+    if name.endswith("optimizer"):
+        return Spec("OPTIMIZER")
+    if name in ("generator", "discriminator", "encoder", "decoder", "features"):
+        return KerasModel()
+    if isinstance(default, bool):
+        return click.BOOL
+    if isinstance(default, int):
+        return click.INT
+    if isinstance(default, float):
+        return click.FLOAT
+    if isinstance(default, tuple) or name == "image_shape":
+        return Integers()
+    if default is None or isinstance(default, str):
+        return Spec("VALUE")
+    raise TypeError(f"No flag is known for {parameter}")
+
+
+class Integers(click.ParamType):
+    """Integers separated by commas, as a list."""
+
+    name = "N,N,..."
+
+    def convert(self, value, param, ctx):
+        """Parses `28,28,1`."""
+        if isinstance(value, list):
+            return value
+        try:
+            return [int(part) for part in value.split(",") if part]
+        except ValueError:
+            self.fail(
+                f"{value!r} is not a list of integers such as 28,28,1", param, ctx
+            )
+
+
+class Spec(click.ParamType):
+    """A number, a word, `word:key=value,key=value`, or JSON.
+
+    The third is an object with its arguments: `adam:learning_rate=1e-4,beta_1=0.5`
+    becomes the config by which Keras builds it.
+    """
+
+    def __init__(self, name):
+        self.name = name
+
+    def convert(self, value, param, ctx):
+        """Parses the text."""
+        if not isinstance(value, str):
+            return value
+        if value.lower() == "none":
+            return None
+        if value[:1] in "{[":
+            try:
+                return json.loads(value)
+            except ValueError as error:
+                self.fail(f"{value!r} is not JSON: {error}", param, ctx)
+        word, colon, arguments = value.partition(":")
+        if not colon:
+            return _number_or_word(value)
+        pairs = [pair.partition("=") for pair in arguments.split(",")]
+        if not all(key and equals for key, equals, _ in pairs):
+            self.fail(
+                f"{value!r} is not of the form word:key=value,key=value", param, ctx
+            )
+        config = {key: _number_or_word(text) for key, _, text in pairs}
+        return {"class_name": word, "config": config}
+
+
+class KerasModel(click.ParamType):
+    """A network, as the path of a `.keras` file."""
+
+    name = "FILE.keras"
+
+    def convert(self, value, param, ctx):
+        """Loads the file and returns the network's config."""
+        if not isinstance(value, str):
+            return value
+        try:
+            network = keras.saving.load_model(value, compile=False)
+        except (OSError, ValueError) as error:
+            self.fail(f"{value!r} can't be loaded: {error}", param, ctx)
+        return keras.saving.serialize_keras_object(network)
+
+
+def _number_or_word(text):
+    try:
+        number = json.loads(text)
+    except ValueError:
+        return text
+    return number if isinstance(number, (int, float, bool)) else text

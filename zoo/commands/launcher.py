@@ -1,0 +1,95 @@
+"""Several worker processes on this machine, to try what a cluster would run."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import click
+
+#: Seconds that the other workers get to stop by themselves once one has ended.
+_GRACE = 30
+
+
+def launch(workers):
+    """Runs this very command in so many processes, each with its `TF_CONFIG`.
+
+    Raises:
+        click.ClickException: If a worker fails or is killed; the others are stopped.
+        SystemExit: With the workers' status, if they were stopped by a signal.
+    """
+    hosts = [f"127.0.0.1:{port}" for port in _free_ports(workers)]
+    # The last --strategy and --workers on a command line win.
+    command = [sys.executable, "-m", "zoo", *sys.argv[1:]]
+    command += ["--strategy", "multi_worker_mirrored", "--workers", "1"]
+    processes = []
+    for index in range(workers):
+        config = {
+            "cluster": {"worker": hosts},
+            "task": {"type": "worker", "index": index},
+        }
+        processes.append(
+            subprocess.Popen(
+                command,
+                env={**os.environ, "TF_CONFIG": json.dumps(config)},
+                # One progress bar is enough; errors of all are shown.
+                stdout=None if index == 0 else subprocess.DEVNULL,
+            )
+        )
+        click.echo(f"worker {index}: process {processes[-1].pid}", err=True)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda got, _: _signal_all(processes, got))
+    first = _first_to_fail(processes)
+    if first is None:
+        return
+    _stop(processes)
+    status = processes[first].returncode
+    if status > 128:
+        raise SystemExit(status)
+    how = signal.Signals(-status).name if status < 0 else f"status {status}"
+    raise click.ClickException(
+        f"Worker {first} ended with {how}, so all were stopped. Run the same command "
+        "with --resume to go on from the last checkpoint."
+    )
+
+
+def _first_to_fail(processes):
+    """Waits; returns the first worker that fails, or None if all end well."""
+    while True:
+        statuses = [process.poll() for process in processes]
+        for index, status in enumerate(statuses):
+            if status:
+                return index
+        if all(status == 0 for status in statuses):
+            return None
+        time.sleep(0.2)
+
+
+def _stop(processes):
+    deadline = time.monotonic() + _GRACE
+    for process in processes:
+        try:
+            process.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _signal_all(processes, number):
+    for process in processes:
+        if process.poll() is None:
+            process.send_signal(number)
+
+
+def _free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()

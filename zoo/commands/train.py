@@ -1,0 +1,192 @@
+"""`python -m zoo train`: from a variant or a recipe to a run folder."""
+
+import copy
+import inspect
+import itertools
+import pathlib
+
+import click
+import keras
+import tensorflow as tf
+
+from zoo import distribution, recipes, runs
+from zoo.commands import flags, launcher
+from zoo.recipes import Recipe
+from zoo.runs import Run
+from zoo.variants import VARIANTS
+
+
+class TrainGroup(click.Group):
+    """A subcommand for each variant, and for each recipe by its preset's name."""
+
+    def list_commands(self, ctx):
+        """Lists the variants, then the recipes."""
+        return [*VARIANTS, *recipes.names()]
+
+    def get_command(self, ctx, name):
+        """Builds the command with a flag for each argument of its variant."""
+        if name in VARIANTS:
+            recipe = Recipe(name, {"name": "digits", "split": "train"})
+            return _command(name, recipe, f"Train a {VARIANTS[name].__name__}.")
+        if name in recipes.names():
+            recipe = Recipe.of_preset(name)
+            return _command(name, recipe, recipe.description)
+        return None
+
+
+@click.group(cls=TrainGroup)
+def train():
+    """Train a variant on any data, or a recipe as it is.
+
+    Arguments of the constructor and of `compile` have a flag each, under the same
+    name. Optimizers are given as adam:learning_rate=2e-4,beta_1=0.5.
+    """
+
+
+def _command(name, recipe, description):
+    variant = VARIANTS[recipe.variant]
+    groups = {
+        "model": flags.flags_of(variant.__init__, variant.__doc__),
+        "compile": flags.flags_of(variant.compile, inspect.getdoc(variant.compile)),
+        "data": _data_flags(),
+    }
+
+    def callback(out, resume, strategy, replicas, workers, **given):
+        out = out or f"runs/{name}"
+        followed = _recorded(out, recipe.variant) if resume else None
+        followed = followed or copy.deepcopy(recipe)
+        given = {key: value for key, value in given.items() if _is_given(key)}
+        for group, options in groups.items():
+            arguments = {o.name: given.pop(o.name) for o in options if o.name in given}
+            getattr(followed, group).update(arguments)
+        vars(followed).update(given)
+        if workers > 1:
+            launcher.launch(workers)
+        else:
+            run_training(followed, out, resume, strategy, replicas)
+
+    return click.Command(
+        name,
+        callback=callback,
+        params=[*_run_flags(recipe), *itertools.chain.from_iterable(groups.values())],
+        help=description,
+        short_help=description,
+    )
+
+
+def _recorded(out, variant):
+    """Returns the recipe of the run in a folder, or None where there is no run."""
+    path = pathlib.Path(out) / runs.SETTINGS
+    if not path.exists():
+        return None
+    recipe = Recipe.load(path)
+    if recipe.variant != variant:
+        raise ValueError(
+            f"The run in {out} trains a {recipe.variant}, not a {variant}."
+        )
+    return recipe
+
+
+def _is_given(key):
+    source = click.get_current_context().get_parameter_source(key)
+    return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _data_flags():
+    return [
+        click.Option(
+            ["--data", "name"],
+            help="digits, gaussian, a tensorflow-datasets name, a folder or an .npz "
+            "file; with a comma between them, two for a domain model. "
+            "[default: digits]",
+            type=_DataName(),
+        ),
+        click.Option(
+            ["--split"], help="Split, such as train[:50000]. [default: train]"
+        ),
+        click.Option(["--image-size"], type=int, help="Side to resize images to."),
+        click.Option(["--channels"], type=int, help="1 for grey, 3 for colour."),
+        click.Option(["--labelled"], type=int, help="Keep only so many labels."),
+        click.Option(["--mean"], type=float, help="Mean of gaussian. [default: 4]"),
+        click.Option(
+            ["--std"], type=float, help="Deviation of gaussian. [default: 0.5]"
+        ),
+        click.Option(["--size"], type=int, help="Rows of gaussian. [default: 10000]"),
+    ]
+
+
+class _DataName(click.ParamType):
+    name = "NAME[,NAME]"
+
+    def convert(self, value, param, ctx):
+        names = value if isinstance(value, list) else value.split(",")
+        return names if len(names) > 1 else names[0]
+
+
+def _run_flags(recipe):
+    return [
+        click.Option(["--out"], help="Folder of the run. [default: runs/<name>]"),
+        click.Option(
+            ["--resume"], is_flag=True, help="Continue the run there, if there is one."
+        ),
+        click.Option(
+            ["--epochs"],
+            type=click.IntRange(1),
+            help=f"Passes over the data. [default: {recipe.epochs}]",
+        ),
+        click.Option(
+            ["--batch-size"],
+            type=click.IntRange(1),
+            help=f"Rows of a batch of all replicas. [default: {recipe.batch_size}]",
+        ),
+        click.Option(
+            ["--seed"],
+            type=int,
+            help=f"Seed of weights, noise and data order. [default: {recipe.seed}]",
+        ),
+        click.Option(
+            ["--strategy"],
+            type=click.Choice(distribution.NAMES),
+            default="none",
+            help="How to use several devices. [default: none]",
+        ),
+        click.Option(
+            ["--replicas"], type=click.IntRange(1), help="Devices of mirrored."
+        ),
+        click.Option(
+            ["--workers"],
+            type=click.IntRange(1),
+            default=1,
+            help="Start so many worker processes on this machine. [default: 1]",
+        ),
+    ]
+
+
+def run_training(recipe, out, resume=False, strategy="none", replicas=None):
+    """Trains as a recipe says and writes the run folder.
+
+    Raises:
+        SystemExit: With 128 plus its number, if a signal ended the training early.
+    """
+    strategy = distribution.strategy(strategy, replicas)
+    # The same bits on every run; docs/training.md says what it costs.
+    keras.utils.set_random_seed(recipe.seed)
+    tf.config.experimental.enable_op_determinism()
+    run = Run(out, recipe, resume)
+    train_data = recipe.load_data()
+    with strategy.scope():
+        model = recipe.build()
+        model.compile(**recipe.compile_arguments())
+    run.start()
+    model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
+    if run.backup.interrupted:
+        epoch, batch = run.backup.position()
+        click.echo(
+            f"Stopped by {run.backup.interrupted.name} in epoch {epoch + 1} after "
+            f"{batch} batches. Everything is saved: go on with --resume.",
+            err=True,
+        )
+        raise SystemExit(128 + run.backup.interrupted)
+    run.finish(model)
+    click.echo(f"The model is in {run.folder / runs.MODEL}. Look at it:")
+    click.echo(f"  python -m zoo sample {out} --out samples.png")

@@ -1,0 +1,203 @@
+"""Pictures of samples and of training: grids, curves, densities and animations."""
+
+import math
+import pathlib
+import shutil
+import subprocess
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from zoo.images import to_uint8
+
+_PADDING = 2
+_REAL, _GENERATED, _BOUNDARY = "#1b6ca8", "#d1495b", "#555555"
+
+
+def image_grid(images, columns=None):
+    """Tiles images row by row on a white ground.
+
+    Args:
+        images: `[n, height, width, 1 or 3]`, uint8, or float in [-1, 1].
+        columns: Images a row; None for as square a grid as n allows.
+
+    Returns:
+        `PIL.Image.Image`, grey or RGB.
+
+    Raises:
+        ValueError: If the shape is another or there are no images.
+    """
+    images = np.asarray(images)
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+        raise ValueError(
+            "A grid takes at least one image, as [n, height, width, 1 or 3]. "
+            f"Received: shape {images.shape}"
+        )
+    if images.dtype != np.uint8:
+        images = to_uint8(images)
+    count, height, width, channels = images.shape
+    columns = min(columns or math.ceil(math.sqrt(count)), count)
+    rows = math.ceil(count / columns)
+    step_y, step_x = height + _PADDING, width + _PADDING
+    grid = np.full(
+        (rows * step_y + _PADDING, columns * step_x + _PADDING, channels), 255, np.uint8
+    )
+    for number, image in enumerate(images):
+        top = number // columns * step_y + _PADDING
+        left = number % columns * step_x + _PADDING
+        grid[top : top + height, left : left + width] = image
+    return Image.fromarray(grid.squeeze(-1) if channels == 1 else grid)
+
+
+def beside(left, right, titles):
+    """Puts two pictures side by side, each under its title.
+
+    Args:
+        left: `PIL.Image.Image`.
+        right: `PIL.Image.Image`.
+        titles: Two strings.
+    """
+    figure = Figure(figsize=(10, 5.4), layout="constrained")
+    for axes, picture, title in zip(
+        figure.subplots(1, 2), (left, right), titles, strict=True
+    ):
+        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title(title)
+        axes.axis("off")
+    return to_image(figure)
+
+
+def to_image(figure, dpi=100):
+    """Renders a matplotlib figure as an RGB `PIL.Image.Image`."""
+    figure.set_dpi(dpi)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+
+
+def training_curves(history):
+    """Draws losses and discriminator accuracies over epochs.
+
+    Args:
+        history: Dict from a log's name to its values by epoch, as
+            `keras.callbacks.History.history`.
+
+    Returns:
+        `PIL.Image.Image` with the losses above, shares of 1 below where there are any.
+    """
+    losses = {k: v for k, v in history.items() if k.endswith("_loss")}
+    shares = {k: v for k, v in history.items() if k.endswith("accuracy")}
+    panels = [(losses, "loss")] + [(shares, "share")] * bool(shares)
+    figure = Figure(figsize=(8, 3.2 * len(panels)), layout="constrained")
+    grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (curves, unit) in zip(grid, panels, strict=True):
+        for name, values in curves.items():
+            epochs = np.arange(1, len(values) + 1)
+            axes.plot(
+                epochs,
+                values,
+                marker="." if len(values) < 50 else None,
+                label=name.replace("_", " "),
+            )
+        axes.set_ylabel(unit)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    grid[-1].set_xlabel("epoch")
+    if shares:
+        grid[-1].set_ylim(-0.02, 1.02)
+    return to_image(figure)
+
+
+def densities(real, generated, grid, decision, title=""):
+    """Draws the picture of the one-dimensional GAN.
+
+    Args:
+        real: 1-D array of data.
+        generated: 1-D array of samples.
+        grid: Points of the axis, ascending.
+        decision: Probability of being real that the discriminator gives each of them.
+        title: Title of the picture.
+
+    Returns:
+        `PIL.Image.Image` with the density of the data, that of the samples, and the
+        decision boundary between them.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    axes = figure.subplots()
+    bins = np.linspace(grid[0], grid[-1], 101)
+    for values, colour, label in (
+        (real, _REAL, "data"),
+        (generated, _GENERATED, "generated"),
+    ):
+        inside = np.clip(np.ravel(values), grid[0], grid[-1])
+        height, _ = np.histogram(inside, bins, density=True)
+        middle = (bins[1:] + bins[:-1]) / 2
+        axes.fill_between(middle, height, step="mid", color=colour, alpha=0.35)
+        axes.step(middle, height, where="mid", color=colour, label=label)
+    axes.plot(grid, decision, color=_BOUNDARY, label="decision boundary D(x)")
+    axes.axhline(0.5, color=_BOUNDARY, linestyle=":", linewidth=0.8)
+    axes.set(xlim=(grid[0], grid[-1]), ylim=(0, 1.4), xlabel="x", title=title)
+    axes.set_ylabel("density, probability")
+    axes.legend(frameon=False, loc="upper left")
+    return to_image(figure)
+
+
+def save_animation(frames, path, frames_per_second=10):
+    """Writes pictures of one size as an animation that loops.
+
+    Args:
+        frames: Sequence of `PIL.Image.Image`.
+        path: A `.gif`, which needs nothing more, or a `.mp4`, which needs ffmpeg.
+        frames_per_second: Speed.
+
+    Raises:
+        ValueError: If there are no frames, or the suffix is another.
+        RuntimeError: If ffmpeg is missing or fails.
+    """
+    path = pathlib.Path(path)
+    if not frames:
+        raise ValueError(f"There are no frames to write to {path}.")
+    if path.suffix == ".gif":
+        # One palette for all frames: a palette a frame flickers.
+        palette = frames[-1].convert("RGB").quantize(256)
+        first, *rest = [
+            frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+            for frame in frames
+        ]
+        first.save(
+            path,
+            save_all=True,
+            append_images=rest,
+            duration=round(1000 / frames_per_second),
+            loop=0,
+        )
+    elif path.suffix == ".mp4":
+        _save_mp4(frames, path, frames_per_second)
+    else:
+        raise ValueError(f"Expected a path ending in .gif or .mp4. Received: {path}")
+
+
+def _save_mp4(frames, path, frames_per_second):
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise RuntimeError(
+            f"ffmpeg is not on the PATH, and {path} needs it. Install it, or name a "
+            ".gif."
+        )
+    # H.264 in its usual pixel format takes even sizes only.
+    width, height = (2 * (side // 2) for side in frames[0].size)
+    arguments = ["-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
+    arguments += ["-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "-"]
+    arguments += ["-pix_fmt", "yuv420p", str(path)]
+    pixels = b"".join(
+        frame.convert("RGB").crop((0, 0, width, height)).tobytes() for frame in frames
+    )
+    done = subprocess.run(
+        [program, *arguments], input=pixels, capture_output=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(
+            f"ffmpeg could not write {path}: {done.stderr.decode().strip()}"
+        )

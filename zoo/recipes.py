@@ -1,0 +1,133 @@
+"""Recipes: everything that decides a training, as data.
+
+A recipe names the variant, the data, the arguments of constructor and `compile`,
+epochs, batch size and seed. The folder of a preset holds the recipe that made it; the
+folder of a run holds the one it follows.
+"""
+
+import dataclasses
+import inspect
+import json
+import pathlib
+
+import keras
+
+from zoo import data, presets
+from zoo.variants import VARIANTS
+
+#: Arguments of `zoo.load_data` that `describe` takes too.
+_DESCRIBING = ("name", "split", "image_size", "channels")
+
+
+@dataclasses.dataclass
+class Recipe:
+    """What `python -m zoo train` follows.
+
+    Attributes:
+        variant: Key of `zoo.variants.VARIANTS`.
+        data: Keyword arguments of `zoo.load_data`, without `batch_size` and
+            `shuffle_seed`.
+        model: Keyword arguments of the variant's constructor, without `seed`.
+        compile: Keyword arguments of its `compile`.
+        epochs: Passes over the data.
+        batch_size: Rows of a batch of all replicas.
+        seed: Seed of the model and of the data's order.
+        description: What is made, in a sentence.
+    """
+
+    variant: str
+    data: dict
+    model: dict = dataclasses.field(default_factory=dict)
+    compile: dict = dataclasses.field(default_factory=dict)
+    epochs: int = 25
+    batch_size: int = 64
+    seed: int = 0
+    description: str = ""
+
+    def __post_init__(self):
+        if self.variant not in VARIANTS:
+            raise ValueError(
+                f"Expected a variant of {sorted(VARIANTS)}. "
+                f"Received: variant={self.variant!r}"
+            )
+
+    def load_data(self):
+        """Returns the training data, as `zoo.load_data` does."""
+        return data.load_data(
+            **self.data,
+            batch_size=self.batch_size,
+            shuffle_seed=self.seed,
+            **VARIANTS[self.variant].data_arguments,
+        )
+
+    def build(self):
+        """Returns the model, built for the data, uncompiled."""
+        variant = VARIANTS[self.variant]
+        known = dataclasses.asdict(
+            data.describe(**{k: v for k, v in self.data.items() if k in _DESCRIBING})
+        )
+        wanted = inspect.signature(variant.__init__).parameters
+        arguments = {
+            name: known[name]
+            for name in ("image_shape", "num_classes")
+            if name in wanted
+        }
+        return variant.from_config({**arguments, **self.model, "seed": self.seed})
+
+    def compile_arguments(self):
+        """Returns the arguments of `compile`, with objects for their configs."""
+        return keras.saving.deserialize_keras_object(self.compile)
+
+    @classmethod
+    def load(cls, path):
+        """Reads a recipe's JSON file.
+
+        Raises:
+            ValueError: If it is no recipe.
+        """
+        try:
+            return cls(**json.loads(pathlib.Path(path).read_text()))
+        except (OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path} is no recipe: {error}") from error
+
+    @classmethod
+    def of_preset(cls, name):
+        """Reads the recipe of a built-in preset."""
+        return cls.load(presets.BUILT_IN / name / presets.RECIPE)
+
+    def save(self, path):
+        """Writes the JSON file."""
+        text = json.dumps(dataclasses.asdict(self), indent=2)
+        pathlib.Path(path).write_text(text + "\n")
+
+    def differences(self, other):
+        """Returns a line for each setting in which another recipe differs."""
+        ours, theirs = _flatten(self), _flatten(other)
+        return [
+            f"{key}: {ours.get(key)!r} there, {theirs.get(key)!r} asked for"
+            for key in sorted(ours.keys() | theirs.keys())
+            if ours.get(key) != theirs.get(key)
+        ]
+
+
+def names():
+    """Returns the names of all built-in recipes."""
+    if not presets.BUILT_IN.is_dir():
+        return []
+    return sorted(
+        folder.name
+        for folder in presets.BUILT_IN.iterdir()
+        if (folder / presets.RECIPE).exists()
+    )
+
+
+def _flatten(recipe):
+    # Through JSON, so that tuples equal the lists they are saved as.
+    settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    flat = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            flat.update({f"{key}.{name}": item for name, item in value.items()})
+        elif key != "description":
+            flat[key] = value
+    return flat

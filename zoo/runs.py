@@ -1,0 +1,126 @@
+"""The folder of a run: settings, checkpoints, logs, pictures, and the model itself.
+
+::
+
+    runs/dcgan/
+        run.json          the recipe that is followed
+        checkpoints/      what `--resume` goes on from
+        log.csv           the logs of each epoch
+        events/           the same for TensorBoard, with the sample grids
+        samples/          grids of the same seeds over time, and samples.gif
+        curves.png        losses and accuracies over epochs
+        model/            the trained model, a preset
+"""
+
+import csv
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+import zoo.callbacks
+from zoo.checkpoints import BackupAndResume
+from zoo.distribution import is_chief
+from zoo.generative import GenerativeModel
+from zoo.recipes import Recipe
+
+SETTINGS, MODEL = "run.json", "model"
+
+
+class Run:
+    """A folder that one training writes to.
+
+    Args:
+        folder: The folder, new or empty, or that of the run to resume.
+        recipe: What to train.
+        resume: Whether to continue the run that is there, if there is one.
+
+    Raises:
+        FileExistsError: If the folder holds other files, or a run and `resume` is off.
+        ValueError: If the run there follows another recipe. The number of epochs may
+            differ: it only says when to stop.
+    """
+
+    def __init__(self, folder, recipe, resume=False):
+        self.folder = pathlib.Path(folder)
+        self.recipe = recipe
+        if (self.folder / SETTINGS).exists():
+            self._check_same(resume)
+        elif self.folder.exists() and any(self.folder.iterdir()):
+            raise FileExistsError(
+                f"{self.folder} holds files and is no run. Choose an empty folder."
+            )
+        self.backup = BackupAndResume(self.folder / "checkpoints")
+
+    def _check_same(self, resume):
+        if not resume:
+            raise FileExistsError(
+                f"{self.folder} holds a run already. Continue it with --resume, or "
+                "choose another folder."
+            )
+        before = Recipe.load(self.folder / SETTINGS)
+        before.epochs = self.recipe.epochs
+        if different := before.differences(self.recipe):
+            raise ValueError(
+                f"The run in {self.folder} has other settings, so it can't be "
+                "resumed with these: " + "; ".join(different)
+            )
+
+    def start(self):
+        """Makes the folder and writes the settings."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.recipe.save(self.folder / SETTINGS)
+
+    def callbacks(self, model):
+        """Returns what writes the run's files during `fit`, checkpoints included."""
+        history = self._trim_log()
+        if not is_chief(model.distribute_strategy):
+            return [self.backup]
+        return [
+            keras.callbacks.CSVLogger(self.folder / "log.csv", append=bool(history)),
+            keras.callbacks.TensorBoard(self.folder / "events", write_graph=False),
+            zoo.callbacks.TrainingCurves(self.folder / "curves.png", history),
+            *self._pictures(model),
+            # Last, so that a checkpoint says only what the other files hold too.
+            self.backup,
+        ]
+
+    def _pictures(self, model):
+        if not isinstance(model, GenerativeModel):
+            return []
+        if model.image_shape == (1,):
+            real = np.concatenate(list(self.recipe.load_data().as_numpy_iterator()))
+            path = self.folder / "densities.gif"
+            return [zoo.callbacks.DensityAnimation(path, real)]
+        return [
+            zoo.callbacks.SampleGrid(
+                self.folder / "samples", log_dir=self.folder / "events" / "samples"
+            )
+        ]
+
+    def _trim_log(self):
+        """Drops the logs of epochs after the last checkpoint; returns the rest."""
+        path = self.folder / "log.csv"
+        last = self.backup.position()
+        if last is None or not path.exists():
+            path.unlink(missing_ok=True)
+            return {}
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            rows = [row for row in reader if int(row["epoch"]) < last[0]]
+        if not rows:
+            path.unlink()
+            return {}
+        with open(path, "w", newline="") as file:
+            writer = csv.DictWriter(file, reader.fieldnames)
+            writer.writeheader()
+            writer.writerows(rows)
+        names = [name for name in reader.fieldnames if name != "epoch"]
+        return {name: [float(row[name]) for row in rows] for name in names}
+
+    def finish(self, model):
+        """Writes the trained model into the run, as a preset."""
+        if is_chief(model.distribute_strategy):
+            settings = dataclasses.asdict(self.recipe)
+            model.save_to_preset(self.folder / MODEL, {"recipe": settings})

@@ -1,0 +1,9 @@
+"""The variants of the zoo by their names on the command line and in recipes."""
+
+from zoo.dcgan import DCGAN
+from zoo.gan import GAN
+
+VARIANTS = {
+    "gan": GAN,
+    "dcgan": DCGAN,
+}
