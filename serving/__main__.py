@@ -1,0 +1,199 @@
+"""The command line: `python -m serving start|generate|…`."""
+
+import contextlib
+import logging
+import os
+import pathlib
+import signal
+import sys
+import threading
+
+import click
+
+from serving import errors
+
+
+@contextlib.contextmanager
+def _mistakes_in_one_line():
+    """Turns what a user can get wrong into one line on stderr and exit status 1."""
+    try:
+        yield
+    except (errors.ServingError, errors.RequestError, OSError, ValueError) as error:
+        raise click.ClickException(" ".join(str(error).split())) from error
+
+
+class _Command(click.Command):
+    def invoke(self, context):
+        with _mistakes_in_one_line():
+            return super().invoke(context)
+
+
+@click.group(context_settings={"show_default": True})
+def main():
+    """Serve exported models over gRPC, and ask them for pictures."""
+
+
+def _numbers(context, parameter, value):
+    if value is None:
+        return None
+    try:
+        return [int(part) for part in value.split(",")]
+    except ValueError:
+        raise click.BadParameter("give whole numbers with commas: 0,1,2") from None
+
+
+@main.command(cls=_Command)
+@click.argument("models_dir", required=False, type=click.Path(path_type=pathlib.Path))
+@click.option("--host", default="127.0.0.1", help="Address to listen on.")
+@click.option("--port", default=8500, help="gRPC port; 0 picks a free one.")
+@click.option("--rest-port", type=int, help="REST and metrics port; 0 picks one.")
+@click.option(
+    "--model-config-file",
+    type=click.Path(path_type=pathlib.Path),
+    help="A models.config in TensorFlow Serving's text format.",
+)
+@click.option(
+    "--enable-batching/--disable-batching",
+    default=True,
+    help="Join requests into batches.",
+)
+@click.option(
+    "--batching-parameters-file",
+    type=click.Path(path_type=pathlib.Path),
+    help="A batching file in TensorFlow Serving's text format.",
+)
+@click.option(
+    "--per-model-batching/--no-per-model-batching",
+    default=False,
+    help="Honour a version's own batching_params.pbtxt.",
+)
+@click.option(
+    "--allow-version-labels-for-unavailable-models",
+    is_flag=True,
+    help="Let labels name versions that are not loaded.",
+)
+@click.option("--poll-seconds", default=1.0, help="How often to look for versions.")
+@click.option(
+    "--max-message-mib", default=128, help="Largest request and answer, in MiB."
+)
+@click.option(
+    "--max-concurrent-requests",
+    default=256,
+    help="Refuse more at once with RESOURCE_EXHAUSTED.",
+)
+@click.option("--tls-certificate", type=click.Path(), help="PEM file; with --tls-key.")
+@click.option("--tls-key", type=click.Path(), help="PEM file of the key.")
+@click.option(
+    "--tls-client-ca",
+    type=click.Path(),
+    help="PEM file: accept only clients certified by this authority.",
+)
+@click.option(
+    "--drain-seconds",
+    default=0.0,
+    help="On SIGTERM, keep serving this long after health has turned.",
+)
+@click.option(
+    "--grace-seconds",
+    default=10.0,
+    help="On SIGTERM, give requests in flight this long.",
+)
+def start(models_dir, max_message_mib, drain_seconds, grace_seconds, **options):
+    """Serve every model of the folder MODELS_DIR, until SIGTERM or Ctrl-C."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    logging.getLogger("serving").setLevel(logging.INFO)
+    if models_dir is None and options["model_config_file"] is None:
+        raise click.UsageError("give MODELS_DIR or --model-config-file")
+    from serving.server import Server  # Only this command needs TensorFlow.
+
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    server = Server(models_dir, max_message_bytes=max_message_mib << 20, **options)
+    asked_to_stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *unused: asked_to_stop.set())
+    server.start()
+    click.echo(f"gRPC on {server.address}")
+    if server.rest_address:
+        click.echo(f"REST on http://{server.rest_address}/v1/models/MODEL")
+    available = server.models.available()
+    for name, versions in available.items():
+        for version in versions:
+            click.echo(f"serving {name} version {version}")
+    if not any(available.values()):
+        click.echo(f"no model yet in {models_dir}; waiting for one", err=True)
+    asked_to_stop.wait()
+    click.echo("finishing what is in flight", err=True)
+    server.stop(grace=grace_seconds, drain=drain_seconds)
+
+
+def _client_options(command):
+    """Adds the options of every command that talks to a server."""
+    for option in reversed(
+        (
+            click.option("--timeout", default=60.0, help="Seconds to wait."),
+            click.option("--tls", is_flag=True, help="Speak TLS."),
+            click.option(
+                "--root-certificate",
+                type=click.Path(),
+                help="PEM file of the authority to check the server against.",
+            ),
+            click.option("--client-certificate", type=click.Path(), help="PEM file."),
+            click.option("--client-key", type=click.Path(), help="PEM file."),
+            click.option("--server-name", help="The name in the server's certificate."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+@main.command(cls=_Command)
+@click.argument("address", metavar="HOST:PORT")
+@click.argument("model")
+@click.option("-n", default=64, type=click.IntRange(1), help="How many pictures.")
+@click.option("--seed", default=0, help="Seed of the first; the others count on.")
+@click.option(
+    "--labels",
+    callback=_numbers,
+    help="Classes, such as 0,1,2; repeated over the rows.",
+)
+@click.option("--version", type=int, help="Version, instead of the newest.")
+@click.option("--version-label", help="Version label, such as stable.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    default="grid.png",
+    help="Where the grid of pictures goes.",
+)
+@_client_options
+def generate(address, model, n, seed, labels, version, version_label, out, **options):
+    """Ask the server at HOST:PORT for pictures of MODEL, and save them as a grid."""
+    from serving.client import Client
+
+    if labels is not None:
+        labels = [labels[row % len(labels)] for row in range(n)]
+    with Client(address, **options) as client:
+        images = client.generate(
+            model,
+            n,
+            seed=seed,
+            labels=labels,
+            version=version,
+            version_label=version_label,
+        )
+    if images.ndim != 4:
+        raise errors.RequestError(
+            f"model {model!r} draws vectors of shape {list(images.shape[1:])}, not "
+            "pictures; use serving.Client.generate"
+        )
+    from zoo.plots import image_grid  # Loads slowly; after the server has answered.
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    image_grid(images).save(out)
+    click.echo(f"{out}: {n} pictures of {model}, seeds {seed} to {seed + n - 1}")
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m serving")

@@ -1,0 +1,650 @@
+"""Clients of the embedded server and of TensorFlow Serving.
+
+Neither TensorFlow nor Keras is imported. `Client` blocks, `AsyncClient` is awaited;
+both are the same code: every call is written once as a generator that yields what is
+to be sent or slept through, and the two classes differ in how they do that.
+"""
+
+import asyncio
+import dataclasses
+import pathlib
+import random
+import re
+import time
+
+import grpc
+import numpy as np
+
+from serving import errors, messages, signatures, tensors
+
+MAX_MESSAGE_BYTES = 256 << 20
+# Rows that travel in one message at most; more are asked for in several.
+MAX_ROWS = 256
+# Part of a message for everything but the values of its tensors.
+_OVERHEAD_BYTES = 64 << 10
+
+_FIRST_PAUSE = 0.1
+_MAX_PAUSE = 5.0
+
+# What TensorFlow Serving answers where its batching file allows fewer rows.
+_TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
+
+_METHODS = {
+    name: (f"/{service}/{name}", request, response)
+    for service in (messages.PREDICTION_SERVICE, messages.MODEL_SERVICE)
+    for name, request, response in messages.methods(service)
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Metadata:
+    """What a server says about a model: the version it answers with, its signatures."""
+
+    model: str
+    version: int
+    signatures: dict
+
+    def __str__(self):
+        listed = [str(signature) for signature in self.signatures.values()]
+        return "\n  ".join([f"{self.model} version {self.version}", *listed])
+
+
+@dataclasses.dataclass(frozen=True)
+class VersionStatus:
+    """The state of one version: LOADING, AVAILABLE, UNLOADING or END."""
+
+    version: int
+    state: str
+    code: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class _Send:
+    """A step of a call: send `request`, and go on with the answer."""
+
+    method: str
+    request: object
+    timeout: float
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sleep:
+    """A step of a call: pause."""
+
+    seconds: float
+
+
+class _Calls:
+    """Everything both clients can do; they differ in how they take a step.
+
+    Args:
+        address: `host:port` of the server.
+        timeout: How many seconds one call may take, retries and parts included.
+        attempts: How often to try in all while the server is UNAVAILABLE, pausing
+            longer each time. Nothing else is tried again.
+        tls: Whether to speak TLS, checking the server against the system's
+            authorities. Any of the files below switches it on.
+        root_certificate: A PEM file of the authority to check the server against.
+        client_certificate: A PEM file to show a server that asks for one, with
+            `client_key` (mutual TLS).
+        client_key: The PEM file of that certificate's key.
+        server_name: The name in the server's certificate, if it is not the address.
+        max_message_bytes: The largest message to send or take.
+    """
+
+    def __init__(
+        self,
+        address,
+        *,
+        timeout=60.0,
+        attempts=5,
+        tls=False,
+        root_certificate=None,
+        client_certificate=None,
+        client_key=None,
+        server_name=None,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+    ):
+        if ":" not in address:
+            raise errors.RequestError(
+                f"address must be host:port, such as 127.0.0.1:8500, not {address!r}"
+            )
+        if (client_certificate is None) != (client_key is None):
+            raise errors.RequestError("client_certificate and client_key go together")
+        self.address = address
+        self._timeout = timeout
+        self._attempts = attempts
+        self._max_message_bytes = max_message_bytes
+        self._credentials = None
+        if tls or root_certificate or client_certificate:
+            self._credentials = grpc.ssl_channel_credentials(
+                *(
+                    path and pathlib.Path(path).read_bytes()
+                    for path in (root_certificate, client_key, client_certificate)
+                )
+            )
+        self._options = [
+            ("grpc.max_receive_message_length", max_message_bytes),
+            ("grpc.max_send_message_length", max_message_bytes),
+            # Retrying is done here, on UNAVAILABLE only.
+            ("grpc.enable_retries", 0),
+            ("grpc.initial_reconnect_backoff_ms", 100),
+            ("grpc.min_reconnect_backoff_ms", 100),
+            ("grpc.max_reconnect_backoff_ms", 2000),
+        ]
+        if server_name is not None:
+            self._options.append(("grpc.ssl_target_name_override", server_name))
+        self._known = {}
+        self._max_rows = {}
+
+    # The calls -----------------------------------------------------------------
+
+    def generate(
+        self,
+        model,
+        n=None,
+        seed=0,
+        *,
+        seeds=None,
+        labels=None,
+        conditions=None,
+        categories=None,
+        codes=None,
+        version=None,
+        version_label=None,
+        timeout=None,
+    ):
+        """Draws pictures. The picture of a seed is the same in any call.
+
+        Args:
+            model: The model's name.
+            n: How many.
+            seed: The first row's seed; the others count on from it.
+            seeds: The seed of each row, instead of `n` and `seed`.
+            labels: The class of each row, or one for all, where the model is
+                conditional; -1, or nothing, draws one from the row's seed.
+            conditions: The condition vector of each row, where the model takes one.
+            categories: The categorical codes of each row (InfoGAN).
+            codes: The continuous codes of each row (InfoGAN).
+            version: A version number, instead of the newest.
+            version_label: A version label, such as `stable`.
+            timeout: Seconds, instead of the client's own.
+
+        Returns:
+            A numpy array of uint8 [n, height, width, channels]; for models of
+            vectors, float32 [n, dimensions].
+        """
+        if seeds is None:
+            if n is None or n < 0 or n != int(n):
+                raise errors.RequestError(
+                    f"n must be a whole number of rows, not {n!r}; or give seeds"
+                )
+            seeds = np.arange(seed, seed + n, dtype=np.int64)
+        elif n is not None and n != len(seeds):
+            raise errors.RequestError(f"n is {n}, but there are {len(seeds)} seeds")
+        given = {
+            "labels": labels,
+            "conditions": conditions,
+            "categories": categories,
+            "codes": codes,
+        }
+        inputs = {"seeds": seeds}
+        inputs |= {name: value for name, value in given.items() if value is not None}
+        target = _Target(model, version, version_label)
+        return self._run(self._only_output(target, inputs, "sample", timeout))
+
+    def transfer(self, model, images, **options):
+        """Carries pictures (uint8) into the model's other domain."""
+        return self._images(model, images, "transfer", options)
+
+    def encode(self, model, images, **options):
+        """Returns the latents (float32) of pictures (uint8)."""
+        return self._images(model, images, "encode", options)
+
+    def reconstruct(self, model, images, **options):
+        """Encodes and decodes pictures (uint8)."""
+        return self._images(model, images, "reconstruct", options)
+
+    def classify(self, model, images, **options):
+        """Returns the class probabilities (float32) of pictures (uint8)."""
+        return self._images(model, images, "classify", options)
+
+    def _images(self, model, images, signature, options):
+        timeout = options.pop("timeout", None)
+        target = _Target(model, **options)
+        steps = self._only_output(target, {"images": images}, signature, timeout)
+        return self._run(steps)
+
+    def predict(
+        self,
+        model,
+        inputs,
+        signature=signatures.DEFAULT,
+        *,
+        outputs=None,
+        version=None,
+        version_label=None,
+        timeout=None,
+    ):
+        """Calls any signature.
+
+        Args:
+            model: The model's name.
+            inputs: {name: array}; the first dimension of each is the batch.
+            signature: The signature's name.
+            outputs: The names of the outputs to send back; all if None.
+            version: A version number, instead of the newest.
+            version_label: A version label, such as `stable`.
+            timeout: Seconds, instead of the client's own.
+
+        Returns:
+            {name: array}. Strings come as arrays of bytes objects.
+        """
+        target = _Target(model, version, version_label)
+        return self._run(self._predict(target, inputs, signature, outputs, timeout))
+
+    def metadata(self, model, *, version=None, version_label=None, timeout=None):
+        """Asks for the Metadata of a model: its version and signatures."""
+        target = _Target(model, version, version_label)
+        return self._run(self._fetch_metadata(target, self._until(timeout)))
+
+    def status(self, model, *, version=None, timeout=None):
+        """Asks for the VersionStatus of each version of a model, newest first."""
+        target = _Target(model, version)
+        return self._run(self._status(target, self._until(timeout)))
+
+    # As steps --------------------------------------------------------------------
+
+    def _until(self, timeout):
+        return time.monotonic() + (self._timeout if timeout is None else timeout)
+
+    def _send(self, method, request, until):
+        """Sends, and again with growing pauses while the server is UNAVAILABLE."""
+        pause = _FIRST_PAUSE
+        for attempt in range(1, self._attempts + 1):
+            left = until - time.monotonic()
+            try:
+                return (yield _Send(method, request, max(left, 0)))
+            except grpc.RpcError as error:
+                if (
+                    error.code() != grpc.StatusCode.UNAVAILABLE
+                    or attempt == self._attempts
+                    or until - time.monotonic() < pause
+                ):
+                    raise _in_words(error, self.address) from None
+            yield _Sleep(pause * random.uniform(0.8, 1.2))
+            pause = min(2 * pause, _MAX_PAUSE)
+
+    def _fetch_metadata(self, target, until):
+        request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+        target.write(request.model_spec)
+        response = yield from self._send("GetModelMetadata", request, until)
+        found = messages.SignatureDefMap()
+        found.ParseFromString(response.metadata["signature_def"].value)
+        callable_ = {
+            key: signature
+            for key, signature in signatures.parse(found.signature_def).items()
+            if signature.method in signatures.PREDICT_METHODS
+        }
+        metadata = Metadata(
+            response.model_spec.name, response.model_spec.version.value, callable_
+        )
+        self._known[target] = metadata
+        return metadata
+
+    def _status(self, target, until):
+        request = messages.GetModelStatusRequest()
+        target.write(request.model_spec)
+        response = yield from self._send("GetModelStatus", request, until)
+        return [
+            VersionStatus(
+                status.version,
+                messages.ModelVersionStatus.State.Name(status.state),
+                errors.status_code(status.status.error_code).name,
+                status.status.error_message,
+            )
+            for status in response.model_version_status
+        ]
+
+    def _signature(self, target, key, until):
+        metadata = self._known.get(target)
+        if metadata is None or key not in metadata.signatures:
+            metadata = yield from self._fetch_metadata(target, until)
+        if key not in metadata.signatures:
+            raise errors.RequestError(
+                f"{target} has no signature {key!r}; it has "
+                f"{', '.join(sorted(metadata.signatures))}"
+            )
+        return metadata.signatures[key]
+
+    def _only_output(self, target, inputs, key, timeout):
+        outputs = yield from self._predict(target, inputs, key, None, timeout)
+        if len(outputs) == 1:
+            return next(iter(outputs.values()))
+        raise errors.RequestError(
+            f"{target} answers {key} with {', '.join(outputs)}; call predict()"
+        )
+
+    def _predict(self, target, inputs, key, output_names, timeout):
+        until = self._until(timeout)
+        signature = yield from self._signature(target, key, until)
+        arrays = _checked(target, signature, inputs)
+        names = _checked_outputs(target, signature, output_names)
+        rows = _rows(target, signature, arrays)
+        if rows == 0 and all(
+            signature.outputs[name].row_shape is not None for name in names
+        ):
+            return {name: signature.outputs[name].no_rows() for name in names}
+        if rows is None:
+            return (
+                yield from self._predict_part(target, key, arrays, output_names, until)
+            )
+        parts = []
+        start = 0
+        while start < max(rows, 1):
+            step = self._rows_per_request(target, signature, names)
+            part = {name: array[start : start + step] for name, array in arrays.items()}
+            try:
+                parts.append(
+                    (
+                        yield from self._predict_part(
+                            target, key, part, output_names, until
+                        )
+                    )
+                )
+            except errors.ServingError as error:
+                limit = _TOO_MANY_ROWS.search(error.message)
+                if limit is None or int(limit[1]) >= step:
+                    raise
+                self._max_rows[target, key] = int(limit[1])
+                continue
+            start += step
+        if len(parts) == 1:
+            return parts[0]
+        return {name: np.concatenate([part[name] for part in parts]) for name in names}
+
+    def _rows_per_request(self, target, signature, names):
+        limit = self._max_rows.get((target, signature.key), MAX_ROWS)
+        room = self._max_message_bytes - _OVERHEAD_BYTES
+        sent = sum(spec.row_bytes for spec in signature.inputs.values())
+        received = sum(signature.outputs[name].row_bytes for name in names)
+        return max(1, min(limit, room // max(sent, received, 1)))
+
+    def _predict_part(self, target, key, arrays, output_names, until):
+        request = messages.PredictRequest()
+        target.write(request.model_spec)
+        request.model_spec.signature_name = key
+        request.output_filter.extend(output_names or ())
+        for name, array in arrays.items():
+            tensors.encode(array, request.inputs[name])
+        try:
+            response = yield from self._send("Predict", request, until)
+        except errors.ServingError:
+            self._known.pop(target, None)  # It may be another model by now.
+            raise
+        known = self._known.get(target)
+        if known and known.version != response.model_spec.version.value:
+            del self._known[target]
+        return {name: tensors.decode(proto) for name, proto in response.outputs.items()}
+
+
+class Client(_Calls):
+    """A blocking client. Safe to share between threads.
+
+    ```python
+    with serving.Client("127.0.0.1:8500") as client:
+        images = client.generate("dcgan_mnist", 64, seed=0)
+    ```
+
+    Args:
+        address: `host:port` of the server.
+        **options: `timeout` (seconds one call may take, 60), `attempts` (5, while
+            the server is UNAVAILABLE), and for TLS `tls`, `root_certificate`,
+            `client_certificate`, `client_key`, `server_name` (files in PEM format),
+            `max_message_bytes`.
+    """
+
+    def __init__(self, address, **options):
+        super().__init__(address, **options)
+        if self._credentials is None:
+            self._channel = grpc.insecure_channel(address, self._options)
+        else:
+            self._channel = grpc.secure_channel(
+                address, self._credentials, self._options
+            )
+        self._stubs = _stubs(self._channel)
+
+    def _run(self, steps):
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = self._take(step)
+                except grpc.RpcError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            return end.value
+
+    def _take(self, step):
+        if isinstance(step, _Sleep):
+            return time.sleep(step.seconds)
+        return self._stubs[step.method](step.request, timeout=step.timeout)
+
+    def close(self):
+        """Closes the connection."""
+        self._channel.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self.close()
+
+
+class AsyncClient(_Calls):
+    """The client for asyncio: every call of `Client`, awaited.
+
+    ```python
+    async with serving.AsyncClient("127.0.0.1:8500") as client:
+        images = await client.generate("dcgan_mnist", 64, seed=0)
+    ```
+
+    Args:
+        address: `host:port` of the server.
+        **options: As of `Client`.
+    """
+
+    def __init__(self, address, **options):
+        super().__init__(address, **options)
+        self._channel = None  # Belongs to the event loop of the first call.
+
+    async def _run(self, steps):
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = await self._take(step)
+                except grpc.RpcError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as end:
+            return end.value
+
+    async def _take(self, step):
+        if isinstance(step, _Sleep):
+            return await asyncio.sleep(step.seconds)
+        if self._channel is None:
+            if self._credentials is None:
+                self._channel = grpc.aio.insecure_channel(self.address, self._options)
+            else:
+                self._channel = grpc.aio.secure_channel(
+                    self.address, self._credentials, self._options
+                )
+            self._stubs = _stubs(self._channel)
+        return await self._stubs[step.method](step.request, timeout=step.timeout)
+
+    async def close(self):
+        """Closes the connection."""
+        if self._channel is not None:
+            await self._channel.close()
+
+    async def __aenter__(self):
+        return self
+
+    async def __aexit__(self, *unused):
+        await self.close()
+
+
+def _stubs(channel):
+    return {
+        name: channel.unary_unary(
+            path,
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        for name, (path, request, response) in _METHODS.items()
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class _Target:
+    """Which model a call is for."""
+
+    model: str
+    version: int | None = None
+    version_label: str | None = None
+
+    def __post_init__(self):
+        if not isinstance(self.model, str) or not self.model:
+            raise errors.RequestError(f"model must be a name, not {self.model!r}")
+        if self.version is not None and self.version_label is not None:
+            raise errors.RequestError("give version or version_label, not both")
+
+    def write(self, spec):
+        spec.name = self.model
+        if self.version is not None:
+            spec.version.value = self.version
+        if self.version_label is not None:
+            spec.version_label = self.version_label
+
+    def __str__(self):
+        if self.version is not None:
+            return f"model {self.model!r} version {self.version}"
+        if self.version_label is not None:
+            return f"model {self.model!r} version {self.version_label!r}"
+        return f"model {self.model!r}"
+
+
+def _in_words(error, address):
+    """Returns a ServingError for a failed call, saying what a person can do."""
+    code, message = error.code(), error.details() or ""
+    if code == grpc.StatusCode.UNAVAILABLE:
+        message = f"no answer from {address}, is a server running there? ({message})"
+    elif code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        message = (
+            f"{address} did not answer in time ({message}); "
+            "give a longer timeout=, or ask for fewer rows"
+        )
+    return errors.ServingError(code, message)
+
+
+# Inputs that may be left out: the model then draws them from the row's seed.
+_DRAWN = {"labels": -1, "categories": -1}
+
+
+def _checked(target, signature, inputs):
+    """Returns the inputs as arrays that fit the signature, or says why they cannot."""
+    inputs = dict(inputs)
+    unknown = sorted(set(inputs) - set(signature.inputs))
+    if unknown:
+        raise errors.RequestError(
+            f"{target} takes no {', '.join(map(repr, unknown))} in {signature.key!r}; "
+            f"it takes {', '.join(str(spec) for spec in signature.inputs.values())}"
+        )
+    arrays = {
+        name: _array(target, spec, inputs[name])
+        for name, spec in signature.inputs.items()
+        if name in inputs
+    }
+    rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    for name, spec in signature.inputs.items():
+        if name not in arrays:
+            if name not in _DRAWN or "seeds" not in arrays:
+                raise errors.RequestError(
+                    f"{target} needs {spec} for {signature.key!r}; it was not given"
+                )
+            array = np.full((rows, *spec.row_shape), _DRAWN[name], np.int64)
+        elif arrays[name].ndim == 0 and spec.shape and len(spec.shape) == 1:
+            array = np.full(rows, arrays[name])  # One label for all rows.
+        else:
+            array = arrays[name]
+        if not spec.fits(array.shape):
+            raise errors.RequestError(
+                f"{target} takes {spec} in {signature.key!r}; "
+                f"the array given has the shape {list(array.shape)}"
+            )
+        arrays[name] = array
+    return {name: arrays[name] for name in signature.inputs}
+
+
+def _array(target, spec, value):
+    """Returns `value` as an array of the dtype of `spec`, without losing anything."""
+    wanted = tensors.numpy_type(spec.data_type)
+    array = np.asarray(value)
+    if spec.data_type == tensors.DT_STRING:
+        fits = array.dtype.kind in "SUO"
+        wanted = array.dtype
+    elif isinstance(value, np.ndarray):
+        fits = np.can_cast(array.dtype, wanted, "safe") or (
+            array.dtype.kind == wanted.kind == "f"
+        )
+    else:  # Numbers of Python, whose own types say little.
+        fits = array.dtype.kind in {"i": "iu", "u": "iu", "f": "iuf"}.get(
+            wanted.kind, wanted.kind
+        ) and _in_range(array, wanted)
+        fits = fits or array.size == 0
+    if not fits:
+        hint = ""
+        if wanted == np.uint8 and array.dtype.kind == "f":
+            hint = "; pictures travel as whole numbers 0 to 255, x = u8 / 127.5 - 1"
+        raise errors.RequestError(
+            f"{target} takes {spec}; the array given is {array.dtype}{hint}"
+        )
+    return array.astype(wanted, copy=False)
+
+
+def _in_range(array, wanted):
+    if wanted.kind not in "iu" or array.size == 0:
+        return True
+    limits = np.iinfo(wanted)
+    return limits.min <= array.min() and array.max() <= limits.max
+
+
+def _checked_outputs(target, signature, names):
+    names = list(signature.outputs if names is None else names)
+    for name in names:
+        if name not in signature.outputs:
+            raise errors.RequestError(
+                f"{target} has no output {name!r} in {signature.key!r}; "
+                f"it has {', '.join(signature.outputs)}"
+            )
+        if names.count(name) > 1:
+            raise errors.RequestError(f"the output {name!r} is asked for twice")
+    return names
+
+
+def _rows(target, signature, arrays):
+    """Returns how many rows a request has, None if its rows cannot be told apart."""
+    if not signature.batchable:
+        return None
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise errors.RequestError(
+            f"{target} needs as many rows in each input; there are {listed}"
+        )
+    return next(iter(counts.values()))

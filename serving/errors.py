@@ -1,0 +1,47 @@
+"""The two ways a request fails: refused before it is sent, or by the server."""
+
+import grpc
+
+# TensorFlow Serving cuts its messages here, and gRPC carries them in a header.
+MAX_MESSAGE_CHARACTERS = 1024
+
+
+class RequestError(ValueError):
+    """A request that the model's own metadata says cannot work. Nothing was sent."""
+
+
+class ServingError(Exception):
+    """An answer other than OK, with its gRPC status code and its message."""
+
+    def __init__(self, code, message):
+        self.code = code
+        self.message = message[:MAX_MESSAGE_CHARACTERS]
+        super().__init__(f"{code.name}: {self.message}")
+
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def status_code(number):
+    """Returns the gRPC status code of an integer; TensorFlow numbers them alike."""
+    return _CODES.get(number, grpc.StatusCode.UNKNOWN)
+
+
+def invalid_argument(message):
+    """Returns the error for a request that is wrong whatever the server's state."""
+    return ServingError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def not_found(message):
+    """Returns the error for a model, version or path that is not there."""
+    return ServingError(grpc.StatusCode.NOT_FOUND, message)
+
+
+def failed_precondition(message):
+    """Returns the error for what the server's present state does not allow."""
+    return ServingError(grpc.StatusCode.FAILED_PRECONDITION, message)
+
+
+def deadline_exceeded(message="Deadline exceeded before the request was computed"):
+    """Returns the error for work nobody waits for any more."""
+    return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, message)

@@ -1,0 +1,341 @@
+"""Which versions of which models are served: found, loaded, handed over, unloaded."""
+
+import collections
+import contextlib
+import logging
+import os
+import pathlib
+import threading
+
+import grpc
+
+from serving import (
+    errors,
+    messages,
+    model_config,
+    prediction,
+    saved_model,
+)
+
+_log = logging.getLogger(__name__)
+
+_State = messages.ModelVersionStatus.State
+# A model republished every minute for a year must not fill the memory.
+_MAX_HISTORY = 100
+
+
+def models_in(folder):
+    """Returns the ModelConfigs of a folder of models, one per subfolder."""
+    return [
+        model_config.ModelConfig(entry.name, entry.path)
+        for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
+        if entry.is_dir() and not entry.name.startswith(".")
+    ]
+
+
+def _versions_in(base_path):
+    """Returns {version: path}; names that are no integers are not versions."""
+    return {
+        int(entry.name): entry.path
+        for entry in os.scandir(base_path)
+        if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
+    }
+
+
+def _refuse_links_out(path, root):
+    """Raises unless everything under `path` really is inside `root`."""
+    root = os.path.realpath(root)
+    found = [path]
+    for folder, folders, files in os.walk(path):
+        found += [os.path.join(folder, name) for name in (*folders, *files)]
+    for item in found:
+        if not pathlib.Path(os.path.realpath(item)).is_relative_to(root):
+            raise errors.ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{item} is a link that leaves {root}; copy the files there instead",
+            )
+
+
+class _Servable:
+    """A loaded version, counted while requests use it."""
+
+    def __init__(self, model):
+        self.model = model
+        self._users = 0
+        self._retired = False
+        self._lock = threading.Lock()
+
+    def enter(self):
+        with self._lock:
+            if self._retired:
+                return False
+            self._users += 1
+            return True
+
+    def leave(self):
+        with self._lock:
+            self._users -= 1
+            last = self._retired and not self._users
+        if last:
+            self.model.close()
+
+    def retire(self):
+        """Closes the model, at once or when its last request is answered."""
+        with self._lock:
+            self._retired = True
+            idle = not self._users
+        if idle:
+            self.model.close()
+
+
+class _Model:
+    """The versions of one model, and what became of them."""
+
+    def __init__(self, config):
+        self.config = config
+        self.servables = {}
+        self.history = collections.OrderedDict()
+
+    def record(self, version, state, error=None):
+        status = messages.ModelVersionStatus(version=version, state=state)
+        status.status.error_code = 0 if error is None else error.code.value[0]
+        status.status.error_message = "" if error is None else error.message
+        self.history[version] = status
+        self.history.move_to_end(version)
+        for old in list(self.history):
+            if len(self.history) <= _MAX_HISTORY:
+                break
+            if old not in self.servables:
+                del self.history[old]
+
+
+class ModelManager:
+    """Keeps the served versions in step with the disk.
+
+    Args:
+        find_models: Returns the ModelConfigs to serve, asked again at each poll.
+        root: No model may lie, or link, outside this folder. None: each model
+            within its own base path.
+        batching_options: How requests are batched (None: not at all).
+        per_model_batching: Whether a version's `batching_params.pbtxt` counts.
+        max_message_bytes: The largest answer that will be computed.
+        on_change: Called with (model, version, state name) at each change.
+        on_batch: Called with (model, version, signature, rows, padded rows).
+    """
+
+    def __init__(
+        self,
+        find_models,
+        root=None,
+        batching_options=None,
+        per_model_batching=False,
+        max_message_bytes=prediction.MAX_MESSAGE_BYTES,
+        allow_labels_for_unavailable=False,
+        on_batch=None,
+    ):
+        self._find_models = find_models
+        self._root = root
+        self._batching_options = batching_options
+        self._per_model_batching = per_model_batching
+        self._max_message_bytes = max_message_bytes
+        self._allow_labels_for_unavailable = allow_labels_for_unavailable
+        self._on_batch = on_batch
+        self._models = {}
+        self._lock = threading.Lock()  # Guards the tables; never held while loading.
+        self._polling = threading.Lock()  # One poll at a time.
+
+    # Requests ---------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def use(self, spec):
+        """Gives the loaded version that a ModelSpec means, kept alive meanwhile."""
+        servable, version = self._find(spec)
+        try:
+            yield servable.model, version
+        finally:
+            servable.leave()
+
+    def _find(self, spec):
+        model = self._models.get(spec.name)
+        choice = spec.WhichOneof("version_choice")
+        if choice == "version_label":
+            labels = model.config.labels if model else {}
+            if spec.version_label not in labels:
+                raise errors.invalid_argument(
+                    f"Unrecognized servable version label: {spec.version_label}"
+                )
+            version = labels[spec.version_label]
+        elif choice == "version":
+            version = spec.version.value
+        else:
+            version = None
+        with self._lock:
+            if model is not None and model.servables:
+                wanted = max(model.servables) if version is None else version
+                servable = model.servables.get(wanted)
+                if servable is not None and servable.enter():
+                    return servable, wanted
+        request = (
+            f"Latest({spec.name})"
+            if version is None
+            else f"Specific({spec.name}, {version})"
+        )
+        raise errors.not_found(f"Servable not found for request: {request}")
+
+    def statuses(self, spec):
+        """Returns the ModelVersionStatus messages a ModelSpec asks for."""
+        with self._lock:
+            model = self._models.get(spec.name)
+            history = dict(model.history) if model else {}
+        if spec.WhichOneof("version_choice") == "version_label":
+            labels = model.config.labels if model else {}
+            if spec.version_label not in labels:
+                raise errors.invalid_argument(
+                    f"Unrecognized servable version label: {spec.version_label}"
+                )
+            asked = labels[spec.version_label]
+        elif spec.HasField("version"):
+            asked = spec.version.value
+        else:
+            asked = None
+        if not history:
+            raise errors.not_found(f"Could not find any versions of model {spec.name}")
+        if asked is None:
+            return [history[version] for version in sorted(history, reverse=True)]
+        if asked not in history:
+            raise errors.not_found(
+                f"Could not find version {asked} of model {spec.name}"
+            )
+        return [history[asked]]
+
+    def knows(self, name):
+        """Whether this is, or was, a model of ours."""
+        return name in self._models
+
+    def available(self):
+        """Returns {model name: available versions, ascending}."""
+        with self._lock:
+            return {
+                name: sorted(model.servables) for name, model in self._models.items()
+            }
+
+    def failures(self):
+        """Returns (name, version, message) of each version that did not load."""
+        with self._lock:
+            return [
+                (name, version, status.status.error_message)
+                for name, model in self._models.items()
+                for version, status in model.history.items()
+                if status.status.error_code
+            ]
+
+    # Changes ----------------------------------------------------------------
+
+    def poll(self):
+        """Brings what is served in step with the disk, and returns when done."""
+        with self._polling:
+            self._apply(self._find_models())
+
+    def reload(self, configs):
+        """Serves `configs` from now on, and returns once their models are loaded."""
+        with self._polling:
+            previous = self._find_models
+            self._find_models = lambda: configs
+            try:
+                self._apply(configs)
+            except errors.ServingError:
+                self._find_models = previous
+                raise
+
+    def _apply(self, configs):
+        configs = {config.name: config for config in configs}
+        for name, config in configs.items():
+            with self._lock:
+                known = self._models.setdefault(name, _Model(config))
+            self._update(known, config)
+            self._assign_labels(known, config)
+        for name in [name for name in self._models if name not in configs]:
+            self._unload(self._models[name], set(self._models[name].servables))
+
+    def _assign_labels(self, model, config):
+        if not self._allow_labels_for_unavailable:
+            for version in config.labels.values():
+                if version not in model.servables:
+                    raise errors.failed_precondition(
+                        f"Request to assign label to version {version} of model "
+                        f"{config.name}, which is not currently available for "
+                        "inference"
+                    )
+        with self._lock:
+            model.config = config
+
+    def _update(self, model, config):
+        try:
+            found = _versions_in(config.base_path)
+        except OSError as error:  # A volume that is briefly away is no reason to stop.
+            _log.warning("model %s: %s", config.name, error)
+            return
+        wanted = config.policy.choose(found)
+        for version in sorted(wanted):
+            # A version that failed, or was unloaded and is wanted again: the first
+            # stays failed as in TensorFlow Serving, the second loads anew.
+            status = model.history.get(version)
+            failed = status is not None and status.status.error_code
+            if version not in model.servables and not failed:
+                self._load(model, config, version, found[version])
+        if not wanted or wanted & set(model.servables):
+            self._unload(model, set(model.servables) - wanted)
+
+    def _load(self, model, config, version, path):
+        with self._lock:
+            model.record(version, _State.LOADING)
+        try:
+            _refuse_links_out(path, self._root or config.base_path)
+            loaded = self._open(config.name, version, path)
+        except errors.ServingError as error:
+            failure = error
+        except Exception as error:  # A broken model must not end the polling.
+            _log.exception("loading %s version %d", config.name, version)
+            failure = errors.ServingError(grpc.StatusCode.UNKNOWN, str(error))
+        else:
+            with self._lock:
+                model.servables[version] = _Servable(loaded)
+                model.record(version, _State.AVAILABLE)
+            _log.info("serving %s version %d", config.name, version)
+            return
+        with self._lock:
+            model.record(version, _State.END, failure)
+        _log.error("%s version %d did not load: %s", config.name, version, failure)
+
+    def _open(self, name, version, path):
+        options = self._batching_options
+        if options is not None and self._per_model_batching:
+            options = model_config.batching_of(path, options)
+        model = prediction.Model(
+            saved_model.SavedModel(path),
+            name,
+            version,
+            self._max_message_bytes,
+            on_batch=self._on_batch,
+        )
+        try:
+            model.warm_up(saved_model.warmup_requests(path))
+            model.start_batching(options)
+        except BaseException:
+            model.close()
+            raise
+        return model
+
+    def _unload(self, model, versions):
+        for version in sorted(versions):
+            with self._lock:
+                servable = model.servables.pop(version)
+                model.record(version, _State.END)
+            servable.retire()
+            _log.info("unloaded %s version %d", model.config.name, version)
+
+    def close(self):
+        """Unloads everything."""
+        with self._polling:
+            for model in self._models.values():
+                self._unload(model, set(model.servables))

@@ -1,0 +1,218 @@
+"""One loaded version answering requests, in TensorFlow Serving's words.
+
+The checks stand in TensorFlow Serving's order. gRPC, REST and warmup records all
+come through here.
+"""
+
+import math
+import threading
+import time
+
+import grpc
+
+from serving import batching, errors, messages, signatures, tensors
+
+# Large enough for 256 images of 128x128x3 ten times over.
+MAX_MESSAGE_BYTES = 128 << 20
+# Room in a message for everything but the values of its tensors.
+_OVERHEAD_BYTES = 64 << 10
+
+
+class Model:
+    """A loaded SavedModel with its batchers."""
+
+    def __init__(
+        self,
+        loaded,
+        name,
+        version,
+        max_message_bytes=MAX_MESSAGE_BYTES,
+        on_batch=None,
+    ):
+        self.signature_defs = loaded.signature_defs
+        self.signatures = loaded.signatures
+        self._loaded = loaded
+        self._name = name
+        self._version = version
+        self._max_bytes = max_message_bytes
+        self._on_batch = on_batch
+        self._options = None
+        self._warm_sizes = {}
+        self._batchers = {}
+        self._lock = threading.Lock()
+
+    def warm_up(self, requests):
+        """Answers recorded requests, so that the first real one finds all ready."""
+        for request in requests:
+            signature, arrays, names = self._check(request)
+            rows = _rows(signature, arrays)
+            self._loaded.run(signature, arrays, names)
+            if rows:
+                self._warm_sizes.setdefault(signature.key, set()).add(rows)
+
+    def start_batching(self, options):
+        """Joins requests from now on, with BatchingOptions; None never does."""
+        self._options = options
+
+    def predict(self, request, deadline=math.inf, on_cancel=None):
+        """Returns the PredictResponse for a PredictRequest."""
+        signature, arrays, names = self._check(request)
+        outputs = self._compute(signature, arrays, names, deadline, on_cancel)
+        response = messages.PredictResponse()
+        for name, output in zip(names, outputs, strict=True):
+            tensors.encode(output, response.outputs[name])
+        spec = response.model_spec
+        spec.name = self._name
+        spec.version.value = self._version
+        spec.signature_name = signature.key
+        return response
+
+    def _compute(self, signature, arrays, names, deadline, on_cancel):
+        if _rows(signature, arrays) == 0 and all(
+            signature.outputs[name].row_shape is not None for name in names
+        ):
+            return [signature.outputs[name].no_rows() for name in names]
+        if self._options is None or not signature.batchable:
+            if deadline <= time.monotonic():
+                raise errors.deadline_exceeded()
+            return self._loaded.run(signature, arrays, names)
+        return self._batcher(signature, names).submit(arrays, deadline, on_cancel)
+
+    def _batcher(self, signature, names):
+        key = (signature.key, *names)
+        batcher = self._batchers.get(key)
+        if batcher is None:
+            with self._lock:
+                batcher = self._batchers.setdefault(
+                    key, self._new_batcher(signature, names)
+                )
+        return batcher
+
+    def _new_batcher(self, signature, names):
+        def on_batch(rows, padded):
+            if self._on_batch is not None:
+                self._on_batch(self._name, self._version, signature.key, rows, padded)
+
+        return batching.Batcher(
+            lambda inputs: self._loaded.run(signature, inputs, names),
+            self._options.with_sizes(self._warm_sizes.get(signature.key, ())),
+            on_batch,
+        )
+
+    def _check(self, request):
+        """Returns the signature, its input arrays and the asked outputs' names."""
+        key = request.model_spec.signature_name or signatures.DEFAULT
+        signature = self.signatures.get(key)
+        if signature is None:
+            raise errors.failed_precondition(
+                f'Serving signature key "{key}" not found.'
+            )
+        if signature.method not in signatures.PREDICT_METHODS:
+            raise errors.invalid_argument(
+                "Expected prediction signature method_name to be one of {"
+                f"{', '.join(signatures.PREDICT_METHODS)}}}. Was: {signature.method}"
+            )
+        _check_names(signature, request.inputs)
+        arrays = [
+            self._decode(spec, request.inputs[name], position)
+            for position, (name, spec) in enumerate(signature.inputs.items())
+        ]
+        names = _outputs(signature, request.output_filter)
+        _check_shapes(signature, arrays)
+        self._check_answer_size(signature, arrays, names)
+        return signature, arrays, names
+
+    def _decode(self, spec, proto, position):
+        try:
+            array = tensors.decode(proto, self._max_bytes)
+        except ValueError as error:
+            raise errors.invalid_argument(
+                f"tensor parsing error: {spec.name} ({error})"
+            ) from error
+        if proto.dtype != spec.data_type:
+            raise errors.invalid_argument(
+                f"Expects arg[{position}] to be "
+                f"{tensors.type_name(spec.data_type)} but "
+                f"{tensors.type_name(proto.dtype)} is provided"
+            )
+        return array
+
+    def _check_answer_size(self, signature, arrays, names):
+        """Refuses what could be computed but never sent."""
+        rows = _rows(signature, arrays)
+        if rows is None:
+            return
+        row_bytes = sum(signature.outputs[name].row_bytes for name in names)
+        if rows * row_bytes + _OVERHEAD_BYTES > self._max_bytes:
+            raise errors.ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"The answer to {rows} rows needs {rows * row_bytes} bytes, more than "
+                f"the {self._max_bytes} of one message; ask for fewer rows at a time",
+            )
+
+    def close(self):
+        """Frees the model."""
+        self._loaded.close()
+
+
+def _braces(names):
+    return "{" + ",".join(sorted(names)) + "}"
+
+
+def _check_names(signature, inputs):
+    expected = set(signature.inputs)
+    sent = set(inputs)
+    if len(sent) != len(expected):
+        raise errors.invalid_argument(
+            f"input size does not match signature: {len(sent)}!={len(expected)} "
+            f"len({_braces(sent)}) != len({_braces(expected)}). "
+            f"Sent extra: {_braces(sent - expected)}. "
+            f"Missing but required: {_braces(expected - sent)}."
+        )
+    for name, spec in signature.inputs.items():
+        if name not in sent:
+            raise errors.invalid_argument(
+                f"Signature input alias: {name}(feed name: {spec.tensor}) not found "
+                "in request and no default value provided. Inputs expected to be in "
+                f"the set {_braces(expected)}."
+            )
+
+
+def _outputs(signature, output_filter):
+    """Returns the names of the asked outputs, in the signature's own order."""
+    names = set()
+    for name in output_filter:
+        if name not in signature.outputs:
+            raise errors.invalid_argument(
+                f"output tensor alias not found in signature: {name} "
+                "Outputs expected to be in the set "
+                f"{_braces(signature.outputs)}."
+            )
+        if name in names:
+            raise errors.invalid_argument(f"duplicate output tensor alias: {name}")
+        names.add(name)
+    return [name for name in signature.outputs if not names or name in names]
+
+
+def _check_shapes(signature, arrays):
+    """Checks what TensorFlow Serving leaves to the ops, and to the batch-mates."""
+    for spec, array in zip(signature.inputs.values(), arrays, strict=True):
+        if not spec.fits(array.shape):
+            raise errors.invalid_argument(
+                f"input {spec} cannot take the shape {list(array.shape)}"
+            )
+    if signature.batchable:
+        counts = {array.shape[0] for array in arrays}
+        if len(counts) > 1:
+            listed = ", ".join(
+                f"{name}: {len(array)}"
+                for name, array in zip(signature.inputs, arrays, strict=True)
+            )
+            raise errors.invalid_argument(
+                f"Batching input tensors must all have equal 0th dimension: {listed}"
+            )
+
+
+def _rows(signature, arrays):
+    """Returns how many rows a request has, None where rows mean nothing."""
+    return len(arrays[0]) if signature.batchable else None

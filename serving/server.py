@@ -1,0 +1,413 @@
+"""The embedded server: a folder of models behind TensorFlow Serving's protocol.
+
+```python
+with serving.Server("models/", port=0) as server:
+    client = serving.Client(server.address)
+    images = client.generate("dcgan", 64, seed=0)
+```
+
+Requests run in threads: gRPC's own thread pool parses, checks, computes or waits
+(`serving.batching`) and encodes, and TensorFlow releases the interpreter lock while
+it computes.
+"""
+
+import concurrent.futures
+import functools
+import ipaddress
+import logging
+import math
+import os
+import pathlib
+import threading
+import time
+
+import google.protobuf.message
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2
+
+from serving import batching, errors, messages, model_config, prediction
+from serving.metrics import Metrics
+from serving.models import ModelManager, models_in
+from serving.services import Services
+
+_log = logging.getLogger(__name__)
+
+_GRPC_OPTIONS = (
+    # A port in use is an error, not a share of somebody else's traffic.
+    ("grpc.so_reuseport", 0),
+    # Connections that never speak, and those that have gone silent, are closed.
+    ("grpc.server_handshake_timeout_ms", 10_000),
+    ("grpc.max_connection_idle_ms", 300_000),
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class Server:
+    """Serves every model of a folder, and follows the folder as it changes.
+
+    `TF_SERVING.md` specifies the behaviour; `docs/serving.md` lists what differs.
+
+    Args:
+        models_dir: The folder of `<model>/<version>/` SavedModels, as
+            `python -m export` writes it.
+        host: The address to listen on. Other machines reach the server only if
+            this is one of the machine's own addresses, or `0.0.0.0`; use TLS then.
+        port: The gRPC port; 0 picks a free one.
+        rest_port: The port of the REST API and of the metrics; 0 picks a free one,
+            None serves neither.
+        model_config_file: A `models.config` in TensorFlow Serving's text format,
+            instead of every folder in `models_dir`. Its base paths must lie in
+            `models_dir`, where both are given.
+        enable_batching: Whether to join requests into batches.
+        batching_parameters_file: A batching file in TensorFlow Serving's text format.
+        per_model_batching: Whether a version's `batching_params.pbtxt` counts.
+        allow_version_labels_for_unavailable_models: Whether a label may name a
+            version that is not loaded.
+        poll_seconds: How often to look for new versions.
+        max_message_bytes: The largest request and answer.
+        max_concurrent_requests: Above this, requests are refused at once with
+            RESOURCE_EXHAUSTED.
+        tls_certificate: A PEM file, with `tls_key`: serve over TLS.
+        tls_key: The PEM file of the certificate's key.
+        tls_client_ca: A PEM file: serve only clients with a certificate of this
+            authority (mutual TLS).
+
+    Raises:
+        FileNotFoundError: If `models_dir` is not there.
+        ValueError: If it is the folder of one model, or options contradict.
+        serving.ServingError: If a configuration file is wrong.
+        OSError: If the port is taken.
+    """
+
+    def __init__(
+        self,
+        models_dir=None,
+        host="127.0.0.1",
+        port=8500,
+        *,
+        rest_port=None,
+        model_config_file=None,
+        enable_batching=True,
+        batching_parameters_file=None,
+        per_model_batching=False,
+        allow_version_labels_for_unavailable_models=False,
+        poll_seconds=1.0,
+        max_message_bytes=prediction.MAX_MESSAGE_BYTES,
+        max_concurrent_requests=256,
+        tls_certificate=None,
+        tls_key=None,
+        tls_client_ca=None,
+    ):
+        if (tls_certificate is None) != (tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together")
+        if tls_client_ca is not None and tls_certificate is None:
+            raise ValueError("tls_client_ca needs tls_certificate and tls_key")
+        if batching_parameters_file is not None and not enable_batching:
+            raise ValueError("batching_parameters_file needs enable_batching")
+        find_models, root = _source(models_dir, model_config_file)
+        options = None
+        if batching_parameters_file is not None:
+            options = model_config.read_batching(batching_parameters_file)
+        elif enable_batching:
+            options = batching.BatchingOptions()
+        self._host = host
+        self._port = port
+        self._rest_port = rest_port
+        self._poll_seconds = poll_seconds
+        self._max_message_bytes = max_message_bytes
+        self._max_concurrent_requests = max_concurrent_requests
+        self._tls = (tls_certificate, tls_key, tls_client_ca)
+        self.metrics = Metrics()
+        self.models = ModelManager(
+            find_models,
+            root=root,
+            batching_options=options,
+            per_model_batching=per_model_batching,
+            max_message_bytes=max_message_bytes,
+            allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
+            on_batch=self.metrics.observe_batch,
+        )
+        self.metrics.watch(self.models)
+        self.services = Services(self.models, root)
+        self._health = health.HealthServicer(experimental_non_blocking=True)
+        self._grpc = None
+        self._rest = None
+        self._stopping = threading.Event()
+        self._poller = threading.Thread(
+            target=self._keep_polling, name="serving-poll", daemon=True
+        )
+
+    @property
+    def address(self):
+        """The `host:port` clients connect to."""
+        return f"{_bracketed(self._host)}:{self._port}"
+
+    @property
+    def rest_address(self):
+        """The `host:port` of the REST API, None if there is none."""
+        return self._rest and f"{_bracketed(self._host)}:{self._rest.port}"
+
+    def start(self):
+        """Loads the models, then opens the ports."""
+        if not _is_loopback(self._host) and self._tls[0] is None:
+            _log.warning(
+                "listening on %s without TLS: anybody who reaches this port can use "
+                "it, and read along; give a certificate and a key, or listen on "
+                "127.0.0.1",
+                self._host,
+            )
+        self._bind()  # First, because it is quick to fail where the port is taken.
+        try:
+            self.models.poll()
+            self._start_rest()
+        except BaseException:
+            self._grpc.stop(None)
+            self.models.close()
+            raise
+        self._grpc.start()
+        self._report_health()
+        self._poller.start()
+        return self
+
+    def _bind(self):
+        self._grpc = grpc.server(
+            concurrent.futures.ThreadPoolExecutor(
+                self._max_concurrent_requests, thread_name_prefix="serving"
+            ),
+            options=(
+                *_GRPC_OPTIONS,
+                ("grpc.max_receive_message_length", self._max_message_bytes),
+                ("grpc.max_send_message_length", self._max_message_bytes),
+            ),
+            maximum_concurrent_rpcs=self._max_concurrent_requests,
+        )
+        self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
+        pool = messages.new_pool(
+            extra=(
+                health_pb2.DESCRIPTOR.serialized_pb,
+                reflection_pb2.DESCRIPTOR.serialized_pb,
+            )
+        )
+        reflection.enable_server_reflection(
+            (
+                messages.PREDICTION_SERVICE,
+                messages.MODEL_SERVICE,
+                health.SERVICE_NAME,
+                reflection.SERVICE_NAME,
+            ),
+            self._grpc,
+            pool=pool,
+        )
+        try:
+            if self._tls[0] is None:
+                self._port = self._grpc.add_insecure_port(self.address)
+            else:
+                self._port = self._grpc.add_secure_port(
+                    self.address, _credentials(*self._tls)
+                )
+        except RuntimeError as error:
+            raise OSError(
+                f"cannot listen on {self.address}; is the port taken, or the address "
+                "another machine's?"
+            ) from error
+
+    def _start_rest(self):
+        if self._rest_port is None:
+            return
+        from serving.rest import RestServer
+
+        self._rest = RestServer(
+            self.services,
+            self.metrics,
+            self._host,
+            self._rest_port,
+            max_body_bytes=self._max_message_bytes,
+            tls=self._tls,
+        )
+        self._rest.start()
+
+    def _keep_polling(self):
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                self.models.poll()
+            except errors.ServingError as error:
+                _log.error("%s", error)
+            except Exception:  # Whatever it is, the next poll may find it gone.
+                _log.exception("looking for new versions")
+            self._report_health()
+
+    def _report_health(self):
+        serving = not self._stopping.is_set() and any(self.models.available().values())
+        state = health_pb2.HealthCheckResponse
+        status = state.SERVING if serving else state.NOT_SERVING
+        for service in ("", messages.PREDICTION_SERVICE, messages.MODEL_SERVICE):
+            self._health.set(service, status)
+
+    def stop(self, grace=10.0, drain=0.0):
+        """Says NOT_SERVING, finishes what is in flight, and frees everything.
+
+        Args:
+            grace: How many seconds requests in flight may still take.
+            drain: How many seconds to go on serving after health has turned, so
+                that load balancers notice before connections close.
+        """
+        if self._stopping.is_set():
+            return
+        self._stopping.set()
+        self._health.enter_graceful_shutdown()
+        time.sleep(drain)
+        stopped = self._grpc.stop(grace)
+        if self._rest is not None:
+            self._rest.stop(grace)
+        stopped.wait()
+        if self._poller.is_alive():
+            self._poller.join()
+        self.models.close()
+
+    def wait(self):
+        """Blocks until the server is stopped."""
+        self._grpc.wait_for_termination()
+
+    def __enter__(self):
+        return self.start()
+
+    def __exit__(self, *unused):
+        self.stop()
+
+
+def _source(models_dir, model_config_file):
+    """Returns a function that finds the ModelConfigs, and the folder they lie in."""
+    if models_dir is None and model_config_file is None:
+        raise ValueError("give models_dir, or model_config_file")
+    if models_dir is not None:
+        models_dir = os.path.abspath(models_dir)
+        if not os.path.isdir(models_dir):
+            raise FileNotFoundError(
+                f"{models_dir} is not a folder; `python -m export PRESET {models_dir}` "
+                "writes the first model into it"
+            )
+        for version in pathlib.Path(models_dir).glob("[0-9]*/saved_model.pb"):
+            raise ValueError(
+                f"{models_dir} is the folder of one model ({version.parent.name} is a "
+                "version of it); give the folder of models, "
+                f"{pathlib.Path(models_dir).parent}"
+            )
+    if model_config_file is None:
+        return functools.partial(models_in, models_dir), models_dir
+    configs = model_config.read_models(model_config_file)
+    root = models_dir or os.path.commonpath(
+        [os.path.dirname(config.base_path) for config in configs] or [os.sep]
+    )
+    return (lambda: configs), root
+
+
+def _handlers(services, metrics):
+    """Returns the generic handlers of both services, on raw bytes."""
+    predict = messages.PREDICTION_SERVICE
+    model = messages.MODEL_SERVICE
+    answers = {
+        (predict, "Predict"): services.predict,
+        (predict, "GetModelMetadata"): _plain(services.get_model_metadata),
+        (predict, "Classify"): _plain(services.wrong_signature),
+        (predict, "Regress"): _plain(services.wrong_signature),
+        (model, "GetModelStatus"): _plain(services.get_model_status),
+        (model, "HandleReloadConfigRequest"): _plain(services.reload_config),
+    }
+    handlers = []
+    for service in (predict, model):
+        methods = {
+            name: grpc.unary_unary_rpc_method_handler(
+                _behaviour(
+                    name, request_class, answers[service, name], metrics, services
+                )
+            )
+            for name, request_class, _ in messages.methods(service)
+            if (service, name) in answers
+        }
+        handlers.append(grpc.method_handlers_generic_handler(service, methods))
+    return handlers
+
+
+def _plain(answer):
+    """Adapts an answer that takes no time worth a deadline."""
+    return lambda request, deadline, on_cancel: answer(request)
+
+
+def _behaviour(method, request_class, answer, metrics, services):
+    """Returns the gRPC behaviour of one method.
+
+    It takes and gives bytes: a message that cannot be parsed is then the caller's
+    mistake in words, not an exception inside gRPC.
+    """
+
+    def behaviour(content, context):
+        start = time.perf_counter()
+        model = ""
+        code = grpc.StatusCode.OK
+        try:
+            try:
+                request = request_class.FromString(content)
+            except google.protobuf.message.DecodeError as error:
+                raise errors.invalid_argument(
+                    f"The request is not a {request_class.DESCRIPTOR.full_name}"
+                ) from error
+            model = services.known(_model_name(request))
+            response = answer(request, _deadline(context), _on_cancel(context))
+            return response.SerializeToString()
+        except errors.ServingError as error:
+            code = error.code
+            context.abort(code, error.message)
+        except Exception:
+            code = grpc.StatusCode.INTERNAL
+            _log.exception("answering %s", method)
+            context.abort(code, "Internal error; the server's log has the details")
+        finally:
+            metrics.observe(
+                "grpc", method, model, code.name, time.perf_counter() - start
+            )
+
+    return behaviour
+
+
+def _model_name(request):
+    spec = getattr(request, "model_spec", None)  # A new configuration has none.
+    return spec.name if spec is not None else ""
+
+
+def _deadline(context):
+    remaining = context.time_remaining()
+    return math.inf if remaining is None else time.monotonic() + remaining
+
+
+def _on_cancel(context):
+    def register(callback):
+        if not context.add_callback(callback):  # It is over already.
+            callback()
+
+    return register
+
+
+def _bracketed(host):
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _is_loopback(host):
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+def _credentials(certificate, key, client_ca):
+    return grpc.ssl_server_credentials(
+        [(pathlib.Path(key).read_bytes(), pathlib.Path(certificate).read_bytes())],
+        root_certificates=client_ca and pathlib.Path(client_ca).read_bytes(),
+        require_client_auth=client_ca is not None,
+    )

@@ -1,0 +1,147 @@
+"""Between numpy arrays and TensorProto, without TensorFlow.
+
+Decoding follows TensorFlow's own rules: values come from `tensor_content` or from
+the typed field of the dtype, a shape with no values is zeros, and too few values
+repeat the last. Encoding always uses `tensor_content` (strings excepted), which
+`numpy.frombuffer` reads 10 to 100 times faster than the typed fields.
+"""
+
+import math
+
+import numpy as np
+
+from serving import messages
+
+try:  # numpy has no bfloat16 of its own; TensorFlow brings this package.
+    from ml_dtypes import bfloat16
+except ImportError:
+    bfloat16 = None
+
+# Where one tensor may end: far above any picture, far below memory.
+MAX_BYTES = 1 << 30
+
+_NUMBER = {value.name: value.number for value in messages.DataType.values}
+_NAME = {number: name for name, number in _NUMBER.items()}
+
+DT_STRING = _NUMBER["DT_STRING"]
+DT_HALF = _NUMBER["DT_HALF"]
+DT_BFLOAT16 = _NUMBER["DT_BFLOAT16"]
+
+# DataType -> (numpy dtype, the field of TensorProto that holds its values).
+_FIELDS = {
+    _NUMBER["DT_FLOAT"]: (np.dtype(np.float32), "float_val"),
+    _NUMBER["DT_DOUBLE"]: (np.dtype(np.float64), "double_val"),
+    _NUMBER["DT_INT8"]: (np.dtype(np.int8), "int_val"),
+    _NUMBER["DT_INT16"]: (np.dtype(np.int16), "int_val"),
+    _NUMBER["DT_INT32"]: (np.dtype(np.int32), "int_val"),
+    _NUMBER["DT_UINT8"]: (np.dtype(np.uint8), "int_val"),
+    _NUMBER["DT_UINT16"]: (np.dtype(np.uint16), "int_val"),
+    _NUMBER["DT_UINT32"]: (np.dtype(np.uint32), "uint32_val"),
+    _NUMBER["DT_INT64"]: (np.dtype(np.int64), "int64_val"),
+    _NUMBER["DT_UINT64"]: (np.dtype(np.uint64), "uint64_val"),
+    _NUMBER["DT_BOOL"]: (np.dtype(np.bool_), "bool_val"),
+    DT_HALF: (np.dtype(np.float16), "half_val"),
+    DT_STRING: (np.dtype(object), "string_val"),
+}
+if bfloat16 is not None:
+    _FIELDS[DT_BFLOAT16] = (np.dtype(bfloat16), "half_val")
+
+_DATA_TYPE = {dtype: number for number, (dtype, _) in _FIELDS.items()}
+
+
+def type_name(data_type):
+    """Returns TensorFlow's name of a DataType, such as `float` for DT_FLOAT."""
+    return _NAME.get(data_type, str(data_type)).removeprefix("DT_").lower()
+
+
+def numpy_type(data_type):
+    """Returns the numpy dtype of a DataType; strings are objects holding bytes."""
+    if data_type not in _FIELDS:
+        raise ValueError(f"the dtype {type_name(data_type)} has no numpy counterpart")
+    return _FIELDS[data_type][0]
+
+
+def data_type(array):
+    """Returns the DataType of an array."""
+    if array.dtype.kind in "SU":
+        return DT_STRING
+    if array.dtype not in _DATA_TYPE:
+        raise ValueError(f"arrays of dtype {array.dtype} cannot be sent")
+    return _DATA_TYPE[array.dtype]
+
+
+def declared_shape(proto):
+    """Returns the shape a TensorProto declares, whatever it holds."""
+    if proto.tensor_shape.unknown_rank:
+        raise ValueError("the shape has an unknown rank")
+    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    if any(size < 0 for size in shape):
+        raise ValueError(f"the shape {list(shape)} has a negative dimension")
+    if len(shape) > 32:
+        raise ValueError(f"{len(shape)} dimensions are more than 32")
+    return shape
+
+
+def decode(proto, max_bytes=MAX_BYTES):
+    """Returns the array a TensorProto stands for.
+
+    Args:
+        proto: The TensorProto.
+        max_bytes: The largest array to allocate: a few bytes can declare a shape
+            of any size.
+
+    Raises:
+        ValueError: Where shape, dtype and values do not fit each other.
+    """
+    shape = declared_shape(proto)
+    dtype, field = numpy_type(proto.dtype), _FIELDS[proto.dtype][1]
+    size = math.prod(shape)
+    if size * dtype.itemsize > max_bytes:
+        raise ValueError(
+            f"the shape {list(shape)} needs {size * dtype.itemsize} bytes, "
+            f"more than the {max_bytes} allowed"
+        )
+    content = proto.tensor_content
+    if content and proto.dtype != DT_STRING:
+        if len(content) != size * dtype.itemsize:
+            raise ValueError(
+                f"tensor_content has {len(content)} bytes where the shape "
+                f"{list(shape)} of {type_name(proto.dtype)} needs "
+                f"{size * dtype.itemsize}"
+            )
+        return np.frombuffer(content, dtype).reshape(shape)
+    if content:
+        raise ValueError("tensor_content cannot hold strings; use string_val")
+    values = getattr(proto, field)[:size]
+    if proto.dtype in (DT_HALF, DT_BFLOAT16):
+        found = np.array(values, np.int64).astype(np.uint16).view(dtype)
+    elif proto.dtype == DT_STRING:
+        found = np.empty(len(values), object)
+        found[:] = values
+    else:
+        # Through the field's own width: int8 values travel in 32 bits and wrap.
+        found = np.asarray(values).astype(dtype)
+    if len(found) == size:
+        return found.reshape(shape)
+    array = np.empty(size, dtype)
+    array[: len(found)] = found
+    if len(found):
+        array[len(found) :] = found[-1]
+    else:
+        array[:] = b"" if proto.dtype == DT_STRING else 0
+    return array.reshape(shape)
+
+
+def encode(array, proto):
+    """Writes an array into a TensorProto."""
+    array = np.asarray(array)
+    proto.dtype = data_type(array)
+    for size in array.shape:
+        proto.tensor_shape.dim.add(size=size)
+    if proto.dtype == DT_STRING:
+        proto.string_val.extend(
+            value if isinstance(value, bytes) else str(value).encode("utf-8")
+            for value in array.ravel().tolist()
+        )
+    else:
+        proto.tensor_content = array.tobytes()
