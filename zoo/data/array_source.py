@@ -67,13 +67,13 @@ def rows_a_chunk(shape):
 
 def _checked_arrays(name, images, labels):
     images = np.asarray(images)
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    if images.ndim != 4 or images.dtype != np.uint8 or not images.size:
+    if images.ndim not in (3, 4) or images.dtype != np.uint8 or not images.size:
         raise ValueError(
             f"The images of {name} must be uint8 (0 to 255) of shape [N, H, W] or "
             f"[N, H, W, C]. Received: {images.dtype} of shape {images.shape}"
         )
+    if images.ndim == 3:
+        images = images[..., np.newaxis]
     check_channels(images.shape[-1], of=name)
     return images, None if labels is None else _checked_labels(name, images, labels)
 

@@ -11,7 +11,7 @@ from zoo.data.source import Source
 _GREY_MODES = {"1", "L", "LA"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _EXIF_ORIENTATION = 0x0112
-_ORIENTATIONS_ON_THE_SIDE = (5, 6, 7, 8)
+_SIDEWAYS = (5, 6, 7, 8)
 
 
 class FolderSource(Source):
@@ -86,10 +86,16 @@ def _name_hash(relative_path):
 def _file_shape(file):
     """Shape by the file's header alone: (height, width, 1 or 3)."""
     with _opened(file) as image:
-        # Turned as the camera says, height and width may change places.
-        turned = image.getexif().get(_EXIF_ORIENTATION) in _ORIENTATIONS_ON_THE_SIDE
-        width, height = reversed(image.size) if turned else image.size
+        width, height = image.size
+        # Turned as the camera was held, height and width may change places.
+        if _has_exif(image) and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:
+            width, height = height, width
         return height, width, 1 if image.mode in _GREY_MODES else 3
+
+
+def _has_exif(image):
+    # Not by getexif, which decodes a whole PNG in search of it.
+    return "exif" in image.info
 
 
 def _opened(file):
@@ -111,7 +117,7 @@ def _opened(file):
 def _decode_file(file, channels):
     with _opened(file) as image:
         try:
-            upright = PIL.ImageOps.exif_transpose(image)
+            upright = PIL.ImageOps.exif_transpose(image) if _has_exif(image) else image
             pixels = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"The image {file} is damaged: {error}") from None

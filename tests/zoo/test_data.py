@@ -1,0 +1,564 @@
+import contextlib
+import io
+import itertools
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import textwrap
+import urllib.error
+
+import keras
+import numpy as np
+import PIL.Image
+import pytest
+import tensorflow as tf
+
+from zoo.data import DataInfo, describe, epochs, load_arrays, load_data, selection
+
+with contextlib.suppress(RuntimeError):  # already initialised
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(
+        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
+    )
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+SHARED = REPOSITORY.parent / "shared" / "data"
+
+
+@pytest.fixture
+def shared_tfds(monkeypatch):
+    folder = SHARED / "tfds"
+    if not folder.is_dir():
+        pytest.skip(f"the prepared sets are not at {folder}")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+
+
+@pytest.fixture
+def mnist_m():
+    folder = SHARED / "mnist_m"
+    if not folder.is_dir():
+        pytest.skip(f"MNIST-M is not at {folder}")
+    return folder
+
+
+def numbered(count, shape=(2, 2, 1)):
+    """Images whose label is their number, which is also in their pixels."""
+    labels = np.arange(count)
+    images = np.broadcast_to(labels[:, None, None, None], (count, *shape))
+    return images.astype(np.uint8), labels
+
+
+def elements(dataset, count):
+    return list(itertools.islice(dataset.as_numpy_iterator(), count))
+
+
+def assert_same(first, second):
+    assert len(first) == len(second)
+    tf.nest.map_structure(np.testing.assert_array_equal, first, second)
+
+
+def rows_of(dataset, count=None):
+    return np.concatenate([labels for _, labels in elements(dataset, count)])
+
+
+def save_image(path, array):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.Image.fromarray(array).save(path)
+
+
+# Values, shapes, sizes
+
+
+def test_digits_are_scikit_learns():
+    images, labels = load_arrays("digits", image_size=8)
+    test_images, test_labels = load_arrays("digits", split="test", image_size=8)
+    from sklearn.datasets import load_digits
+
+    original = load_digits()
+    expected = np.rint(original.images * 255 / 16)[..., None]
+    np.testing.assert_array_equal(np.concatenate([images, test_images]), expected)
+    np.testing.assert_array_equal(
+        np.concatenate([labels, test_labels]), original.target
+    )
+    assert (len(images), len(test_images)) == (1500, 297)
+    assert images.dtype == np.uint8
+    assert labels.dtype == np.int64
+    assert describe("digits") == DataInfo((28, 28, 1), 10, 1500)
+
+
+def test_batches_hold_the_images_as_floats():
+    images = np.arange(256, dtype=np.uint8).reshape(16, 4, 4, 1)
+    dataset = load_data((images, np.arange(16)), batch_size=4, labels=True)
+    assert dataset.element_spec == (
+        tf.TensorSpec([4, 4, 4, 1], tf.float32),
+        tf.TensorSpec([4], tf.int64),
+    )
+    for batch, labels in dataset.as_numpy_iterator():
+        expected = images[labels] / np.float32(127.5) - np.float32(1)
+        np.testing.assert_allclose(batch, expected, rtol=0, atol=1e-7)
+
+
+def test_training_drops_the_remainder_and_evaluation_keeps_it():
+    arrays = numbered(10)
+    train = load_data(arrays, batch_size=4, labels=True)
+    assert len(train) == train.cardinality() == 2
+    assert len(rows_of(train)) == 8
+    evaluate = load_data(arrays, batch_size=4, labels=True, shuffle=False)
+    assert len(evaluate) == evaluate.cardinality() == 3
+    np.testing.assert_array_equal(rows_of(evaluate), arrays[1])
+    np.testing.assert_array_equal(rows_of(epochs(evaluate), 6), [*range(10)] * 2)
+
+
+def test_a_test_split_is_not_shuffled():
+    labels = load_arrays("digits", split="test")[1]
+    test = load_data("digits", split="test", labels=True)
+    np.testing.assert_array_equal(rows_of(test), labels)
+
+
+@pytest.mark.parametrize(
+    ("split", "rows"),
+    [
+        ("train[:3]", [0, 1, 2]),
+        ("train[90%:]", [18, 19]),
+        ("train[-2:]", [18, 19]),
+        ("train[:1]+train[5:7]", [0, 5, 6]),
+    ],
+)
+def test_slices(split, rows):
+    np.testing.assert_array_equal(load_arrays(numbered(20), split)[1], rows)
+
+
+def test_limit_reads_the_first_rows():
+    images, labels = load_arrays(numbered(20), "train[15:]+train[:5]", limit=7)
+    np.testing.assert_array_equal(labels, [15, 16, 17, 18, 19, 0, 1])
+    np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
+
+
+def test_channels_convert():
+    colour = np.zeros((1, 2, 2, 3), np.uint8)
+    colour[..., 0], colour[..., 1], colour[..., 2] = 255, 100, 10
+    grey = load_arrays(colour, channels=1)[0]
+    assert (grey == round(0.299 * 255 + 0.587 * 100 + 0.114 * 10)).all()
+    back = load_arrays(grey, channels=3)[0]
+    assert back.shape == (1, 2, 2, 3)
+    assert (back == grey).all()
+
+
+def test_resizing_averages_and_crops_to_the_centre():
+    checkers = np.indices((8, 8)).sum(0) % 2 * 255
+    wide = np.full((1, 8, 12, 1), 77, np.uint8)
+    wide[0, :, 2:10, 0] = checkers
+    small = load_arrays(wide, image_size=4)[0]
+    assert small.shape == (1, 4, 4, 1)
+    # Without antialiasing a checkerboard gives black and white; the margin is gone.
+    assert abs(small[0, 1:3, 1:3].astype(int) - 127.5).max() < 10
+    assert load_arrays(wide, image_size=8)[0][0, ..., 0].tolist() == checkers.tolist()
+
+
+def test_plain_fit_sees_every_epoch():
+    seen = []
+
+    class Recorder(keras.Model):
+        def train_step(self, data):
+            seen.append(data[1].numpy())
+            return {"loss": tf.constant(0.0)}
+
+    model = Recorder()
+    model.compile(run_eagerly=True)
+    model.fit(load_data(numbered(12), batch_size=4, labels=True), epochs=3, verbose=0)
+    orders = np.reshape(seen, (3, 12))
+    assert (np.sort(orders) == np.arange(12)).all()
+    assert len(np.unique(orders, axis=0)) == 3
+
+
+# The order of an epoch
+
+
+def streamed_mnist(monkeypatch):
+    monkeypatch.setattr(selection, "MEMORY_LIMIT", 0)
+    return load_data("mnist", "train[:100]", batch_size=16, labels=True)
+
+
+KINDS = {
+    "images": lambda: load_data(numbered(50), batch_size=8),
+    "labels": lambda: load_data(numbered(50), batch_size=8, labels=True),
+    "evaluation": lambda: load_data(numbered(50), batch_size=8, shuffle=False),
+    "gaussian": lambda: load_data("gaussian", batch_size=8, size=50),
+    "domains": lambda: load_data([numbered(50), numbered(20)], batch_size=8),
+    "labelled": lambda: load_data(
+        (numbered(50)[0], np.arange(50) % 5), batch_size=8, labelled=10
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stream_starts_anywhere(kind):
+    dataset = KINDS[kind]()
+    steps = len(dataset)
+    whole = elements(epochs(dataset), 3 * steps)
+    for epoch, batch in [(0, 2), (1, steps - 1), (0, steps + 1)]:
+        start = epoch * steps + batch
+        resumed = elements(epochs(KINDS[kind](), epoch, batch), 3 * steps - start)
+        assert_same(resumed, whole[start:])
+
+
+def test_a_streamed_set_starts_anywhere(shared_tfds, monkeypatch):
+    dataset = streamed_mnist(monkeypatch)
+    whole = elements(epochs(dataset), 18)
+    again = streamed_mnist(monkeypatch)
+    assert_same(elements(epochs(again, 1, 2), 10), whole[8:])
+    orders = [
+        np.concatenate([labels for _, labels in whole[i : i + 6]]) for i in (0, 6)
+    ]
+    assert (orders[0] != orders[1]).any()
+
+
+def test_a_streamed_set_has_the_images_of_one_in_memory(shared_tfds, monkeypatch):
+    arguments = {"split": "train[:50]", "image_size": 14, "channels": 3}
+    in_memory = load_data("mnist", **arguments, labels=True, shuffle=False)
+    monkeypatch.setattr(selection, "MEMORY_LIMIT", 0)
+    streamed = load_data("mnist", **arguments, labels=True, shuffle=False)
+    assert streamed.element_spec[0].shape[1:] == (14, 14, 3)
+    assert_same(elements(in_memory, None), elements(streamed, None))
+
+
+def test_each_epoch_has_its_own_order_of_all_rows():
+    dataset = load_data(numbered(64), batch_size=16, labels=True)
+    orders = rows_of(epochs(dataset), 40).reshape(10, 64)
+    assert (np.sort(orders) == np.arange(64)).all()
+    assert len(np.unique(orders, axis=0)) == 10
+    iterated = np.stack([rows_of(dataset) for _ in range(3)])
+    assert (np.sort(iterated) == np.arange(64)).all()
+    assert len(np.unique(iterated, axis=0)) == 3
+
+
+def test_orders_are_uniform():
+    dataset = load_data(numbered(8), batch_size=8, labels=True)
+    orders = rows_of(epochs(dataset), 1000).reshape(1000, 8)
+    counts = np.stack([np.bincount(column, minlength=8) for column in orders.T])
+    chi_squared = ((counts - 125) ** 2 / 125).sum()
+    assert chi_squared < 85.4  # 49 degrees of freedom, one in a thousand
+
+
+def test_the_seed_changes_the_order():
+    orders = [
+        rows_of(
+            epochs(load_data(numbered(32), "train", 32, labels=True, shuffle_seed=s)), 1
+        )
+        for s in (0, 1, 0)
+    ]
+    assert (orders[0] == orders[2]).all()
+    assert (orders[0] != orders[1]).any()
+
+
+def test_the_order_of_a_seed_and_epoch_is_settled():
+    dataset = load_data(numbered(10), batch_size=10, labels=True, shuffle_seed=7)
+    np.testing.assert_array_equal(
+        rows_of(epochs(dataset, epoch=3), 1), [4, 8, 7, 1, 0, 9, 6, 2, 3, 5]
+    )
+
+
+def test_epochs_knows_only_its_own():
+    dataset = load_data(numbered(10), batch_size=2)
+    assert epochs(dataset.map(lambda images: images)) is None
+    assert epochs(tf.data.Dataset.range(3)) is None
+    assert epochs(dataset).cardinality() == tf.data.INFINITE_CARDINALITY
+    with pytest.raises(ValueError, match=r"count from 0.*batch=-1"):
+        epochs(dataset, batch=-1)
+
+
+# What batches are made up of
+
+
+def test_gaussian_draws():
+    dataset = load_data("gaussian", batch_size=500, mean=-2.0, std=3.0)
+    assert len(dataset) == 20
+    assert dataset.element_spec == tf.TensorSpec([500, 1], tf.float32)
+    draws = np.concatenate(elements(dataset, None))
+    assert len(np.unique(draws)) > 9_900
+    assert abs(draws.mean() + 2) < 4 * 3 / np.sqrt(10_000)
+    assert abs(draws.std() - 3) < 4 * 3 / np.sqrt(20_000)
+    assert (np.concatenate(elements(dataset, None)) != draws).all()
+    assert describe("gaussian") == DataInfo((1,), None, 10_000)
+
+
+def test_labelled_rows_are_a_balanced_fixed_share():
+    images, classes = numbered(60)[0], np.arange(60) % 3
+    dataset = load_data(
+        (images, classes), batch_size=8, labelled=6, labelled_share=0.25
+    )
+    assert len(dataset) == 10  # 60 images, 6 new ones a batch
+    batches = elements(epochs(dataset), 20)
+    kept = set()
+    for batch, labels in batches:
+        assert (labels >= 0).sum() == 2
+        # Each half of the batch, and so each of two replicas, has its part.
+        assert (labels[:4] >= 0).sum() == 1
+        numbers = np.rint((batch[:, 0, 0, 0] + 1) * 127.5).astype(int)
+        known = labels >= 0
+        np.testing.assert_array_equal(classes[numbers[known]], labels[known])
+        kept |= {*numbers[known]}
+    assert len(kept) == 6
+    assert np.bincount(classes[sorted(kept)]).tolist() == [2, 2, 2]
+    unlabelled = [
+        np.rint((batch[labels < 0, 0, 0, 0] + 1) * 127.5) for batch, labels in batches
+    ]
+    np.testing.assert_array_equal(np.sort(np.concatenate(unlabelled[:10])), range(60))
+
+
+def test_domains_go_once_through_the_larger():
+    source, target = numbered(9), numbered(30)[0]
+    dataset = load_data((source, target), batch_size=6)
+    assert len(dataset) == 5
+    sources, targets = [], []
+    for (images, labels), others in dataset.as_numpy_iterator():
+        np.testing.assert_array_equal(np.rint((images[:, 0, 0, 0] + 1) * 127.5), labels)
+        sources.append(labels)
+        targets.append(np.rint((others[:, 0, 0, 0] + 1) * 127.5))
+    np.testing.assert_array_equal(np.sort(np.concatenate(targets)), range(30))
+    counts = np.bincount(np.concatenate(sources), minlength=9)
+    assert counts.sum() == 30
+    assert {*counts} <= {3, 4}
+
+
+def test_two_names(mnist_m):
+    dataset = load_data(
+        ("digits", mnist_m), split="train[:200]", batch_size=8, channels=3
+    )
+    (images, labels), others = elements(dataset, 1)[0]
+    assert images.shape == others.shape == (8, 28, 28, 3)
+    assert labels.shape == (8,)
+
+
+# Where images come from
+
+
+def test_tensorflow_datasets(shared_tfds):
+    assert describe("mnist", "test") == DataInfo((28, 28, 1), 10, 10_000)
+    assert describe("afhq_cats", image_size=64).image_shape == (64, 64, 3)
+    assert describe("afhq_cats").num_classes is None
+    images, labels = load_arrays("mnist:3.0.1", "train[:50]", image_size=32)
+    assert images.shape == (50, 32, 32, 1)
+    assert np.bincount(labels, minlength=10).sum() == 50
+    (batch,) = elements(load_data("cifar10_jpeg", "test[:7]", batch_size=7), None)
+    assert batch.shape == (7, 32, 32, 3)
+
+
+def test_npz(mnist_m):
+    assert describe(mnist_m, "test") == DataInfo((28, 28, 3), 10, 3_000)
+    with np.load(mnist_m / "test.npz") as members:
+        expected = members["image"][:5], members["label"][:5]
+    assert_same(load_arrays(str(mnist_m), "test", limit=5), expected)
+    assert_same(load_arrays(mnist_m / "test.npz", limit=5), expected)
+
+
+def test_folder_of_classes(tmp_path):
+    for number in range(4):
+        save_image(tmp_path / "cat" / f"{number}.png", np.full((6, 6, 3), number, "u1"))
+        save_image(tmp_path / "dog" / f"{number}.bmp", np.full((6, 6), 100, "u1"))
+    (tmp_path / ".DS_Store").write_text("hidden files are passed over")
+    assert describe(tmp_path) == DataInfo((6, 6, 3), 2, 8)
+    images, labels = load_arrays(tmp_path)
+    assert ((images[..., 0] == 100).all(axis=(1, 2)) == (labels == 1)).all()
+    assert {*labels[:4]} == {0, 1}  # a slice has something of every class
+    assert load_arrays(tmp_path, channels=1)[0].shape == (8, 6, 6, 1)
+
+
+def test_folder_of_images_without_labels(tmp_path):
+    save_image(tmp_path / "a.png", np.zeros((6, 6), np.uint8))
+    save_image(tmp_path / "b.jpg", np.zeros((8, 6), np.uint8))
+    images, labels = load_arrays(tmp_path, image_size=4)
+    assert images.shape == (2, 4, 4, 1)
+    assert labels is None
+    with pytest.raises(ValueError, match=r"differ in size: say image_size="):
+        load_data(tmp_path)
+
+
+def test_photographs_are_turned_upright(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(
+        tmp_path / "a.jpg", exif=exif
+    )
+    assert describe(tmp_path).image_shape == (8, 4, 3)
+    assert load_arrays(tmp_path)[0].shape == (1, 8, 4, 3)
+
+
+# Strategies
+
+
+def test_replicas_take_their_rows_in_order():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    dataset = load_data(numbered(16), batch_size=8, labels=True)
+    stream = epochs(dataset, epoch=2)
+    distributed = iter(strategy.experimental_distribute_dataset(stream))
+    for _, labels in elements(stream, 3):
+        per_replica = strategy.experimental_local_results(next(distributed)[1])
+        assert_same([part.numpy() for part in per_replica], [labels[:4], labels[4:]])
+
+
+WORKER = """
+import json, sys
+import numpy as np
+import tensorflow as tf
+strategy = tf.distribute.MultiWorkerMirroredStrategy()
+from zoo.data import epochs, load_data
+images = np.zeros((16, 2, 2, 1), np.uint8)
+stream = epochs(load_data((images, np.arange(16)), batch_size=8, labels=True), epoch=2)
+rows = iter(strategy.experimental_distribute_dataset(stream))
+local = strategy.experimental_local_results
+print(json.dumps([local(next(rows)[1])[0].numpy().tolist() for _ in range(3)]))
+"""
+
+
+def test_workers_take_their_rows_in_order():
+    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
+    workers = [start_worker(addresses, index) for index in range(2)]
+    outputs = [worker.communicate(timeout=120) for worker in workers]
+    for worker, (_, errors) in zip(workers, outputs, strict=True):
+        assert worker.returncode == 0, errors[-2000:]
+    parts = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    dataset = load_data(numbered(16), batch_size=8, labels=True)
+    expected = [labels for _, labels in elements(epochs(dataset, epoch=2), 3)]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
+
+
+def start_worker(addresses, index):
+    cluster = {"worker": addresses}
+    config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(WORKER)],
+        env={**os.environ, "TF_CONFIG": json.dumps(config)},
+        cwd=REPOSITORY,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "mnst"}, r"no such data set.*Did you mean 'mnist'.*'mnst'"),
+        ({"name": "digist"}, r"Did you mean 'digits'"),
+        ({"name": "./nowhere"}, r"nothing is there.*nowhere"),
+        ({"name": 3}, r"a name, a path, an array.*int 3"),
+        ({"name": "digits", "split": "valid"}, r"splits train, test.*'valid'"),
+        (
+            {"name": "digits", "split": "train[a:]"},
+            r"with a slice such as.*'train\[a:\]'",
+        ),
+        ({"name": "digits", "split": "test[500:]"}, r"test has 297.*'test\[500:\]'"),
+        ({"name": "digits", "batch_size": 0}, r"batch_size must be 1 or more.*0"),
+        ({"name": "digits", "batch_size": 2000}, r"digits has 1500.*batches of 2000"),
+        ({"name": "digits", "image_size": 0}, r"image_size must be 1 or more.*0"),
+        ({"name": "digits", "channels": 2}, r"1 channel \(grey\) or 3.*2 channels"),
+        ({"name": "digits", "size": 32}, r"settings of 'gaussian'.*size=32"),
+        ({"name": "digits", "labelled": 105}, r"multiple of the 10 classes.*105"),
+        ({"name": "digits", "labelled": 1600}, r"at most 1460: 146 images.*1600"),
+        (
+            {"name": "digits", "labelled": 10, "split": "test"},
+            r"leave it out with shuffle=False.*split='test'",
+        ),
+        (
+            {"name": "digits", "labelled": 10, "labelled_share": 1.0},
+            r"rows with and without labels.*labelled_share=1.0",
+        ),
+        ({"name": "gaussian", "labels": True}, r"neither images nor labels"),
+        ({"name": numbered(9)[0], "labels": True}, r"labels=True needs labels, and"),
+        ({"name": numbered(9)[0], "labelled": 3}, r"labelled= needs labels, and"),
+        ({"name": numbered(9, (2, 2, 2))[0]}, r"1 channel.*2 channels in the given"),
+        ({"name": np.zeros((9, 4, 4))}, r"must be uint8.*float64 of shape \(9, 4, 4\)"),
+        ({"name": (numbered(9)[0], np.zeros(8, int))}, r"9 integers.*shape \(8,\)"),
+        ({"name": (numbered(9)[0], np.full(9, -2))}, r"0 or more, or -1.*-2"),
+        (
+            {"name": (numbered(90), numbered(90, (3, 3, 1)))},
+            r"one shape: say image_size=.*\(2, 2, 1\).*\(3, 3, 1\)",
+        ),
+        (
+            {"name": ([numbered(9)[0], "digits"])},
+            r"labels of the given arrays must be 9 integers",
+        ),
+    ],
+)
+def test_wrong_arguments(arguments, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        load_data(**arguments)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_text_file_among_images_is_named(tmp_path):
+    save_image(tmp_path / "a.png", np.zeros((6, 6), np.uint8))
+    (tmp_path / "notes.txt").write_text("not an image")
+    with pytest.raises(ValueError, match=r"must be an image.*notes\.txt"):
+        load_data(tmp_path)
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(noise).save(buffer, "PNG")
+    (tmp_path / "cut.png").write_bytes(buffer.getvalue()[:2000])
+    with pytest.raises(ValueError, match=r"cut\.png is damaged"):
+        load_data(tmp_path, batch_size=1)
+
+
+def test_a_16_bit_image_is_named(tmp_path):
+    save_image(tmp_path / "deep.png", np.zeros((6, 6), np.uint16))
+    with pytest.raises(ValueError, match=r"8 bits a channel.*deep\.png.*I;16"):
+        load_data(tmp_path)
+
+
+def test_folders_of_the_wrong_form(tmp_path):
+    with pytest.raises(ValueError, match=r"must hold images.*there is no file"):
+        load_data(tmp_path)
+    save_image(tmp_path / "train" / "cat" / "a.png", np.zeros((6, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"choose the folder above.*inside train"):
+        load_data(tmp_path)
+    save_image(tmp_path / "b.png", np.zeros((6, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"b\.png beside the folder train"):
+        load_data(tmp_path)
+
+
+def test_npz_of_the_wrong_form(tmp_path):
+    (tmp_path / "text.npz").write_text("text")
+    with pytest.raises(ValueError, match=r"text\.npz cannot be read"):
+        load_data(tmp_path / "text.npz")
+    np.savez(tmp_path / "keys.npz", x=np.zeros(3))
+    with pytest.raises(ValueError, match=r"must hold an array 'image'.*Received: x"):
+        load_data(tmp_path, split="keys")
+
+
+def test_a_set_that_cannot_be_downloaded(tmp_path, monkeypatch):
+    def offline(*arguments, **keywords):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", offline)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    with pytest.raises(
+        ValueError, match=r"'svhn_cropped' is not prepared.*no network.*TFDS_DATA_DIR"
+    ) as caught:
+        load_data("svhn_cropped")
+    assert "\n" not in str(caught.value)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_labelled_needs_the_images_in_memory(shared_tfds, monkeypatch):
+    arguments = {"split": "train[:1000]", "labelled": 10}
+    monkeypatch.setattr(selection, "MEMORY_LIMIT", 0)
+    with pytest.raises(
+        ValueError, match=r"needs the images in memory.*mnist with 1000"
+    ):
+        load_data("mnist", **arguments)
