@@ -1,4 +1,3 @@
-import contextlib
 import io
 import itertools
 import json
@@ -18,30 +17,17 @@ import tensorflow as tf
 
 from zoo.data import DataInfo, describe, epochs, load_arrays, load_data, selection
 
-with contextlib.suppress(RuntimeError):  # already initialised
-    cpu = tf.config.list_physical_devices("CPU")[0]
-    tf.config.set_logical_device_configuration(
-        cpu, [tf.config.LogicalDeviceConfiguration()] * 2
-    )
-
 REPOSITORY = pathlib.Path(__file__).parents[2]
-SHARED = REPOSITORY.parent / "shared" / "data"
 
 
 @pytest.fixture
-def shared_tfds(monkeypatch):
-    folder = SHARED / "tfds"
-    if not folder.is_dir():
-        pytest.skip(f"the prepared sets are not at {folder}")
-    monkeypatch.setenv("TFDS_DATA_DIR", str(folder))
+def shared_tfds(shared_data, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(shared_data / "tfds"))
 
 
 @pytest.fixture
-def mnist_m():
-    folder = SHARED / "mnist_m"
-    if not folder.is_dir():
-        pytest.skip(f"MNIST-M is not at {folder}")
-    return folder
+def mnist_m(shared_data):
+    return shared_data / "mnist_m"
 
 
 def numbered(count, shape=(2, 2, 1)):

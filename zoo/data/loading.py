@@ -115,47 +115,33 @@ def load_data(
             "labelled= makes up training batches: leave it out with shuffle=False or a "
             f"test split. Received: labelled={labelled}, split={split!r}"
         )
-    if not _is_gaussian(name) and (mean, std, size) != (4.0, 0.5, 10_000):
+    if _is_gaussian(name):
+        _refuse_image_settings(image_size, channels, labels, labelled)
+    elif (mean, std, size) != (4.0, 0.5, 10_000):
         raise ValueError(
             "mean, std and size are settings of 'gaussian'; the size of images is "
             f"image_size. Received: mean={mean}, std={std}, size={size}"
         )
 
+    common = {"batch_size": batch_size, "seed": shuffle_seed}
     # Where there is a GPU, constants would be put on it, and tf.data is on the CPU.
     with tf.device("CPU:0"):
         if _is_gaussian(name):
-            if labels or labelled is not None or image_size or channels:
-                raise ValueError(
-                    "'gaussian' has neither images nor labels: leave out image_size, "
-                    "channels, labels and labelled"
-                )
-            schedule = batches.gaussian(
-                mean, std, size, batch_size, shuffle, shuffle_seed
-            )
+            schedule = batches.gaussian(mean, std, size, shuffle=shuffle, **common)
         elif _is_pair(name):
             if labelled is not None:
                 raise ValueError("labelled= is for one data set, not for two domains")
-            source, target = (
-                select(domain, split, image_size, channels) for domain in name
-            )
-            schedule = batches.domains(
-                source, target, batch_size, shuffle, shuffle_seed
-            )
+            pair = [select(domain, split, image_size, channels) for domain in name]
+            schedule = batches.domains(*pair, shuffle=shuffle, **common)
         elif labelled is not None:
+            selection = select(name, split, image_size, channels)
             schedule = batches.semi_supervised(
-                select(name, split, image_size, channels),
-                batch_size,
-                shuffle_seed,
-                labelled,
-                labelled_share,
+                selection, labelled=labelled, share=labelled_share, **common
             )
         else:
+            selection = select(name, split, image_size, channels)
             schedule = batches.images(
-                select(name, split, image_size, channels),
-                batch_size,
-                shuffle,
-                shuffle_seed,
-                labels,
+                selection, labels=labels, shuffle=shuffle, **common
             )
         return schedule.one_epoch()
 
@@ -218,3 +204,12 @@ def _is_pair(name):
         and len(name) == 2
         and not hasattr(name[0], "shape")
     )
+
+
+def _refuse_image_settings(image_size, channels, labels, labelled):
+    if image_size or channels or labels or labelled is not None:
+        raise ValueError(
+            "'gaussian' has neither images nor labels: leave out image_size, channels, "
+            f"labels and labelled. Received: image_size={image_size}, "
+            f"channels={channels}, labels={labels}, labelled={labelled}"
+        )
