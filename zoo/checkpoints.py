@@ -2,7 +2,8 @@
 
 A checkpoint is a folder `<directory>/<step>/` with the whole state of the model
 (weights, averaged weights, every optimizer, the step from which all noise follows) and
-the position in the data. It appears by one rename, so a kill at any moment leaves only whole ones.
+the position in the data. It appears by one rename, so a kill at any moment leaves only
+whole ones.
 """
 
 import json

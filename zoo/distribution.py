@@ -1,6 +1,7 @@
 """`tf.distribute` strategies by name."""
 
 import contextlib
+import functools
 import json
 import os
 
@@ -39,7 +40,7 @@ def strategy(name="none", replicas=None):
             f"replicas={replicas}"
         )
     if name == "mirrored":
-        return tf.distribute.MirroredStrategy(_devices(replicas))
+        return _mirrored(_devices(replicas))
     if name == "multi_worker_mirrored":
         _check_tf_config()
         return tf.distribute.MultiWorkerMirroredStrategy()
@@ -67,20 +68,29 @@ def _devices(replicas):
             raise ValueError(
                 f"{replicas} replicas need {replicas} GPUs; here are {len(gpus)}."
             )
-        return [gpu.name for gpu in gpus[:replicas]]
-    # Once TensorFlow has started it refuses, and the devices are what they are.
-    with contextlib.suppress(RuntimeError):
-        tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0],
-            [tf.config.LogicalDeviceConfiguration()] * replicas,
-        )
+        return tuple(gpu.name for gpu in gpus[:replicas])
+    cpu = tf.config.list_physical_devices("CPU")[0]
+    configured = tf.config.get_logical_device_configuration(cpu) or [None]
+    if len(configured) < replicas:
+        # Once TensorFlow has started it refuses, and the devices are what they are.
+        with contextlib.suppress(RuntimeError):
+            tf.config.set_logical_device_configuration(
+                cpu, [tf.config.LogicalDeviceConfiguration()] * replicas
+            )
     cpus = tf.config.list_logical_devices("CPU")
     if replicas > len(cpus):
         raise ValueError(
             f"{replicas} replicas on the CPU need {replicas} logical devices, and "
             f"TensorFlow has started with {len(cpus)}. Ask for the strategy first."
         )
-    return [cpu.name for cpu in cpus[:replicas]]
+    return tuple(cpu.name for cpu in cpus[:replicas])
+
+
+@functools.cache
+def _mirrored(devices):
+    # Every MirroredStrategy counts its collective operations from the same number, and
+    # those of two on the same devices get in each other's way. So there is one.
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def _gpus():

@@ -217,7 +217,8 @@ def _download(url, sha256):
         digest = hashlib.sha256(text).hexdigest()
         if sha256 is not None and digest != sha256:
             raise ValueError(
-                f"{url}/{METADATA} has the SHA-256 {digest}, and {sha256} was asked for."
+                f"{url}/{METADATA} has the SHA-256 {digest}, and {sha256} was asked "
+                "for."
             )
         folder = root / digest
         folder.mkdir(exist_ok=True)

@@ -1,0 +1,25 @@
+"""Set-up of the whole test session."""
+
+import os
+import pathlib
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+import tensorflow as tf
+
+SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
+
+# Two CPU devices stand for two GPUs; they can only be made before TensorFlow starts.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0],
+    [tf.config.LogicalDeviceConfiguration()] * 2,
+)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Folder of the real data sets; skips where they are not there."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the data sets are not at {SHARED}")
+    return SHARED

@@ -1,0 +1,54 @@
+"""A tiny configuration of every variant, for the tests that all of them must pass."""
+
+import dataclasses
+from collections.abc import Callable
+
+import zoo
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """A variant small enough to train in a moment.
+
+    Attributes:
+        name: What to call it in test reports.
+        build: Returns the model; takes keyword arguments of the constructor.
+        compile: Arguments of `compile`.
+        data: Arguments of `zoo.load_data`.
+    """
+
+    name: str
+    build: Callable
+    compile: dict = dataclasses.field(default_factory=dict)
+    data: dict = dataclasses.field(default_factory=lambda: {"name": "digits"})
+
+    def load_data(self, batch_size=32):
+        return zoo.load_data(**self.data, batch_size=batch_size)
+
+
+def _gan(**kwargs):
+    units = {"generator_units": (32,), "discriminator_units": (16,)}
+    return zoo.GAN(image_shape=(28, 28, 1), latent_dim=8, seed=1, **units, **kwargs)
+
+
+def _dcgan(**kwargs):
+    filters = {"generator_filters": 4, "discriminator_filters": 4}
+    return zoo.DCGAN(
+        image_shape=(16, 16, 1),
+        latent_dim=8,
+        kernel_size=3,
+        seed=1,
+        **filters,
+        **kwargs,
+    )
+
+
+_DIGITS_16 = {"name": "digits", "image_size": 16}
+
+CASES = [
+    Case("gan", _gan),
+    Case("gan_k_steps", _gan, {"discriminator_steps": 2, "loss": "minimax"}),
+    Case("dcgan", _dcgan, {"averaging": 0.9, "label_smoothing": 0.1}, _DIGITS_16),
+    Case("dcgan_simultaneous", _dcgan, {"update": "simultaneous"}, _DIGITS_16),
+    Case("dcgan_r1", _dcgan, {"loss": "hinge", "penalty": "r1"}, _DIGITS_16),
+]

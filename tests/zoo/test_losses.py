@@ -1,0 +1,114 @@
+"""Losses and penalties against numbers worked out from the formulas with numpy."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from zoo import losses
+
+REAL = np.array([2.0, -1.0, 0.5], np.float32)
+FAKE = np.array([-0.5, 1.5, -3.0], np.float32)
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
+
+
+DISCRIMINATOR_CROSS_ENTROPY = (
+    -np.log(sigmoid(REAL)).mean() - np.log(1 - sigmoid(FAKE)).mean()
+)
+
+GOLDEN = {
+    "minimax": (DISCRIMINATOR_CROSS_ENTROPY, np.log(1 - sigmoid(FAKE)).mean()),
+    "non_saturating": (DISCRIMINATOR_CROSS_ENTROPY, -np.log(sigmoid(FAKE)).mean()),
+    # ½ mean(1, 4, ¼) + ½ mean(¼, 9/4, 9) and ½ mean(9/4, ¼, 16)
+    "least_squares": (0.5 * 5.25 / 3 + 0.5 * 11.5 / 3, 0.5 * 18.5 / 3),
+    # mean(0, 2, ½) + mean(½, 5/2, 0) and -mean(-½, 3/2, -3)
+    "hinge": (2.5 / 3 + 3.0 / 3, 2.0 / 3),
+    "wasserstein": (-2.0 / 3 - 1.5 / 3, 2.0 / 3),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_golden_values(name):
+    loss = losses.get(name)
+    discriminator, generator = GOLDEN[name]
+    assert float(loss.discriminator(REAL, FAKE)) == pytest.approx(discriminator, 1e-6)
+    assert float(loss.generator(FAKE)) == pytest.approx(generator, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["minimax", "non_saturating"])
+def test_smoothing_is_one_sided(name):
+    real = -(0.9 * np.log(sigmoid(REAL)) + 0.1 * np.log(1 - sigmoid(REAL))).mean()
+    fake = -np.log(1 - sigmoid(FAKE)).mean()
+    smoothed = losses.get(name).discriminator(REAL, FAKE, label_smoothing=0.1)
+    assert float(smoothed) == pytest.approx(real + fake, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_no_overflow(name):
+    huge = np.array([-1e4, 1e4], np.float32)
+    loss = losses.get(name)
+    assert np.isfinite(loss.discriminator(huge, huge))
+    assert np.isfinite(loss.generator(huge))
+
+
+def test_generator_gradient_of_minimax_vanishes_and_of_non_saturating_does_not():
+    # Section 3 of the paper: early in learning D rejects samples with confidence.
+    for name, expected in (
+        ("minimax", -sigmoid(-10)),
+        ("non_saturating", -sigmoid(10)),
+    ):
+        logits = tf.constant([-10.0])
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            loss = losses.get(name).generator(logits)
+        assert float(tape.gradient(loss, logits)[0]) == pytest.approx(
+            expected, rel=1e-4
+        )
+
+
+WEIGHTS = np.array([[1.0, 2.0], [2.0, -1.0], [0.0, 0.5]], np.float32)
+SEEDS = tf.range(4, dtype=tf.int64)
+
+
+def linear(x):
+    """A critic whose gradient is (3, 4) everywhere, of norm 5."""
+    return tf.reduce_sum(x * [3.0, 4.0], axis=1)
+
+
+def test_gradient_penalty_of_a_linear_critic():
+    x = tf.random.stateless_normal([4, 2], [0, 0])
+    penalty = losses.get_penalty("gradient_penalty")
+    assert float(penalty(linear, x, -x, SEEDS)) == pytest.approx((5 - 1) ** 2, rel=1e-6)
+
+
+def test_r1_of_a_linear_critic():
+    x = tf.random.stateless_normal([4, 2], [0, 0])
+    assert float(losses.get_penalty("r1")(linear, x, -x, SEEDS)) == pytest.approx(
+        0.5 * 25, rel=1e-6
+    )
+
+
+def test_r1_looks_at_real_data_only():
+    # The gradient of Σ x² is 2x, so the penalty is ½ mean ||2x||².
+    real, fake = tf.constant([[1.0, 2.0], [0.0, -1.0]]), tf.constant([[9.0, 9.0]] * 2)
+    penalty = losses.get_penalty("r1")
+    value = penalty(lambda x: tf.reduce_sum(x**2, 1), real, fake, SEEDS[:2])
+    assert float(value) == pytest.approx(0.5 * (20 + 4) / 2)
+
+
+def test_gradient_penalty_interpolates_each_row_by_its_own_share():
+    # Between 0 and 1 the gradient of ½ x² is the share itself.
+    real, fake = tf.ones([1000, 1]), tf.zeros([1000, 1])
+    penalty = losses.get_penalty("gradient_penalty")
+    seeds = tf.range(1000, dtype=tf.int64)
+    value = penalty(lambda x: 0.5 * tf.reduce_sum(x**2, 1), real, fake, seeds)
+    # E (u - 1)² = 1/3 for u uniform on (0, 1).
+    assert float(value) == pytest.approx(1 / 3, abs=0.03)
+
+
+@pytest.mark.parametrize("get", [losses.get, losses.get_penalty])
+def test_unknown_names_are_refused(get):
+    with pytest.raises(ValueError, match=r"Expected one of \[.*'r1'|'hinge'"):
+        get("no_such_thing")

@@ -1,0 +1,166 @@
+"""Promises that every variant keeps; `variants.CASES` lists them."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from variants import CASES
+
+import zoo
+
+every_variant = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+
+def weights_of(model):
+    """The networks' weights, by name; not the counters."""
+    return {
+        f"{name}/{number}": weight
+        for name, network in model.networks().items()
+        for number, weight in enumerate(network.get_weights())
+    }
+
+
+def assert_same(ours, theirs, atol=0.0):
+    assert ours.keys() == theirs.keys()
+    for name, weight in ours.items():
+        np.testing.assert_allclose(
+            weight, theirs[name], rtol=0, atol=atol, err_msg=name
+        )
+
+
+@every_variant
+def test_fit_moves_every_network_and_logs_what_it_promises(case):
+    model = case.build()
+    before = weights_of(model)
+    model.compile(**case.compile)
+    history = model.fit(case.load_data(), epochs=1, steps_per_epoch=3, verbose=0)
+    assert set(history.history) == {"loss", *model.logged}
+    assert all(np.isfinite(values).all() for values in history.history.values())
+    after = weights_of(model)
+    for name in model.network_names:
+        assert any(
+            (after[key] != value).any()
+            for key, value in before.items()
+            if key.startswith(name + "/")
+        )
+    assert int(model.steps) == 3
+
+
+@every_variant
+def test_one_seed_gives_the_same_initial_weights(case):
+    assert_same(weights_of(case.build()), weights_of(case.build()))
+
+
+@every_variant
+def test_comes_back_from_a_keras_file_with_its_optimizers(case, tmp_path):
+    model = case.build()
+    model.compile(**case.compile)
+    model.fit(case.load_data(), steps_per_epoch=2, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    assert_same(weights_of(model), weights_of(loaded))
+    # Optimizers, averages and noise go on where they were, or this would differ.
+    for each in (model, loaded):
+        each.fit(case.load_data(), steps_per_epoch=2, verbose=0)
+    assert_same(weights_of(model), weights_of(loaded), atol=1e-6)
+
+
+@every_variant
+def test_comes_back_from_a_preset(case, tmp_path):
+    model = case.build()
+    model.compile(**case.compile)
+    model.fit(case.load_data(), steps_per_epoch=2, verbose=0)
+    model.save_to_preset(tmp_path / "preset")
+    loaded = zoo.from_preset(tmp_path / "preset")
+    assert type(loaded) is type(model)
+    assert_same(weights_of(model), weights_of(loaded))
+    assert loaded.get_config() == model.get_config()
+
+
+@every_variant
+def test_two_replicas_train_as_one(case):
+    """Fact: Keras sums gradients over replicas; SGD shows it and Adam would not."""
+    results = {}
+    for replicas in (1, 2):
+        strategy = zoo.strategy("mirrored", replicas)
+        with strategy.scope():
+            model = case.build()
+            optimizers = {
+                f"{player}_optimizer": keras.optimizers.SGD(0.01)
+                for player in model.players()
+            }
+            model.compile(**case.compile, **optimizers)
+        history = model.fit(case.load_data(), steps_per_epoch=10, verbose=0).history
+        results[replicas] = weights_of(model), history
+    assert_same(results[1][0], results[2][0], atol=1e-5)
+    for name, (value,) in results[1][1].items():
+        assert results[2][1][name][0] == pytest.approx(value, abs=1e-4), name
+
+
+@every_variant
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_trains_in_mixed_precision(case, policy):
+    model = case.build(dtype=policy)
+    before = weights_of(model)
+    model.compile(**case.compile)
+    history = model.fit(case.load_data(), steps_per_epoch=2, verbose=0)
+    assert all(np.isfinite(values).all() for values in history.history.values())
+    if policy == "mixed_float16":
+        for player in model.players():
+            optimizer = getattr(model, f"{player}_optimizer")
+            assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    moved = [(after != before[name]).any() for name, after in weights_of(model).items()]
+    assert np.mean(moved) > 0.5
+
+
+@every_variant
+def test_evaluate_changes_nothing(case):
+    model = case.build()
+    model.compile(**case.compile)
+    before = weights_of(model)
+    test = zoo.load_data(**{**case.data, "split": "test"}, batch_size=32)
+    first = model.evaluate(test, verbose=0, return_dict=True)
+    assert first == model.evaluate(test, verbose=0, return_dict=True)
+    assert_same(before, weights_of(model))
+
+
+@every_variant
+def test_samples_depend_on_their_seed_alone(case):
+    model = case.build()
+    samples = model.generate(7, seed=3)
+    assert samples.dtype == np.float32
+    assert samples.shape == (7, *model.image_shape)
+    assert np.abs(samples).max() <= 1
+    np.testing.assert_allclose(model.generate(1, seed=5)[0], samples[2], atol=1e-6)
+    np.testing.assert_allclose(model.generate(seeds=[9, 3])[1], samples[0], atol=1e-6)
+    np.testing.assert_allclose(model.generate(7, 3, batch_size=2), samples, atol=1e-6)
+    assert np.abs(samples[0] - samples[1]).max() > 1e-4
+    assert model.generate(0).shape == (0, *model.image_shape)
+
+
+@every_variant
+def test_predict_equals_call(case):
+    model = case.build()
+    latents = model.prior.sample(tf.range(4))
+    np.testing.assert_allclose(
+        model.predict(latents, verbose=0), model(latents), atol=1e-6
+    )
+
+
+@every_variant
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(case, tmp_path):
+    train = case.load_data()
+
+    def trained(epochs, backup):
+        model = case.build()
+        model.compile(**case.compile)
+        model.fit(
+            train, epochs=epochs, steps_per_epoch=3, verbose=0, callbacks=[backup]
+        )
+        return model
+
+    whole = trained(3, zoo.callbacks.BackupAndResume(tmp_path / "whole"))
+    trained(1, zoo.callbacks.BackupAndResume(tmp_path / "parts"))
+    rest = trained(3, zoo.callbacks.BackupAndResume(tmp_path / "parts"))
+    assert int(rest.steps) == 9
+    assert_same(weights_of(whole), weights_of(rest), atol=1e-6)
