@@ -605,7 +605,7 @@ def _array(target, spec, value):
     else:  # Numbers of Python, whose own types say little.
         fits = array.dtype.kind in {"i": "iu", "u": "iu", "f": "iuf"}.get(
             wanted.kind, wanted.kind
-        ) and _in_range(array, wanted)
+        ) and tensors.in_range(array, wanted)
         fits = fits or array.size == 0
     if not fits:
         hint = ""
@@ -615,13 +615,6 @@ def _array(target, spec, value):
             f"{target} takes {spec}; the array given is {array.dtype}{hint}"
         )
     return array.astype(wanted, copy=False)
-
-
-def _in_range(array, wanted):
-    if wanted.kind not in "iu" or array.size == 0:
-        return True
-    limits = np.iinfo(wanted)
-    return limits.min <= array.min() and array.max() <= limits.max
 
 
 def _checked_outputs(target, signature, names):

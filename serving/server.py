@@ -43,7 +43,12 @@ _GRPC_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # One connection alone cannot take every thread; its further calls wait in it.
+    ("grpc.max_concurrent_streams", 128),
 )
+
+# A stream holds a thread for as long as its caller likes; so few may be open.
+_MAX_REFLECTION_STREAMS = 8
 
 
 class Server:
@@ -184,6 +189,7 @@ class Server:
                 ("grpc.max_send_message_length", self._max_message_bytes),
             ),
             maximum_concurrent_rpcs=self._max_concurrent_requests,
+            interceptors=(_LimitStreams(reflection.SERVICE_NAME),),
         )
         self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -278,6 +284,33 @@ class Server:
 
     def __exit__(self, *unused):
         self.stop()
+
+
+class _LimitStreams(grpc.ServerInterceptor):
+    """Refuses the streams of one service beyond a few, at once."""
+
+    def __init__(self, service):
+        self._prefix = f"/{service}/"
+        self._free = threading.BoundedSemaphore(_MAX_REFLECTION_STREAMS)
+
+    def intercept_service(self, continuation, details):
+        handler = continuation(details)
+        if handler is None or not details.method.startswith(self._prefix):
+            return handler
+
+        def behaviour(requests, context):
+            if not self._free.acquire(blocking=False):
+                context.abort(
+                    grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many reflection streams"
+                )
+            try:
+                yield from handler.stream_stream(requests, context)
+            finally:
+                self._free.release()
+
+        return grpc.stream_stream_rpc_method_handler(
+            behaviour, handler.request_deserializer, handler.response_serializer
+        )
 
 
 def _source(models_dir, model_config_file):

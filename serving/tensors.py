@@ -61,6 +61,11 @@ def numpy_type(data_type):
     return _FIELDS[data_type][0]
 
 
+def typed_field(data_type):
+    """Returns the name of the TensorProto field that holds values of a DataType."""
+    return _FIELDS[data_type][1]
+
+
 def data_type(array):
     """Returns the DataType of an array."""
     if array.dtype.kind in "SU":
@@ -68,6 +73,14 @@ def data_type(array):
     if array.dtype not in _DATA_TYPE:
         raise ValueError(f"arrays of dtype {array.dtype} cannot be sent")
     return _DATA_TYPE[array.dtype]
+
+
+def in_range(array, dtype):
+    """Whether every value of an integer array fits into another integer dtype."""
+    if dtype.kind not in "iu" or array.size == 0:
+        return True
+    limits = np.iinfo(dtype)
+    return bool(limits.min <= array.min() and array.max() <= limits.max)
 
 
 def declared_shape(proto):

@@ -1,0 +1,412 @@
+"""Versions: found, loaded, warmed up, handed over, unloaded, refused."""
+
+import concurrent.futures
+import os
+import shutil
+
+import grpc
+import numpy as np
+import pytest
+import tiny_models
+from tensorflow.core.protobuf import saved_model_pb2
+
+import serving
+from serving import messages
+
+
+@pytest.fixture
+def start(publish):
+    """Starts a Server over the published models, polling only when told to."""
+    running = []
+
+    def start(**options):
+        server = serving.Server(
+            publish.models, port=0, poll_seconds=options.pop("poll", 1e6), **options
+        )
+        server.start()
+        running.append(server)
+        return server
+
+    yield start
+    for server in running:
+        server.stop()
+
+
+@pytest.fixture
+def connect():
+    clients = []
+
+    def connect(server):
+        clients.append(serving.Client(server.address))
+        return clients[-1]
+
+    yield connect
+    for client in clients:
+        client.close()
+
+
+def first_pixel(client, **choice):
+    """10 for `tiny`, 60 for `other`: which version answered."""
+    return int(client.generate("m", 1, seed=0, **choice)[0, 0, 0, 0])
+
+
+def states(client):
+    return [(v.version, v.state, v.code) for v in client.status("m")]
+
+
+def damage(*parts, content=b"no model"):
+    def change(path):
+        (path.joinpath(*parts)).write_bytes(content)
+
+    return change
+
+
+def test_the_highest_version_answers_and_007_is_7(publish, start, connect):
+    publish("m", 2)
+    publish("m", "007", "other")
+    publish("m", "latest")
+    publish("m", "9x")
+    client = connect(start())
+    assert states(client) == [(7, "AVAILABLE", "OK")]
+    assert first_pixel(client) == 60
+    with pytest.raises(serving.ServingError, match=r"Specific\(m, 2\)"):
+        first_pixel(client, version=2)
+
+
+def test_a_new_version_takes_over_without_a_dropped_request(publish, start, connect):
+    publish("m", 1)
+    server = start(poll=0.01)
+    client = connect(server)
+    seen = []
+    with concurrent.futures.ThreadPoolExecutor(8) as callers:
+
+        def ask(_):
+            seen.append(first_pixel(client))
+
+        futures = [callers.submit(ask, k) for k in range(200)]
+        publish("m", 2, "other")
+        while 60 not in seen:
+            futures.append(callers.submit(ask, None))
+            futures[-1].result()
+        for future in futures:
+            future.result()
+    assert set(seen) <= {10, 60}
+    assert first_pixel(client) == 60
+    # The old one is unloaded after the new one answers, and stays listed.
+    while states(client)[-1] != (1, "END", "OK"):
+        server.models.poll()
+    assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]
+    with pytest.raises(serving.ServingError, match="NOT_FOUND: Servable not found"):
+        first_pixel(client, version=1)
+
+
+def test_a_request_in_flight_keeps_its_version_alive(publish, start, connect):
+    publish("m", 1)
+    server = start()
+    client = connect(server)
+    client.metadata("m")
+    with concurrent.futures.ThreadPoolExecutor(1) as caller:
+        turns = {"turns": np.array([100_000])}
+        slow = caller.submit(client.predict, "m", turns, "slow")
+        while 'signature="slow"' not in server.metrics.render().decode():
+            pass
+        publish("m", 2, "other")
+        server.models.poll()
+        assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]
+        assert first_pixel(client) == 60
+        assert slow.result()["turns"] == [100_000]
+
+
+def test_a_failed_version_leaves_the_old_one_and_is_not_retried(
+    publish, start, connect
+):
+    publish("m", 1)
+    server = start()
+    client = connect(server)
+    broken = publish("m", 2, change=damage("saved_model.pb"))
+    server.models.poll()
+    assert states(client) == [(2, "END", "OUT_OF_RANGE"), (1, "AVAILABLE", "OK")]
+    assert first_pixel(client) == 10
+    shutil.rmtree(broken)
+    publish("m", 2, "other")
+    server.models.poll()
+    assert states(client)[0] == (2, "END", "OUT_OF_RANGE")
+    publish("m", 3, "other")
+    server.models.poll()
+    assert first_pixel(client) == 60
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda path: (path / "saved_model.pb").unlink(), "NOT_FOUND"),
+        (damage("saved_model.pb"), "OUT_OF_RANGE"),
+    ],
+)
+def test_what_does_not_load(publish, start, connect, change, code):
+    publish("m", 1, change=change)
+    assert states(connect(start())) == [(1, "END", code)]
+
+
+def test_a_model_without_the_tag_serve_is_not_found(publish, start, connect):
+    def retag(path):
+        file = path / "saved_model.pb"
+        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        model.meta_graphs[0].meta_info_def.tags[:] = ["train"]
+        file.write_bytes(model.SerializeToString())
+
+    publish("m", 1, change=retag)
+    assert states(connect(start())) == [(1, "END", "NOT_FOUND")]
+
+
+def test_missing_variables_load_and_then_fail_each_predict(publish, start, connect):
+    publish("m", 1, change=lambda path: shutil.rmtree(path / "variables"))
+    client = connect(start())
+    assert states(client) == [(1, "AVAILABLE", "OK")]
+    with pytest.raises(serving.ServingError) as caught:
+        first_pixel(client)
+    assert caught.value.code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+def _seeds(model="recorded_under_another_name", **changes):
+    request = tiny_models.predict_request(model, seeds=np.arange(2))
+    request.model_spec.version.value = 99  # Both are ignored.
+    for name, value in changes.items():
+        setattr(request.model_spec, name, value)
+    return request
+
+
+def test_warmup_records_are_replayed(publish, start, connect):
+    def warm(path):
+        tiny_models.write_warmup(path, [_seeds(), _seeds()])
+
+    publish("m", 1, change=warm)
+    assert states(connect(start())) == [(1, "AVAILABLE", "OK")]
+
+
+def _wrong_key():
+    request = _seeds()
+    request.inputs["grains"].CopyFrom(request.inputs["seeds"])
+    del request.inputs["seeds"]
+    return request
+
+
+@pytest.mark.parametrize(
+    ("request_", "code"),
+    [
+        (_wrong_key(), "INVALID_ARGUMENT"),
+        (
+            tiny_models.predict_request("m", seeds=np.zeros(1, np.int32)),
+            "INVALID_ARGUMENT",
+        ),
+        (
+            tiny_models.predict_request("m", seeds=np.zeros((1, 2), np.int64)),
+            "INVALID_ARGUMENT",
+        ),
+        (_seeds(signature_name="zzz"), "FAILED_PRECONDITION"),
+    ],
+    ids=["key", "dtype", "shape", "signature"],
+)
+def test_a_failing_warmup_record_fails_the_load(
+    publish, start, connect, request_, code
+):
+    def warm(path):
+        tiny_models.write_warmup(path, [_seeds(), request_])
+
+    publish("m", 1, change=warm)
+    assert states(connect(start())) == [(1, "END", code)]
+
+
+def test_a_warmup_record_notices_missing_variables(publish, start, connect):
+    def warm(path):
+        tiny_models.write_warmup(path, [_seeds()])
+        shutil.rmtree(path / "variables")
+
+    publish("m", 1, change=warm)
+    assert states(connect(start())) == [(1, "END", "FAILED_PRECONDITION")]
+
+
+def test_a_damaged_warmup_file_fails_the_load(publish, start, connect):
+    def warm(path):
+        file = tiny_models.write_warmup(path, [_seeds()])
+        file.write_bytes(file.read_bytes()[:-3])
+
+    publish("m", 1, change=warm)
+    assert states(connect(start()))[0][:2] == (1, "END")
+
+
+def test_at_most_1000_warmup_records(publish, start, connect):
+    publish("m", 1, change=lambda p: tiny_models.write_warmup(p, [_seeds()] * 1001))
+    assert states(connect(start())) == [(1, "END", "INVALID_ARGUMENT")]
+
+
+def write_config(publish, policy="", labels=""):
+    file = publish.models.parent / "models.config"
+    file.write_text(
+        'model_config_list { config { name: "m" model_platform: "tensorflow" '
+        f'base_path: "{publish.models}/m" {policy} {labels} }} }}'
+    )
+    return file
+
+
+@pytest.mark.parametrize(
+    ("policy", "versions"),
+    [
+        ("", [3]),
+        ("model_version_policy { latest { num_versions: 2 } }", [3, 2]),
+        ("model_version_policy { all {} }", [3, 2, 1]),
+        ("model_version_policy { specific { versions: 1 versions: 2 } }", [2, 1]),
+    ],
+)
+def test_version_policies(publish, start, connect, policy, versions):
+    for version in (1, 2, 3):
+        publish("m", version)
+    file = write_config(publish, policy)
+    client = connect(start(model_config_file=file))
+    assert [v.version for v in client.status("m")] == versions
+
+
+def test_labels(publish, start, connect):
+    publish("m", 1)
+    publish("m", 2, "other")
+    file = write_config(
+        publish,
+        "model_version_policy { all {} }",
+        'version_labels { key: "stable" value: 1 } '
+        'version_labels { key: "canary" value: 2 }',
+    )
+    client = connect(start(model_config_file=file))
+    assert first_pixel(client, version_label="stable") == 10
+    assert first_pixel(client, version_label="canary") == 60
+    assert client.metadata("m", version_label="stable").version == 1
+
+
+def test_a_label_of_a_version_that_is_not_loaded(publish, start):
+    publish("m", 1)
+    file = write_config(publish, labels='version_labels { key: "x" value: 5 }')
+    with pytest.raises(serving.ServingError, match="assign label to version 5"):
+        start(model_config_file=file)
+    start(model_config_file=file, allow_version_labels_for_unavailable_models=True)
+
+
+def reload(server, configs):
+    request = messages.ReloadConfigRequest()
+    for name, base_path in configs:
+        request.config.model_config_list.config.add(
+            name=name, base_path=str(base_path), model_platform="tensorflow"
+        )
+    with grpc.insecure_channel(server.address) as channel:
+        channel.unary_unary(
+            "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+        )(request.SerializeToString())
+
+
+def test_reloading_the_configuration(publish, start, connect):
+    publish("m", 1)
+    publish("n", 1)
+    server = start(model_config_file=write_config(publish))
+    client = connect(server)
+    reload(server, [("n", publish.models / "n")])
+    assert len(client.generate("n", 1)) == 1  # Loaded when the call returns.
+    with pytest.raises(serving.ServingError, match="Servable not found"):
+        first_pixel(client)
+    assert states(client) == [(1, "END", "OK")]
+    server.models.poll()  # The new configuration stays.
+    assert len(client.generate("n", 1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("base_path", "code"),
+    [
+        ("{models}/..", grpc.StatusCode.PERMISSION_DENIED),
+        ("/etc", grpc.StatusCode.PERMISSION_DENIED),
+        ("m", grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+def test_a_reload_cannot_leave_the_folder(publish, start, connect, base_path, code):
+    publish("m", 1)
+    server = start()
+    with pytest.raises(grpc.RpcError) as caught:
+        reload(server, [("x", base_path.format(models=publish.models))])
+    assert caught.value.code() == code
+    assert first_pixel(connect(server)) == 10
+
+
+def test_links_inside_are_followed_and_links_outside_refused(
+    publish, start, connect, saved_models
+):
+    publish("m", 1)
+    os.symlink(publish.models / "m" / "1", publish.models / "m" / "2")
+    server = start()
+    client = connect(server)
+    assert states(client) == [(2, "AVAILABLE", "OK")]
+    os.symlink(saved_models / "other", publish.models / "m" / "3")
+    server.models.poll()
+    assert states(client)[0] == (3, "END", "PERMISSION_DENIED")
+
+    def link_variables(path):
+        shutil.rmtree(path / "variables")
+        os.symlink(saved_models / "tiny" / "variables", path / "variables")
+
+    publish("m", 4, change=link_variables)
+    os.symlink(saved_models, publish.models / "elsewhere")
+    server.models.poll()
+    assert states(client)[0] == (4, "END", "PERMISSION_DENIED")
+    assert first_pixel(client) == 10
+
+
+def test_models_come_and_go(publish, start, connect):
+    server = start()
+    client = connect(server)
+    with pytest.raises(serving.ServingError, match="Could not find any versions"):
+        client.status("m")
+    publish("m", 1)
+    server.models.poll()
+    assert first_pixel(client) == 10
+    (publish.models / "m").rename(publish.models.parent / "gone")
+    server.models.poll()
+    with pytest.raises(serving.ServingError, match="Servable not found"):
+        first_pixel(client)
+    assert states(client) == [(1, "END", "OK")]
+    (publish.models.parent / "gone").rename(publish.models / "m")
+    server.models.poll()
+    assert first_pixel(client) == 10
+
+
+def test_batching_files(publish, start, connect):
+    publish("m", 1)
+    file = publish.models.parent / "batching.txt"
+    file.write_text("max_batch_size { value: 4 } allowed_batch_sizes: 4")
+    server = start(batching_parameters_file=file)
+    with grpc.insecure_channel(server.address) as channel:
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        request = tiny_models.predict_request("m", seeds=np.arange(5))
+        with pytest.raises(grpc.RpcError) as caught:
+            call(request.SerializeToString())
+    assert caught.value.details() == (
+        "Task size 5 is larger than maximum input batch size 4"
+    )
+    # The client learns the limit from this answer, and asks in parts.
+    assert len(connect(server).generate("m", 11)) == 11
+
+
+def test_a_batching_file_of_one_model(publish, start):
+    def limit(path):
+        (path / "batching_params.pbtxt").write_text("max_batch_size { value: 2 }")
+
+    publish("m", 1, change=limit)
+    request = tiny_models.predict_request("m", seeds=np.arange(3)).SerializeToString()
+    for per_model, code in ((False, None), (True, grpc.StatusCode.INVALID_ARGUMENT)):
+        server = start(per_model_batching=per_model)
+        with grpc.insecure_channel(server.address) as channel:
+            call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+            future = call.future(request)
+            assert (future.exception() and future.code()) == code
+
+
+def test_without_batching(publish, start, connect, tiny):
+    publish("m", 1)
+    client = connect(start(enable_batching=False))
+    np.testing.assert_array_equal(
+        client.generate("m", 40), tiny.expected(np.arange(40))
+    )

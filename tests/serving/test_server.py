@@ -1,0 +1,288 @@
+"""The embedded server against its specification, over real gRPC."""
+
+import concurrent.futures
+import logging
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+import tiny_models
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
+    ProtoReflectionDescriptorDatabase,
+)
+
+import serving
+from serving import conformance, messages, tensors
+
+
+@pytest.fixture
+def channel(server):
+    with grpc.insecure_channel(server.address) as channel:
+        yield channel
+
+
+@pytest.fixture
+def predict(channel):
+    return channel.unary_unary(
+        "/tensorflow.serving.PredictionService/Predict",
+        request_serializer=lambda request: (
+            request if isinstance(request, bytes) else request.SerializeToString()
+        ),
+        response_deserializer=messages.PredictResponse.FromString,
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "signature"),
+    [("good", None), ("good", "sample"), ("good", "encode"), ("conditional", "sample")],
+)
+def test_every_row_of_the_specification(channel, client, model, signature):
+    metadata = client.metadata(model)
+    chosen = conformance.cases(model, metadata.version, metadata.signatures, signature)
+    results = list(conformance.run(channel, chosen))
+    assert len(results) >= 30
+    assert [r for r in results if r.outcome == "fails"] == []
+    deliberate = {r.case.name for r in results if r.outcome == "deliberate"}
+    assert deliberate == {r.case.name for r in results if r.case.deliberate}
+
+
+def test_seeds_give_the_pictures_the_model_computes(client, tiny):
+    seeds = [3, 1, 4, 1, 5, -9]
+    images = client.generate("good", seeds=seeds)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images, tiny.expected(seeds))
+
+
+def test_requests_in_one_batch_get_their_own_rows(server, tiny):
+    with (
+        serving.Client(server.address) as client,
+        concurrent.futures.ThreadPoolExecutor(24) as callers,
+    ):
+        futures = [
+            callers.submit(client.generate, "good", 1 + seed % 3, seed)
+            for seed in range(300)
+        ]
+        for seed, future in enumerate(futures):
+            expected = tiny.expected(range(seed, seed + 1 + seed % 3))
+            np.testing.assert_array_equal(future.result(), expected)
+
+
+def test_a_bad_request_never_harms_its_batch_mates(server):
+    """Neither by its shape, which is checked, nor by a value that no check knows."""
+
+    def ask(k):
+        indexes = np.array([k % 12], np.int64)  # 10 and 11 are not in the table.
+        with serving.Client(server.address) as client:
+            if k % 5 == 4:
+                indexes = np.zeros((1, 2), np.int64)
+                request = tiny_models.predict_request(
+                    "good", "fragile", indexes=indexes
+                )
+                with grpc.insecure_channel(server.address) as channel:
+                    call = channel.unary_unary(
+                        "/tensorflow.serving.PredictionService/Predict"
+                    )
+                    with pytest.raises(grpc.RpcError) as caught:
+                        call(request.SerializeToString())
+                return caught.value.code()
+            try:
+                answer = client.predict("good", {"indexes": indexes}, "fragile")
+            except serving.ServingError as error:
+                return error.code
+            return answer["found"].tolist()
+
+    with concurrent.futures.ThreadPoolExecutor(16) as callers:
+        answers = list(callers.map(ask, range(120)))
+    for k, answer in enumerate(answers):
+        if k % 5 == 4 or k % 12 >= 10:
+            assert answer == grpc.StatusCode.INVALID_ARGUMENT
+        else:
+            assert answer == [k % 12]
+
+
+def test_large_requests_are_split(client, tiny):
+    images = client.generate("good", 200, seed=0)
+    np.testing.assert_array_equal(images, tiny.expected(range(200)))
+
+
+def test_zero_rows_are_answered(predict):
+    request = tiny_models.predict_request("good", seeds=np.zeros(0, np.int64))
+    images = tensors.decode(predict(request).outputs["images"])
+    assert images.shape == (0, 4, 4, 1)
+
+
+def test_strings_travel(client):
+    files = client.predict("good", {"seeds": [1, 2]}, "png")["png_bytes"]
+    assert [tiny_models.png_size(content) for content in files] == [(4, 4)] * 2
+
+
+def test_scalar_inputs_are_computed_alone(client):
+    assert client.predict("good", {"x": 1.5}, "scalar")["y"] == 2.5
+
+
+def test_nan_latents_are_answered(client):
+    latents = np.full((2, tiny_models.LATENT_DIM), np.nan, np.float32)
+    assert client.predict("good", {"latents": latents})["images"].shape == (2, 4, 4, 1)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "code"),
+    [
+        ([-1], grpc.StatusCode.INVALID_ARGUMENT),
+        ([1 << 62, 1 << 62], grpc.StatusCode.INVALID_ARGUMENT),
+        ([1 << 40], grpc.StatusCode.INVALID_ARGUMENT),
+        # Fits as input, but its answer would fit in no message.
+        ([10_000_000], grpc.StatusCode.RESOURCE_EXHAUSTED),
+        ([0, 1 << 62], grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+def test_huge_and_negative_shapes_are_refused(predict, sizes, code):
+    request = tiny_models.predict_request("good")
+    proto = request.inputs["seeds"]
+    proto.dtype = 9
+    for size in sizes:
+        proto.tensor_shape.dim.add(size=size)
+    with pytest.raises(grpc.RpcError) as caught:
+        predict(request)
+    assert caught.value.code() == code
+
+
+def test_garbage_and_truncated_requests_are_refused(predict):
+    good = tiny_models.predict_request("good", seeds=np.arange(4)).SerializeToString()
+    allowed = (
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.NOT_FOUND,
+        grpc.StatusCode.FAILED_PRECONDITION,
+    )
+    for content in [good[:cut] for cut in range(len(good))] + [b"\xff" * 99]:
+        with pytest.raises(grpc.RpcError) as caught:
+            predict(content)
+        assert caught.value.code() in allowed
+    assert predict(good).model_spec.name == "good"
+
+
+@pytest.mark.parametrize("name", ["../good", "good/1", "/etc", "..", ".", "good\0"])
+def test_names_cannot_leave_the_folder(predict, name):
+    with pytest.raises(grpc.RpcError) as caught:
+        predict(tiny_models.predict_request(name, seeds=np.arange(1)))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+def test_a_deadline_is_kept_while_others_compute(server):
+    """The waiting request is dropped when its time is up, uncomputed."""
+    with (
+        serving.Client(server.address) as client,
+        concurrent.futures.ThreadPoolExecutor(1) as caller,
+    ):
+        client.metadata("good")
+        busy = caller.submit(
+            client.predict, "good", {"turns": np.array([150_000])}, "slow"
+        )
+        while not _in_flight(server, "slow"):
+            time.sleep(0.005)
+        with pytest.raises(serving.ServingError) as caught:
+            client.predict("good", {"turns": np.array([1])}, "slow", timeout=0.05)
+        assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert not busy.done()
+        assert busy.result()["turns"] == [150_000]
+
+
+def _in_flight(server, signature):
+    """Whether a batch of this signature was begun (the metrics count beginnings)."""
+    line = f'serving_batch_rows_count{{model="good",signature="{signature}"}}'
+    return line in server.metrics.render().decode()
+
+
+def test_health(channel, server):
+    health = health_pb2_grpc.HealthStub(channel)
+    for service in ("", messages.PREDICTION_SERVICE, messages.MODEL_SERVICE):
+        answer = health.Check(health_pb2.HealthCheckRequest(service=service))
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_reflection_lists_and_describes_the_services(channel):
+    database = ProtoReflectionDescriptorDatabase(channel)
+    services = set(database.get_services())
+    assert services >= {
+        messages.PREDICTION_SERVICE,
+        messages.MODEL_SERVICE,
+        "grpc.health.v1.Health",
+    }
+    for service in services:
+        assert database.FindFileContainingSymbol(service).service
+
+
+def test_left_open_reflection_streams_do_not_block_requests(server, client):
+    """Each holds a thread of the server, so their number is limited."""
+    with grpc.insecure_channel(server.address) as channel:
+        call = channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
+        )
+        end = threading.Event()
+
+        def nothing():
+            end.wait()
+            return iter(())
+
+        streams = [call(iter(nothing, None)) for _ in range(300)]
+        assert len(client.generate("good", 2)) == 2
+        end.set()
+        for stream in streams:
+            stream.cancel()
+
+
+def test_multi_inference_is_unimplemented(channel):
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/MultiInference")
+    with pytest.raises(grpc.RpcError) as caught:
+        call(b"")
+    assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_taken_port_is_an_error_in_words(server, models_dir):
+    port = int(server.address.rpartition(":")[2])
+    with pytest.raises(OSError, match="is the port taken"):
+        serving.Server(models_dir, port=port).start()
+
+
+def test_a_missing_folder_is_an_error_in_words(tmp_path):
+    with pytest.raises(FileNotFoundError, match="python -m export"):
+        serving.Server(tmp_path / "absent")
+
+
+def test_the_folder_of_one_model_is_an_error_in_words(models_dir):
+    with pytest.raises(ValueError, match="give the folder of models"):
+        serving.Server(models_dir / "good")
+
+
+def test_listening_to_others_without_tls_warns(publish, caplog):
+    with (
+        caplog.at_level(logging.WARNING, "serving"),
+        serving.Server(publish.models, host="0.0.0.0", port=0),
+    ):
+        pass
+    assert "without TLS" in caplog.text
+
+
+def test_too_many_requests_at_once_are_refused_at_once(publish):
+    publish("good", 1)
+    with (
+        serving.Server(publish.models, port=0, max_concurrent_requests=2) as server,
+        serving.Client(server.address) as client,
+        concurrent.futures.ThreadPoolExecutor(2) as callers,
+    ):
+        client.metadata("good")
+        slow = {"turns": np.array([100_000])}
+        busy = [callers.submit(client.predict, "good", slow, "slow") for _ in range(2)]
+        code = None
+        while code is None and not any(call.done() for call in busy):
+            try:
+                client.status("good")
+            except serving.ServingError as error:
+                code = error.code
+        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        for call in busy:
+            assert call.result()["turns"] == [100_000]
+        assert client.status("good")[0].state == "AVAILABLE"
