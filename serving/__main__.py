@@ -43,7 +43,11 @@ def _numbers(context, parameter, value):
 
 
 @main.command(cls=_Command)
-@click.argument("models_dir", required=False, type=click.Path(path_type=pathlib.Path))
+@click.argument(
+    "models_dir",
+    required=False,
+    type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path),
+)
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
 @click.option("--port", default=8500, help="gRPC port; 0 picks a free one.")
 @click.option("--rest-port", type=int, help="REST and metrics port; 0 picks one.")
@@ -193,6 +197,96 @@ def generate(address, model, n, seed, labels, version, version_label, out, **opt
     out.parent.mkdir(parents=True, exist_ok=True)
     image_grid(images).save(out)
     click.echo(f"{out}: {n} pictures of {model}, seeds {seed} to {seed + n - 1}")
+
+
+@main.command(cls=_Command)
+@click.argument("address", metavar="HOST:PORT")
+@click.option("--model", "models", multiple=True, required=True, help="Repeatable.")
+@click.option("--signature", help="Signature to ask; by default serving_default.")
+@click.option("--verbose", is_flag=True, help="List the cases that agree, too.")
+@_client_options
+def conformance(address, models, signature, verbose, **options):
+    """Check the server at HOST:PORT, any one, against TensorFlow Serving's behaviour.
+
+    Nothing is changed on the server. Exit status 1 if a case fails.
+    """
+    from serving import conformance
+    from serving.client import Client
+
+    failed = 0
+    with Client(address, **options) as client:
+        for model in models:
+            metadata = client.metadata(model)
+            chosen = conformance.cases(
+                model, metadata.version, metadata.signatures, signature
+            )
+            counts = {"agrees": 0, "deliberate": 0, "fails": 0}
+            for result in conformance.run(client.channel, chosen):
+                counts[result.outcome] += 1
+                if verbose or result.outcome != "agrees":
+                    line = f"{result.outcome:10s} {result.case.name}"
+                    click.echo(f"{line}: {result.detail}" if result.detail else line)
+            failed += counts["fails"]
+            click.echo(
+                f"{model}: {counts['agrees']} agree, {counts['deliberate']} differ "
+                f"deliberately, {counts['fails']} fail"
+            )
+    if failed:
+        raise click.ClickException(f"{failed} cases failed")
+
+
+@main.command(cls=_Command)
+@click.argument("address", metavar="HOST:PORT")
+@click.argument("model")
+@click.option(
+    "--callers", default="1,8,32", callback=_numbers, help="How many ask at once."
+)
+@click.option("--seconds", default=10.0, help="How long, at each number of callers.")
+@click.option("-n", "rows", default=1, type=click.IntRange(1), help="Pictures a call.")
+@_client_options
+def bench(address, model, callers, seconds, rows, **options):
+    """Ask the server at HOST:PORT for pictures of MODEL as fast as it answers.
+
+    The callers are threads of this one process; where they need more than a processor,
+    run several of it.
+    """
+    from serving import load
+
+    for report in load.bench(address, model, callers, seconds, rows, **options):
+        click.echo(report)
+        click.echo(report.histogram())
+        for message, count in report.failures.items():
+            click.echo(f"{count} times {message}", err=True)
+        if not len(report.latencies):
+            raise click.ClickException("no request was answered")
+
+
+@main.command(cls=_Command)
+@click.argument(
+    "models_dir", type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path)
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    default="deploy",
+    help="Folder to write.",
+)
+@click.option("--image", help="TensorFlow Serving image, instead of the pinned one.")
+@click.option(
+    "--max-batch-size", default=32, type=click.IntRange(1), help="Most rows a batch."
+)
+@click.option(
+    "--cpus", default=2, type=click.IntRange(1), help="Processors of one replica."
+)
+@click.option("--replicas", default=2, type=click.IntRange(1), help="Least replicas.")
+def config(models_dir, out, image, **options):
+    """Write what a real TensorFlow Serving needs to host the folder MODELS_DIR."""
+    from serving import deploy
+
+    if image is not None:
+        options["image"] = image
+    for path in deploy.write(models_dir, out, **options):
+        click.echo(path)
 
 
 if __name__ == "__main__":

@@ -403,17 +403,20 @@ class Client(_Calls):
             the server is UNAVAILABLE), and for TLS `tls`, `root_certificate`,
             `client_certificate`, `client_key`, `server_name` (files in PEM format),
             `max_message_bytes`.
+
+    Attributes:
+        channel: The gRPC channel, for calls of your own.
     """
 
     def __init__(self, address, **options):
         super().__init__(address, **options)
         if self._credentials is None:
-            self._channel = grpc.insecure_channel(address, self._options)
+            self.channel = grpc.insecure_channel(address, self._options)
         else:
-            self._channel = grpc.secure_channel(
+            self.channel = grpc.secure_channel(
                 address, self._credentials, self._options
             )
-        self._stubs = _stubs(self._channel)
+        self._stubs = _stubs(self.channel)
 
     def _run(self, steps):
         try:
@@ -435,7 +438,7 @@ class Client(_Calls):
 
     def close(self):
         """Closes the connection."""
-        self._channel.close()
+        self.channel.close()
 
     def __enter__(self):
         return self

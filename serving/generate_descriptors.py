@@ -71,6 +71,7 @@ def batching_parameters():
 
 def collect():
     """Returns every needed file, each after the files it depends on."""
+    from tensorflow.core.protobuf import saved_model_pb2
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,
         model_service_pb2,
@@ -96,6 +97,7 @@ def collect():
         get_model_metadata_pb2,
         prediction_log_pb2,
         model_server_config_pb2,
+        saved_model_pb2,
         wrappers_pb2,
     ):
         add(module.DESCRIPTOR)

@@ -66,6 +66,7 @@ PredictionLog = _message("tensorflow.serving.PredictionLog")
 RegressionRequest = _message("tensorflow.serving.RegressionRequest")
 ReloadConfigRequest = _message("tensorflow.serving.ReloadConfigRequest")
 ReloadConfigResponse = _message("tensorflow.serving.ReloadConfigResponse")
+SavedModel = _message("tensorflow.SavedModel")
 SignatureDefMap = _message("tensorflow.serving.SignatureDefMap")
 TensorProto = _message("tensorflow.TensorProto")
 

@@ -12,11 +12,13 @@ import threading
 import google.protobuf.message
 import grpc
 import tensorflow as tf
+from tensorflow.python.saved_model import loader_impl
 
 from serving import errors, messages, signatures
 
 _WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_WARMUP_RECORDS = 1000
+_VARIABLES = os.path.join("variables", "variables.index")
 
 
 def _in_words(error):
@@ -52,9 +54,12 @@ class SavedModel:
             )
         try:
             with self._graph.as_default():
-                meta_graph = tf.compat.v1.saved_model.load(
-                    self._session, [tf.saved_model.SERVING], self.path
-                )
+                if os.path.exists(os.path.join(self.path, _VARIABLES)):
+                    meta_graph = tf.compat.v1.saved_model.load(
+                        self._session, [tf.saved_model.SERVING], self.path
+                    )
+                else:
+                    meta_graph = _load_without_variables(self.path)
         except tf.errors.OpError as error:
             code = errors.status_code(error.error_code)
             raise errors.ServingError(code, _in_words(error)) from error
@@ -109,6 +114,20 @@ class SavedModel:
         self._session.close()
         self._session = self._graph = None
         gc.collect()  # A graph is full of reference cycles.
+
+
+def _load_without_variables(path):
+    """Loads only the graph into the default one, as TensorFlow Serving does.
+
+    The Python loader refuses such a folder. Every use of a variable then fails with
+    FAILED_PRECONDITION.
+    """
+    parsed = loader_impl.parse_saved_model(path)
+    for meta_graph in parsed.meta_graphs:
+        if tf.saved_model.SERVING in meta_graph.meta_info_def.tags:
+            tf.compat.v1.train.import_meta_graph(meta_graph)
+            return meta_graph
+    raise errors.not_found(f"{path} has no graph with the tag serve")
 
 
 def _as_our_messages(signature_defs):

@@ -1,0 +1,123 @@
+"""The files of a deployment."""
+
+import json
+import pathlib
+
+from google.protobuf import text_format
+
+from serving import errors, messages
+from serving.deploy import templates
+from serving.deploy.scan import scan
+
+# The runtime the models were exported with.
+IMAGE = "tensorflow/serving:2.21.0"
+
+# Inside the container.
+MODELS = "/models"
+CONFIG = "/config"
+
+
+def models_config(found):
+    """Returns the `models.config` text for FoundModels.
+
+    The two newest versions are served: `stable` names the newest, and a rollback
+    moves the label back to the one before, which is still loaded.
+    """
+    config = messages.ModelServerConfig()
+    for model in found:
+        entry = config.model_config_list.config.add(
+            name=model.name,
+            base_path=f"{MODELS}/{model.name}",
+            model_platform="tensorflow",
+        )
+        entry.model_version_policy.latest.num_versions = 2
+        entry.version_labels["stable"] = model.versions[-1]
+    return text_format.MessageToString(config)
+
+
+def batching_config(max_batch_size, threads):
+    """Returns the batching parameters text: powers of two, as exports warm up."""
+    parameters = messages.BatchingParameters()
+    sizes = [1 << k for k in range(max_batch_size.bit_length())]
+    parameters.max_batch_size.value = max_batch_size
+    # A single caller should not wait; what queues up meanwhile fills the next batch.
+    parameters.batch_timeout_micros.value = 0
+    parameters.max_enqueued_batches.value = 100
+    parameters.num_batch_threads.value = threads
+    parameters.allowed_batch_sizes.extend(sorted({*sizes, max_batch_size}))
+    return text_format.MessageToString(parameters)
+
+
+def server_flags():
+    """Returns the flags of `tensorflow_model_server`."""
+    return [
+        "--port=8500",
+        "--rest_api_port=8501",
+        f"--model_config_file={CONFIG}/models.config",
+        "--model_config_file_poll_wait_seconds=60",
+        # Else labels in the file a server starts with stop it from starting.
+        "--allow_version_labels_for_unavailable_models=true",
+        "--enable_batching=true",
+        f"--batching_parameters_file={CONFIG}/batching.config",
+        f"--monitoring_config_file={CONFIG}/monitoring.config",
+        "--enable_grpc_healthcheck_service=true",
+        "--enable_serialization_as_tensor_content=true",
+    ]
+
+
+def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2):
+    """Writes a deployment of every model in a folder.
+
+    Args:
+        models_dir: The folder of models.
+        out: The folder to write; files of an earlier deployment are replaced.
+        image: The TensorFlow Serving image.
+        max_batch_size: The most rows computed together.
+        cpus: Processors of one replica.
+        replicas: The least number of replicas.
+
+    Returns:
+        The paths written.
+    """
+    found = scan(models_dir)
+    for model in found:
+        if model.unbatchable:
+            raise errors.RequestError(
+                f"model {model.name}: TensorFlow Serving cannot batch the signatures "
+                f"{', '.join(model.unbatchable)}; each input needs the batch as its "
+                "first dimension"
+            )
+    values = {
+        "image": image,
+        "flags_json": json.dumps(["tensorflow_model_server", *server_flags()]),
+        "flags_yaml": _indented([f'- "{flag}"' for flag in server_flags()], 12),
+        "models_config_yaml": _indented(models_config(found).splitlines(), 4),
+        "batching_config_yaml": _indented(
+            batching_config(max_batch_size, cpus).splitlines(), 4
+        ),
+        "monitoring_config_yaml": _indented(templates.MONITORING.splitlines(), 4),
+        "probe_path": f"/v1/models/{found[0].name}",
+        "cpus": cpus,
+        "replicas": replicas,
+        "max_replicas": 4 * replicas,
+    }
+    files = {
+        "models.config": models_config(found),
+        "batching.config": batching_config(max_batch_size, cpus),
+        "monitoring.config": templates.MONITORING,
+        "prometheus.yml": templates.PROMETHEUS,
+        "Dockerfile": templates.DOCKERFILE.format(**values),
+        "compose.yaml": templates.COMPOSE.format(
+            **values, context=json.dumps(str(pathlib.Path(models_dir).resolve()))
+        ),
+        "kubernetes.yaml": templates.KUBERNETES.format(**values),
+    }
+    out = pathlib.Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (out / name).write_text(content, encoding="utf-8")
+    return [out / name for name in files]
+
+
+def _indented(lines, spaces):
+    return "\n".join(" " * spaces + line for line in lines)

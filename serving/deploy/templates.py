@@ -1,0 +1,220 @@
+"""The texts of a deployment that are no protocol buffers."""
+
+MONITORING = """\
+prometheus_config {
+  enable: true
+  path: "/monitoring/prometheus/metrics"
+}
+"""
+
+PROMETHEUS = """\
+scrape_configs:
+  - job_name: tensorflow-serving
+    scrape_interval: 15s
+    metrics_path: /monitoring/prometheus/metrics
+    static_configs:
+      - targets: ["serving:8501"]
+"""
+
+DOCKERFILE = """\
+# The models baked in: an image is then one release, models and server together.
+# Build with the models as a named context:
+#   docker build --build-context models=MODELS_DIR -t gan-serving .
+FROM {image}
+COPY --from=models . /models
+COPY models.config batching.config monitoring.config /config/
+EXPOSE 8500 8501
+USER 65534:65534
+ENTRYPOINT {flags_json}
+"""
+
+COMPOSE = """\
+services:
+  serving:
+    build:
+      context: .
+      additional_contexts:
+        models: {context}
+    ports:
+      - "127.0.0.1:8500:8500"
+      - "127.0.0.1:8501:8501"
+    read_only: true
+    restart: unless-stopped
+    stop_grace_period: 30s
+    deploy:
+      resources:
+        limits:
+          cpus: "{cpus}"
+          memory: 2G
+  prometheus:
+    image: prom/prometheus:v3.5.0
+    volumes:
+      - ./prometheus.yml:/etc/prometheus/prometheus.yml:ro
+    ports:
+      - "127.0.0.1:9090:9090"
+    depends_on:
+      - serving
+"""
+
+KUBERNETES = """\
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: gan-serving
+data:
+  models.config: |
+{models_config_yaml}
+  batching.config: |
+{batching_config_yaml}
+  monitoring.config: |
+{monitoring_config_yaml}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata:
+  name: gan-serving
+  labels:
+    app: gan-serving
+spec:
+  replicas: {replicas}
+  selector:
+    matchLabels:
+      app: gan-serving
+  strategy:
+    type: RollingUpdate
+    rollingUpdate:
+      maxUnavailable: 0
+      maxSurge: 1
+  template:
+    metadata:
+      labels:
+        app: gan-serving
+      annotations:
+        prometheus.io/scrape: "true"
+        prometheus.io/port: "8501"
+        prometheus.io/path: /monitoring/prometheus/metrics
+    spec:
+      automountServiceAccountToken: false
+      terminationGracePeriodSeconds: 30
+      securityContext:
+        runAsNonRoot: true
+        runAsUser: 65534
+        runAsGroup: 65534
+        seccompProfile:
+          type: RuntimeDefault
+      containers:
+        - name: serving
+          image: {image}
+          command: ["tensorflow_model_server"]
+          args:
+{flags_yaml}
+          ports:
+            - name: grpc
+              containerPort: 8500
+            - name: rest
+              containerPort: 8501
+          securityContext:
+            allowPrivilegeEscalation: false
+            readOnlyRootFilesystem: true
+            capabilities:
+              drop: ["ALL"]
+          resources:
+            requests:
+              cpu: "{cpus}"
+              memory: 1Gi
+            limits:
+              cpu: "{cpus}"
+              memory: 2Gi
+          # Loading and warming up may take minutes; the others wait for this one.
+          startupProbe:
+            httpGet:
+              path: {probe_path}
+              port: rest
+            periodSeconds: 2
+            failureThreshold: 150
+          readinessProbe:
+            httpGet:
+              path: {probe_path}
+              port: rest
+            periodSeconds: 5
+          livenessProbe:
+            grpc:
+              port: 8500
+            periodSeconds: 10
+            failureThreshold: 6
+          lifecycle:
+            preStop:
+              # Endpoints are removed while the server still answers.
+              sleep:
+                seconds: 10
+          volumeMounts:
+            - name: models
+              mountPath: /models
+              readOnly: true
+            - name: config
+              mountPath: /config
+              readOnly: true
+            - name: tmp
+              mountPath: /tmp
+      volumes:
+        - name: models
+          persistentVolumeClaim:
+            claimName: gan-models
+            readOnly: true
+        - name: config
+          configMap:
+            name: gan-serving
+        - name: tmp
+          emptyDir:
+            sizeLimit: 64Mi
+---
+apiVersion: v1
+kind: Service
+metadata:
+  name: gan-serving
+  labels:
+    app: gan-serving
+spec:
+  # Without an address of its own: a gRPC client then sees every replica and can
+  # spread its calls, where one connection through a single address would stay on one.
+  clusterIP: None
+  selector:
+    app: gan-serving
+  ports:
+    - name: grpc
+      port: 8500
+      targetPort: grpc
+      appProtocol: kubernetes.io/h2c
+    - name: rest
+      port: 8501
+      targetPort: rest
+---
+apiVersion: autoscaling/v2
+kind: HorizontalPodAutoscaler
+metadata:
+  name: gan-serving
+spec:
+  scaleTargetRef:
+    apiVersion: apps/v1
+    kind: Deployment
+    name: gan-serving
+  minReplicas: {replicas}
+  maxReplicas: {max_replicas}
+  metrics:
+    - type: Resource
+      resource:
+        name: cpu
+        target:
+          type: Utilization
+          averageUtilization: 70
+---
+apiVersion: policy/v1
+kind: PodDisruptionBudget
+metadata:
+  name: gan-serving
+spec:
+  minAvailable: 1
+  selector:
+    matchLabels:
+      app: gan-serving
+"""

@@ -1,0 +1,129 @@
+"""A load generator: many callers, each asking again as soon as it is answered."""
+
+import dataclasses
+import itertools
+import threading
+import time
+
+import numpy as np
+
+from serving import errors
+from serving.client import Client
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a run of requests took.
+
+    Attributes:
+        callers: How many asked at once.
+        seconds: How long the run took.
+        latencies: Seconds of each answered request, ascending.
+        failures: {message: how often}.
+    """
+
+    callers: int
+    seconds: float
+    latencies: np.ndarray
+    failures: dict
+
+    @property
+    def per_second(self):
+        """Answered requests per second."""
+        return len(self.latencies) / self.seconds
+
+    def percentile(self, share):
+        """Returns the latency in seconds that `share` percent stayed below."""
+        if not len(self.latencies):
+            return float("nan")
+        return float(np.percentile(self.latencies, share))
+
+    def __str__(self):
+        p50, p90, p99 = (1e3 * self.percentile(share) for share in (50, 90, 99))
+        return (
+            f"{self.callers:4d} callers  {self.per_second:8.1f} requests/s  "
+            f"p50 {p50:7.2f} ms  p90 {p90:7.2f} ms  p99 {p99:7.2f} ms  "
+            f"{sum(self.failures.values())} failed"
+        )
+
+    def histogram(self, width=50):
+        """Returns the latencies as lines of text, in buckets that double."""
+        if not len(self.latencies):
+            return "no request was answered"
+        milliseconds = 1e3 * self.latencies
+        lowest = np.floor(np.log2(milliseconds[0]))
+        highest = np.floor(np.log2(milliseconds[-1])) + 1
+        edges = 2.0 ** np.arange(lowest, highest + 1)
+        counts, _ = np.histogram(milliseconds, edges)
+        return "\n".join(
+            f"{low:9.2f} to {high:9.2f} ms {count:8d} "
+            + "#" * int(np.ceil(width * count / counts.max()))
+            for low, high, count in zip(edges, edges[1:], counts, strict=False)
+        )
+
+
+def measure(ask, callers, requests=None, seconds=None):
+    """Calls `ask(k)` from many threads; k counts the requests.
+
+    Args:
+        ask: What one request does.
+        callers: How many threads.
+        requests: Stop after so many requests,
+        seconds: or after so much time.
+
+    Returns:
+        A Report.
+    """
+    numbers = itertools.count()
+    latencies, failures = [], {}
+    lock = threading.Lock()
+    start = time.perf_counter()
+    end = start + seconds if seconds is not None else float("inf")
+
+    def call():
+        while time.perf_counter() < end:
+            k = next(numbers)
+            if requests is not None and k >= requests:
+                return
+            begin = time.perf_counter()
+            try:
+                ask(k)
+            except errors.ServingError as error:
+                with lock:
+                    failures[str(error)] = failures.get(str(error), 0) + 1
+            else:
+                latencies.append(time.perf_counter() - begin)
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    taken = time.perf_counter() - start
+    return Report(callers, taken, np.sort(latencies), failures)
+
+
+def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
+    """Asks a server for pictures of a model, at each number of `callers` in turn.
+
+    Args:
+        address: `host:port` of the server.
+        model: The model's name.
+        callers: The numbers of concurrent callers.
+        seconds: How long to ask at each.
+        rows: How many pictures a request.
+        warm_up: Requests before the first that counts.
+        **options: As of Client.
+
+    Yields:
+        A Report for each number of callers.
+    """
+    with Client(address, **options) as client:
+
+        def ask(k):
+            client.generate(model, rows, seed=k * rows)
+
+        for k in range(warm_up):
+            ask(k)
+        for count in callers:
+            yield measure(ask, count, seconds=seconds)

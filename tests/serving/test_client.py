@@ -1,0 +1,373 @@
+"""The client: light to import, strict before sending, patient only where it helps."""
+
+import asyncio
+import concurrent.futures
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import threading
+import urllib.request
+
+import grpc
+import numpy as np
+import pytest
+import tiny_models
+
+import serving
+from serving import generate_descriptors, messages, tensors
+
+
+def test_neither_tensorflow_nor_keras_is_imported():
+    program = (
+        "import sys, serving; serving.Client; serving.AsyncClient;"
+        "import serving.conformance, serving.load;"
+        "bad = [m for m in sys.modules if m.split('.')[0] in"
+        " ('tensorflow', 'keras', 'tensorflow_serving', 'zoo', 'export')];"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_descriptors_are_those_of_the_installed_packages():
+    assert generate_descriptors.TARGET.read_text() == generate_descriptors.render()
+
+
+def test_messages_are_those_of_tensorflow_serving_on_the_wire():
+    from tensorflow_serving.apis import predict_pb2
+
+    ours = tiny_models.predict_request("m", seeds=np.arange(3))
+    theirs = predict_pb2.PredictRequest.FromString(ours.SerializeToString())
+    assert theirs.model_spec.signature_name == "sample"
+    assert messages.PredictRequest.FromString(theirs.SerializeToString()) == ours
+
+
+def test_generate(client, tiny):
+    np.testing.assert_array_equal(
+        client.generate("good", 3, seed=5), tiny.expected([5, 6, 7])
+    )
+    np.testing.assert_array_equal(
+        client.generate("good", seeds=[9, 2]), tiny.expected([9, 2])
+    )
+    assert client.generate("good", 0).shape == (0, 4, 4, 1)
+
+
+def test_labels(client):
+    images = client.generate("conditional", 3, seed=0, labels=[1, 2, -1])
+    assert images[:, 0, 0, 0].tolist() == [10 + 20, 20 + 40, 30 + 40]
+    one_for_all = client.generate("conditional", 3, seed=0, labels=1)
+    assert one_for_all[:, 0, 0, 0].tolist() == [30, 40, 50]
+    drawn = client.generate("conditional", 3, seed=0)
+    assert drawn[:, 0, 0, 0].tolist() == [10, 20 + 20, 30 + 40]
+
+
+def test_calls_on_pictures(client):
+    pictures = np.arange(64, dtype=np.uint8).reshape(4, 4, 4, 1)
+    for call in (client.transfer, client.reconstruct):
+        np.testing.assert_array_equal(call("good", pictures), 255 - pictures)
+    np.testing.assert_allclose(
+        client.encode("good", pictures)[:, 0], pictures.mean(axis=(1, 2, 3))
+    )
+    probabilities = client.classify("good", pictures)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-6)
+
+
+def test_metadata_and_status(client):
+    metadata = client.metadata("good")
+    assert (metadata.model, metadata.version) == ("good", 2)
+    assert str(metadata.signatures["sample"]) == (
+        "sample(seeds: int64[batch]) -> images: uint8[batch, 4, 4, 1]"
+    )
+    assert "__saved_model_init_op" not in metadata.signatures
+    (status,) = client.status("good")
+    assert (status.version, status.state) == (2, "AVAILABLE")
+
+
+PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("ask", "words"),
+    [
+        (lambda c: c.generate("good", 2, labels=[1, 2]), r"takes no 'labels'"),
+        (lambda c: c.generate("good"), r"n must be a whole number"),
+        (lambda c: c.generate("good", -1), r"n must be a whole number"),
+        (lambda c: c.generate("good", 3, seeds=[1, 2]), r"there are 2 seeds"),
+        (lambda c: c.generate("good", seeds=[1.5]), r"takes seeds: int64\[batch\]"),
+        (lambda c: c.generate("good", seeds=[2**63]), r"array given is uint64"),
+        (
+            lambda c: c.generate("conditional", 2, labels=[1]),
+            r"there are labels 1, seeds 2",
+        ),
+        (lambda c: c.generate("", 2), r"model must be a name"),
+        (lambda c: c.encode("good", PICTURES / 255), r"whole numbers 0 to 255"),
+        (lambda c: c.encode("good", PICTURES[0]), r"has the shape \[4, 4, 1\]"),
+        (lambda c: c.encode("good", PICTURES[:, :2]), r"has the shape \[2, 2, 4, 1\]"),
+        (lambda c: c.encode("conditional", PICTURES), r"no signature 'encode'; it has"),
+        (lambda c: c.predict("good", {}), r"needs latents: float\[batch, 3\]"),
+        (lambda c: c.predict("good", {"x": 1}), r"takes no 'x'"),
+        (
+            lambda c: c.predict("good", {"seeds": [1]}, "sample", outputs=["y"]),
+            r"no output 'y'",
+        ),
+        (
+            lambda c: c.generate("good", 1, version=1, version_label="a"),
+            r"not both",
+        ),
+        (lambda c: serving.Client("localhost"), r"address must be host:port"),
+    ],
+)
+def test_mistakes_are_worded_and_nothing_is_sent(server, client, ask, words):
+    client.metadata("good")
+    client.metadata("conditional")
+    before = _predictions(server)
+    with pytest.raises(serving.RequestError, match=words):
+        ask(client)
+    assert _predictions(server) == before
+
+
+def _predictions(server):
+    lines = server.metrics.render().decode().splitlines()
+    return [line for line in lines if 'method="Predict"' in line]
+
+
+def test_python_numbers_become_what_the_model_takes(client):
+    latents = [[1, 0, 0], [0.5, 0, 0]]
+    images = client.predict("good", {"latents": latents})["images"]
+    assert images[:, 0, 0, 0].tolist() == [10, 5]
+    wider = np.array(latents)  # float64
+    assert len(client.predict("good", {"latents": wider})["images"]) == 2
+
+
+def test_large_requests_travel_in_parts(server, tiny):
+    seeds = np.arange(1000)
+    # Room for 3 pictures of 16 bytes beside the rest of a message.
+    with serving.Client(server.address, max_message_bytes=(64 << 10) + 50) as client:
+        np.testing.assert_array_equal(
+            client.generate("good", seeds=seeds[:20]), tiny.expected(seeds[:20])
+        )
+    with serving.Client(server.address) as client:
+        np.testing.assert_array_equal(
+            client.generate("good", seeds=seeds), tiny.expected(seeds)
+        )
+
+
+def test_the_servers_errors_keep_code_and_message(client):
+    with pytest.raises(serving.ServingError) as caught:
+        client.generate("nope", 1)
+    assert caught.value.code == grpc.StatusCode.NOT_FOUND
+    assert caught.value.message == "Servable not found for request: Latest(nope)"
+
+
+def test_nobody_there():
+    with (
+        serving.Client("127.0.0.1:1", attempts=2) as client,
+        pytest.raises(serving.ServingError, match="no answer from"),
+    ):
+        client.generate("good", 1)
+
+
+class Flaky(grpc.GenericRpcHandler):
+    """A service that fails with the given codes before it answers."""
+
+    def __init__(self, *codes):
+        self.codes = list(codes)
+        self.calls = 0
+
+    def service(self, details):
+        def answer(request, context):
+            self.calls += 1
+            if self.codes:
+                context.abort(self.codes.pop(0), "not now")
+            return messages.GetModelStatusResponse().SerializeToString()
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@pytest.fixture
+def flaky():
+    servers = []
+
+    def start(*codes):
+        handler = Flaky(*codes)
+        server = grpc.server(concurrent.futures.ThreadPoolExecutor(2), [handler])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        servers.append(server)
+        return handler, f"127.0.0.1:{port}"
+
+    yield start
+    for server in servers:
+        server.stop(None)
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_only_unavailable_is_tried_again(flaky, asynchronous):
+    def status(address, **options):
+        if not asynchronous:
+            with serving.Client(address, **options) as client:
+                return client.status("m")
+
+        async def ask():
+            async with serving.AsyncClient(address, **options) as client:
+                return await client.status("m")
+
+        return asyncio.run(ask())
+
+    unavailable = grpc.StatusCode.UNAVAILABLE
+    handler, address = flaky(unavailable, unavailable)
+    assert status(address) == []
+    assert handler.calls == 3
+    handler, address = flaky(*[unavailable] * 9)
+    with pytest.raises(serving.ServingError, match="is a server running there"):
+        status(address, attempts=2)
+    assert handler.calls == 2
+    for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL):
+        handler, address = flaky(code)
+        with pytest.raises(serving.ServingError, match="not now"):
+            status(address)
+        assert handler.calls == 1
+
+
+def test_a_server_that_never_answers():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with (
+            serving.Client(address, timeout=0.3) as client,
+            pytest.raises(serving.ServingError) as caught,
+        ):
+            client.status("m")
+    assert caught.value.code in (
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        grpc.StatusCode.UNAVAILABLE,
+    )
+
+
+def test_asyncio(server, tiny):
+    async def ask():
+        async with serving.AsyncClient(server.address) as client:
+            batches = [client.generate("good", 2, seed=k) for k in range(30)]
+            with pytest.raises(serving.RequestError):
+                await client.generate("good", 1, labels=[1])
+            with pytest.raises(serving.ServingError):
+                await client.status("nope")
+            return await asyncio.gather(*batches), await client.metadata("good")
+
+    batches, metadata = asyncio.run(ask())
+    for k, images in enumerate(batches):
+        np.testing.assert_array_equal(images, tiny.expected([k, k + 1]))
+    assert metadata.version == 2
+
+
+def test_one_client_in_many_threads(client, tiny):
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        for k, images in enumerate(
+            threads.map(lambda k: client.generate("good", 1, seed=k), range(80))
+        ):
+            np.testing.assert_array_equal(images, tiny.expected([k]))
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory):
+    """An authority, a server's and a client's certificate, made by openssl."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+
+    def openssl(*arguments):
+        subprocess.run(
+            ["openssl", *arguments], cwd=folder, check=True, capture_output=True
+        )
+
+    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    openssl(
+        *["req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem"],
+        *["-days", "2", "-subj", "/CN=test authority"],
+    )
+    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    for name in ("server", "client"):
+        openssl(
+            *["req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr"],
+            *["-subj", f"/CN={name}"],
+        )
+        openssl(
+            *["x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem"],
+            *["-CAkey", "ca.key", "-CAcreateserial", "-out", f"{name}.pem"],
+            *["-days", "2", "-extfile", "names"],
+        )
+    return folder
+
+
+def test_tls_and_mutual_tls(models_dir, certificates, tiny):
+    tls = {
+        "tls_certificate": certificates / "server.pem",
+        "tls_key": certificates / "server.key",
+    }
+    authority = {"root_certificate": certificates / "ca.pem", "attempts": 1}
+    shown = {
+        "client_certificate": certificates / "client.pem",
+        "client_key": certificates / "client.key",
+    }
+
+    def ask(server, **options):
+        with serving.Client(server.address, **options) as client:
+            return client.generate("good", 2)
+
+    with serving.Server(models_dir, port=0, rest_port=0, **tls) as server:
+        np.testing.assert_array_equal(ask(server, **authority), tiny.expected([0, 1]))
+        for stranger in ({"attempts": 1}, {"tls": True, "attempts": 1}):
+            with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
+                ask(server, **stranger)
+        context = ssl.create_default_context(cafile=certificates / "ca.pem")
+        url = f"https://{server.rest_address}/v1/models/good"
+        with urllib.request.urlopen(url, context=context) as answer:
+            assert answer.status == 200
+    mutual = {**tls, "tls_client_ca": certificates / "ca.pem"}
+    with serving.Server(models_dir, port=0, **mutual) as server:
+        assert len(ask(server, **authority, **shown)) == 2
+        with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
+            ask(server, **authority)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tls_certificate": "x"},
+        {"tls_client_ca": "x"},
+        {"enable_batching": False, "batching_parameters_file": "x"},
+    ],
+)
+def test_options_that_contradict(models_dir, options):
+    with pytest.raises(ValueError, match=r"belong together|needs"):
+        serving.Server(models_dir, **options)
+
+
+def test_a_new_version_with_another_signature_is_noticed(publish):
+    """The metadata a client remembers is that of the version that answers."""
+    publish("m", 1)
+    with (
+        serving.Server(publish.models, port=0, poll_seconds=1e6) as server,
+        serving.Client(server.address) as client,
+    ):
+        client.generate("m", 1)
+        publish("m", 2, "conditional")
+        server.models.poll()
+        with pytest.raises(serving.ServingError, match="input size does not match"):
+            client.generate("m", 1)
+        assert client.generate("m", 1, seed=0, labels=1)[0, 0, 0, 0] == 30
+
+
+def test_threads_are_gone_after_a_server(publish):
+    before = {thread.name for thread in threading.enumerate()}
+    with serving.Server(publish.models, port=0, rest_port=0):
+        pass
+    left = {thread.name for thread in threading.enumerate()} - before
+    assert not [name for name in left if name in ("serving-poll", "serving-rest")]
+
+
+def test_decoding_pictures_copies_nothing():
+    proto = messages.TensorProto()
+    tensors.encode(PICTURES, proto)
+    assert not tensors.decode(proto).flags.owndata
