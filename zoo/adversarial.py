@@ -303,13 +303,6 @@ class AdversarialModel(GenerativeModel):
                 f"discriminator takes {_row_shape(self.discriminator)}."
             )
 
-    def _check_images(self, images):
-        if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"{type(self).__name__} was built for samples of shape "
-                f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
-            )
-
     def _check_compile(self):
         if self.update not in ("alternate", "simultaneous"):
             raise ValueError(

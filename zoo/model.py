@@ -252,6 +252,27 @@ class Model(keras.Model):
             history.history[name] = values + history.history.get(name, [])
         return history
 
+    def _check_images(self, images):
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"{type(self).__name__} was built for samples of shape "
+                f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
+            )
+
+    @staticmethod
+    def _in_batches(function, arrays, batch_size):
+        """Concatenates `function` of slices of the arrays, as numpy."""
+        count = len(arrays[0])
+        if count == 0:
+            empty = function(*(tf.constant(array[:0]) for array in arrays))
+            return empty.numpy()
+        return np.concatenate(
+            [
+                function(*(tf.constant(a[i : i + batch_size]) for a in arrays)).numpy()
+                for i in range(0, count, batch_size)
+            ]
+        )
+
     # Verbs of train_step
 
     def row_seeds(self, count, stream, step=None):
@@ -341,10 +362,11 @@ class Model(keras.Model):
         self.steps.assign_add(1)
         return self._log(values)
 
-    def _log(self, values):
+    def _log(self, values, weight=None):
+        """Adds a batch to the means over the epoch, by `weight`, and returns them."""
         total = sum(value for name, value in values.items() if name.endswith("_loss"))
-        self._loss_tracker.update_state(total)
-        self._running_means.update(values)
+        self._loss_tracker.update_state(total, sample_weight=weight)
+        self._running_means.update(values, weight)
         logs = self.get_metrics_result()
         if _spans_workers(self.distribute_strategy):
             # Keras concatenates the workers' logs and cannot do so with scalars.
@@ -378,14 +400,14 @@ class _RunningMeans:
     def __init__(self, names):
         self.metrics = [keras.metrics.Mean(name) for name in names]
 
-    def update(self, values):
+    def update(self, values, weight):
         if set(values) != {metric.name for metric in self.metrics}:
             raise ValueError(
                 f"Expected logs {[metric.name for metric in self.metrics]}. "
                 f"Received: {sorted(values)}"
             )
         for metric in self.metrics:
-            metric.update_state(values[metric.name])
+            metric.update_state(values[metric.name], sample_weight=weight)
 
 
 def _spans_workers(strategy):
