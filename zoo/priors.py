@@ -1,5 +1,7 @@
 """Priors: distributions from which a generator's latents are drawn, row by seed."""
 
+import math
+
 import keras
 import tensorflow as tf
 
@@ -54,6 +56,38 @@ class Prior:
         del rows, batch_size
         return self.sample(seeds)
 
+    def log_prob(self, latents):
+        """Returns the logarithm of the density, in nats.
+
+        Args:
+            latents: float32 tensor of shape `[n, width]`.
+
+        Returns:
+            float32 tensor of shape `[n]`.
+
+        Raises:
+            NotImplementedError: If the prior has no density that is known.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no log_prob.")
+
+    def walk(self, columns):
+        """Returns points that walk evenly over a two-dimensional prior, for pictures.
+
+        Args:
+            columns: Points a row.
+
+        Returns:
+            float32 tensor of shape `[rows, columns, 2]`; the prior decides on the rows.
+
+        Raises:
+            NotImplementedError: If it is not known how to walk over this prior.
+        """
+        del columns
+        raise NotImplementedError(
+            f"It is not known how to walk over {type(self).__name__} with rows of "
+            f"{self.width} numbers. Take a prior of width 2 that has `walk`."
+        )
+
     def get_config(self):
         """Returns the constructor's arguments."""
         return {"width": self.width}
@@ -76,6 +110,16 @@ class Normal(Prior):
         """See `Prior.sample`."""
         return self.stddev * rng.normal(seeds, self.width)
 
+    def log_prob(self, latents):
+        """See `Prior.log_prob`."""
+        return _log_normal(latents, 0.0, self.stddev)
+
+    def walk(self, columns):
+        """See `Prior.walk`; the quantiles of both axes (Kingma & Welling, figure 4)."""
+        if self.width != 2:
+            return super().walk(columns)
+        return _square(self.stddev * tf.math.ndtri(_cell_middles(columns)))
+
     def get_config(self):
         """See `Prior.get_config`."""
         return {**super().get_config(), "stddev": self.stddev}
@@ -92,6 +136,12 @@ class Uniform(Prior):
     def sample(self, seeds):
         """See `Prior.sample`."""
         return rng.uniform(seeds, self.width, self.low, self.high)
+
+    def walk(self, columns):
+        """See `Prior.walk`; an even square."""
+        if self.width != 2:
+            return super().walk(columns)
+        return _square(self.low + (self.high - self.low) * _cell_middles(columns))
 
     def get_config(self):
         """See `Prior.get_config`."""
@@ -115,10 +165,192 @@ class StratifiedRange(Uniform):
         return self.low + (self.high - self.low) * share
 
 
+class LabelledPrior(Prior):
+    """A prior that has a part for each class, from which a label can choose.
+
+    Args:
+        width: Length of a latent row.
+        num_classes: Number of parts.
+    """
+
+    def __init__(self, width, num_classes):
+        super().__init__(width)
+        if num_classes < 1:
+            raise ValueError(
+                f"A prior has at least 1 part. Received: num_classes={num_classes}"
+            )
+        self.num_classes = int(num_classes)
+
+    def sample(self, seeds, labels=None):
+        """Draws one row a seed.
+
+        Args:
+            seeds: int64 tensor of shape `[n]`.
+            labels: int64 tensor of shape `[n]`: the part to draw from. A label outside
+                0 ... `num_classes` - 1, and no labels, stand for any part, drawn from
+                the row's seed.
+
+        Returns:
+            float32 tensor of shape `[n, width]`.
+        """
+        drawn = rng.integers(rng.fold_in(seeds, 1), 1, self.num_classes)[:, 0]
+        if labels is None:
+            return self.sample_part(seeds, drawn)
+        labels = tf.cast(labels, tf.int64)
+        known = (labels >= 0) & (labels < self.num_classes)
+        return self.sample_part(seeds, tf.where(known, labels, drawn))
+
+    def sample_part(self, seeds, parts):
+        """Draws one row a seed from the part given for it.
+
+        Args:
+            seeds: int64 tensor of shape `[n]`.
+            parts: int64 tensor of shape `[n]`, all in 0 ... `num_classes` - 1.
+
+        Returns:
+            float32 tensor of shape `[n, width]`.
+        """
+        raise NotImplementedError
+
+
+@keras.saving.register_keras_serializable("zoo")
+class GaussianMixture(LabelledPrior):
+    """Equal Gaussians in the plane, like the petals of a flower.
+
+    Component k lies at the angle θ = 2πk / `num_classes` from the first axis. Its
+    mean is `radius` (cos θ, sin θ), its standard deviation `along` in that direction
+    and `across` at right angles to it (Makhzani et al. 2016, figure 4a).
+
+    Args:
+        width: Length of a latent row, always 2.
+        num_classes: Number of components.
+        radius: Distance of the means from the origin.
+        along: Standard deviation away from the origin.
+        across: Standard deviation at right angles to that.
+    """
+
+    def __init__(self, width=2, num_classes=10, radius=3.0, along=1.0, across=0.25):
+        super().__init__(_in_plane(self, width), num_classes)
+        self.radius, self.along, self.across = radius, along, across
+
+    def _turn(self, points, parts):
+        """Turns points of the component on the first axis into those of `parts`."""
+        angles = tf.cast(parts, tf.float32) * (2 * math.pi / self.num_classes)
+        cos, sin = tf.cos(angles), tf.sin(angles)
+        x, y = tf.unstack(points, axis=-1)
+        return tf.stack([x * cos - y * sin, x * sin + y * cos], axis=-1)
+
+    def sample_part(self, seeds, parts):
+        """See `LabelledPrior.sample_part`."""
+        points = rng.normal(seeds, 2) * [self.along, self.across] + [self.radius, 0.0]
+        return self._turn(points, parts)
+
+    def log_prob(self, latents):
+        """See `Prior.log_prob`."""
+        parts = tf.range(self.num_classes)
+        # Each point as every component sees it, [n, num_classes, 2].
+        seen = self._turn(latents[:, None, :], -parts[None, :])
+        stddevs = tf.constant([self.along, self.across])
+        each = _log_normal(seen, [self.radius, 0.0], stddevs)
+        return tf.reduce_logsumexp(each, axis=-1) - math.log(self.num_classes)
+
+    def walk(self, columns):
+        """See `Prior.walk`; a row a component, outwards along its longer axis."""
+        steps = self.along * tf.math.ndtri(_cell_middles(columns))
+        line = tf.stack([self.radius + steps, tf.zeros_like(steps)], axis=-1)
+        return self._turn(line[None], tf.range(self.num_classes)[:, None])
+
+    def get_config(self):
+        """See `Prior.get_config`."""
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "radius": self.radius,
+            "along": self.along,
+            "across": self.across,
+        }
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SwissRoll(LabelledPrior):
+    """A spiral in the plane, cut into equal parts (Makhzani et al. 2016, figure 4b).
+
+    The point at t in (0, 1) lies at the distance `radius` √t from the origin and at the
+    angle 2π `turns` √t. With t uniform the points are about evenly dense along the
+    curve. Part k has the t from k to k + 1 out of `num_classes`.
+
+    Args:
+        width: Length of a latent row, always 2.
+        num_classes: Number of parts.
+        radius: Distance of the outer end from the origin.
+        turns: Turns of the spiral.
+    """
+
+    def __init__(self, width=2, num_classes=10, radius=3.0, turns=2.0):
+        super().__init__(_in_plane(self, width), num_classes)
+        self.radius, self.turns = radius, turns
+
+    def _points(self, t):
+        root = tf.sqrt(t)
+        angles = 2 * math.pi * self.turns * root
+        return self.radius * tf.stack(
+            [root * tf.cos(angles), root * tf.sin(angles)], axis=-1
+        )
+
+    def sample_part(self, seeds, parts):
+        """See `LabelledPrior.sample_part`."""
+        within = rng.uniform(seeds, 1)[:, 0]
+        return self._points((tf.cast(parts, tf.float32) + within) / self.num_classes)
+
+    def walk(self, columns):
+        """See `Prior.walk`; a row a part, outwards."""
+        cells = _cell_middles(self.num_classes * columns)
+        return self._points(tf.reshape(cells, [self.num_classes, columns]))
+
+    def get_config(self):
+        """See `Prior.get_config`."""
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "radius": self.radius,
+            "turns": self.turns,
+        }
+
+
+def _in_plane(prior, width):
+    if width != 2:
+        raise ValueError(
+            f"{type(prior).__name__} draws points of the plane, rows of 2 numbers. "
+            f"Set latent_dim=2. Received: width={width}"
+        )
+    return width
+
+
+def _log_normal(points, means, stddevs):
+    """Returns log N(x; mean, stddev²), summed over the last axis."""
+    scaled = (points - means) / stddevs
+    log_stddevs = tf.math.log(tf.cast(stddevs, tf.float32))
+    each = -0.5 * tf.square(scaled) - log_stddevs - 0.5 * math.log(2 * math.pi)
+    return tf.reduce_sum(each, axis=-1)
+
+
+def _cell_middles(count):
+    """Returns the middles of so many equal cells of (0, 1)."""
+    return (tf.range(count, dtype=tf.float32) + 0.5) / count
+
+
+def _square(positions):
+    """Returns a grid of points; the second axis points up, as in a scatter plot."""
+    x, y = tf.meshgrid(positions, positions[::-1])
+    return tf.stack([x, y], axis=-1)
+
+
 _BY_NAME = {
     "normal": Normal,
     "uniform": Uniform,
     "stratified": StratifiedRange,
+    "gaussian_mixture": GaussianMixture,
+    "swiss_roll": SwissRoll,
 }
 
 
@@ -127,7 +359,7 @@ def get(prior, width):
 
     Args:
         prior: A `Prior`, its serialized form, or one of `"normal"`, `"uniform"`,
-            `"stratified"`.
+            `"stratified"`, `"gaussian_mixture"`, `"swiss_roll"`.
         width: Length of a latent row; None takes it from the prior.
 
     Returns:
