@@ -1,0 +1,317 @@
+"""Requests per second of the embedded server, as ratios within one run.
+
+    python -m benchmarks.serve                 # about ten minutes
+    python -m benchmarks.serve --model dcgan28 --seconds 2 --rounds 1 --soak 0
+
+One seed a request. Three things are measured in turn, in several rounds, on the same
+processors: the signature called directly in a process of its own, the server (client
+and server in processes of their own), and a server of the same kind that answers
+everything with the same ready bytes, which is the ceiling.
+"""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import click
+
+CALLERS = (1, 8, 32)
+MODELS = {"dcgan28": (28, 28, 1), "dcgan64": (64, 64, 3)}
+
+
+class Worker:
+    """A process of this module that answers lines of JSON with lines of JSON."""
+
+    def __init__(self, role, *arguments):
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.serve", "--role", role, *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+        self.hello = self._read()
+
+    def ask(self, **question):
+        """Sends a question, and returns the answer."""
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self._read()
+
+    def _read(self):
+        line = self._process.stdout.readline()
+        if not line:
+            raise click.ClickException(f"{self._process.args} ended early")
+        return json.loads(line)
+
+    def memory(self):
+        """Returns the resident memory in MiB."""
+        status = pathlib.Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def _say(answer):
+    print(json.dumps(answer), flush=True)
+
+
+def _questions():
+    return (json.loads(line) for line in sys.stdin)
+
+
+def export(folder, models):
+    """Writes each model plain and compiled by XLA."""
+    import zoo
+    from export import to_saved_model
+
+    for name in models:
+        model = zoo.DCGAN(image_shape=MODELS[name], latent_dim=100, seed=0)
+        for suffix, compiled in (("", False), ("_xla", True)):
+            to_saved_model(
+                model, pathlib.Path(folder) / f"{name}{suffix}", jit_compile=compiled
+            )
+    _say({})
+
+
+def direct(folder):
+    """Calls `sample` in process, one row a call, unbatched."""
+    import numpy as np
+
+    from serving import saved_model
+
+    loaded = {}
+    _say({})
+    for question in _questions():
+        name = question["model"]
+        if name not in loaded:
+            loaded.clear()  # One model in memory at a time, as few as possible idle.
+            loaded[name] = saved_model.SavedModel(pathlib.Path(folder) / name / "1")
+        model = loaded[name]
+        signature = model.signatures["sample"]
+
+        def call(k, model=model, signature=signature):
+            model.run(signature, [np.array([k], np.int64)], ["images"])
+
+        for k in range(20):
+            call(k)
+        _say(_measured(call, question))
+
+
+def load(address):
+    """Asks a server."""
+    import serving
+
+    with serving.Client(address) as client:
+        _say({})
+        for question in _questions():
+
+            def ask(k, model=question["model"]):
+                client.generate(model, 1, seed=k)
+
+            for k in range(20):
+                ask(k)
+            _say(_measured(ask, question))
+
+
+def _measured(call, question):
+    from serving.load import measure
+
+    report = measure(
+        call,
+        question["callers"],
+        requests=question.get("requests"),
+        seconds=question.get("seconds"),
+    )
+    assert not report.failures, report.failures
+    return {
+        "rate": report.per_second,
+        "p50": 1e3 * report.percentile(50),
+        "p99": 1e3 * report.percentile(99),
+    }
+
+
+def serve(folder):
+    """Runs the embedded server until its input ends."""
+    import serving
+
+    with serving.Server(folder, port=0) as server:
+        _say({"address": server.address})
+        sys.stdin.read()
+
+
+def noop(real_address):
+    """Answers like the server at an address, with bytes it once sent."""
+    import grpc
+
+    from serving import messages
+
+    def record(service, method, request):
+        with grpc.insecure_channel(real_address) as channel:
+            call = channel.unary_unary(f"/{service}/{method}")
+            return call(request.SerializeToString())
+
+    import numpy as np
+
+    from serving import tensors
+
+    recorded = {}
+    for name in json.loads(sys.stdin.readline())["models"]:
+        metadata = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+        metadata.model_spec.name = name
+        predict = messages.PredictRequest()
+        predict.model_spec.name = name
+        predict.model_spec.signature_name = "sample"
+        tensors.encode(np.zeros(1, np.int64), predict.inputs["seeds"])
+        service = messages.PREDICTION_SERVICE
+        recorded[name] = {
+            "GetModelMetadata": record(service, "GetModelMetadata", metadata),
+            "Predict": record(service, "Predict", predict),
+        }
+
+    chosen = {}
+
+    class Handler(grpc.GenericRpcHandler):
+        def service(self, details):
+            method = details.method.rpartition("/")[2]
+            return grpc.unary_unary_rpc_method_handler(
+                lambda request, context: chosen[method]
+            )
+
+    pool = concurrent.futures.ThreadPoolExecutor(256)
+    server = grpc.server(pool, [Handler()])
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    _say({"address": f"127.0.0.1:{port}"})
+    for question in _questions():
+        chosen.update(recorded[question["model"]])
+        _say({})
+
+
+def compare(folder, names, seconds, rounds, soak):
+    """Measures everything in turn; prints a table of medians and ratios."""
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(Worker("serve", folder))
+        address = server.hello["address"]
+        noop_server = stack.enter_context(_noop_worker(address, names))
+        ceiling = stack.enter_context(Worker("load", noop_server.hello["address"]))
+        client = stack.enter_context(Worker("load", address))
+        process = stack.enter_context(Worker("direct", folder))
+        for name in names:
+            noop_server.ask(model=name)
+            found = {}
+            for _ in range(rounds):
+                for callers in CALLERS:
+                    question = {"model": name, "callers": callers, "seconds": seconds}
+                    for what, worker in (
+                        ("direct", process),
+                        ("server", client),
+                        ("no-op", ceiling),
+                    ):
+                        answer = worker.ask(**question)
+                        found.setdefault((what, callers), []).append(answer)
+            _print(name, found)
+        if soak:
+            _soak(server, client, names[0], soak)
+
+
+def _noop_worker(address, names):
+    worker = Worker.__new__(Worker)
+    worker._process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.serve", "--role", "noop", address],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    worker.hello = worker.ask(models=names)
+    return worker
+
+
+def _print(name, found):
+    median = {
+        key: {
+            field: statistics.median(a[field] for a in answers) for field in answers[0]
+        }
+        for key, answers in found.items()
+    }
+    alone = median["direct", 1]["rate"]
+    click.echo(f"\n{name}: requests/s (direct: called in process, one row a call)")
+    click.echo(
+        "callers   direct   server    no-op   server p50   p99 ms   p99/p50   "
+        "of direct at 1   of direct   of no-op"
+    )
+    for callers in CALLERS:
+        direct_, server, noop_ = (
+            median[what, callers] for what in ("direct", "server", "no-op")
+        )
+        click.echo(
+            f"{callers:7d} {direct_['rate']:8.0f} {server['rate']:8.0f} "
+            f"{noop_['rate']:8.0f} {server['p50']:12.2f} {server['p99']:8.2f} "
+            f"{server['p99'] / server['p50']:9.2f} {server['rate'] / alone:16.2f} "
+            f"{server['rate'] / direct_['rate']:11.2f} "
+            f"{server['rate'] / noop_['rate']:10.2f}"
+        )
+
+
+def _soak(server, client, name, requests):
+    """Prints the server's memory over many requests."""
+    parts = 10
+    click.echo(f"\nmemory of the server over {requests} requests ({name}), MiB:")
+    line = [f"{server.memory():.0f}"]
+    start = time.monotonic()
+    for _ in range(parts):
+        client.ask(model=name, callers=32, requests=requests // parts)
+        line.append(f"{server.memory():.0f}")
+    click.echo(f"{' '.join(line)}   in {time.monotonic() - start:.0f} s")
+
+
+_ROLES = {
+    "export": export,
+    "direct": direct,
+    "load": load,
+    "serve": serve,
+    "noop": noop,
+}
+
+
+@click.command(context_settings={"show_default": True})
+@click.option("--seconds", default=4.0, help="Seconds of each measurement.")
+@click.option("--rounds", default=5, help="How often each is measured.")
+@click.option("--soak", default=100_000, help="Requests while memory is watched.")
+@click.option(
+    "--model", "models", multiple=True, type=click.Choice(list(MODELS)), default=MODELS
+)
+@click.option("--compiled/--plain", default=True, help="Also as compiled by XLA.")
+@click.option("--role", hidden=True)
+@click.argument("arguments", nargs=-1)
+def main(seconds, rounds, soak, models, compiled, role, arguments):
+    """Measure the embedded server against direct calls and a no-op server."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if role == "export":
+        return export(arguments[0], arguments[1:])
+    if role:
+        return _ROLES[role](*arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        Worker("export", folder, *models)._process.wait()
+        names = [
+            f"{name}{suffix}"
+            for name in models
+            for suffix in (("", "_xla") if compiled else ("",))
+        ]
+        compare(folder, names, seconds, rounds, soak)
+
+
+if __name__ == "__main__":
+    main()
