@@ -119,10 +119,10 @@ class BackupAndResume(keras.callbacks.Callback):
         self._position = (epoch, seen + 1)
         for name, value in (logs or {}).items():
             if not np.isfinite(value):
+                step = int(self.model.steps.numpy())
                 raise DivergenceError(
-                    f"{name} is {value} at step {int(self.model.steps)}. The last "
-                    f"good checkpoint is {self.last()}. Lower a learning rate, or add "
-                    "a penalty."
+                    f"{name} is {value} at step {step}. The last good checkpoint is "
+                    f"{self.last()}. Lower a learning rate, or add a penalty."
                 )
         if self.interrupted is not None:
             self._save()
@@ -147,7 +147,7 @@ class BackupAndResume(keras.callbacks.Callback):
         if not is_chief(self.model.distribute_strategy):
             return
         epoch, batch = self._position
-        final = self.directory / f"{int(self.model.steps):08d}"
+        final = self.directory / f"{int(self.model.steps.numpy()):08d}"
         if final.exists():
             return
         try:
