@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.adversarial import AdversarialModel
+from zoo.discriminative import DiscriminativeModel
 from zoo.images import from_uint8, to_uint8
 
 
@@ -74,6 +75,18 @@ def _(model: AdversarialModel):
             {name: rows(dtype, *model.image_shape)},
         )
     return signatures
+
+
+@signatures_of.register
+def _(model: DiscriminativeModel):
+    inputs = {"images": rows(tf.uint8, *model.image_shape)}
+    classify = Signature(
+        lambda images: {"probabilities": model(from_uint8(images))}, inputs
+    )
+    embed = Signature(
+        lambda images: {"features": model.features_of(from_uint8(images))}, inputs
+    )
+    return {"serving_default": classify, "classify": classify, "embed": embed}
 
 
 def sampling(generate, conditions, is_image):

@@ -17,6 +17,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from zoo import callbacks, layers, losses, plots, priors, rng
+from zoo.classifier import Classifier
 from zoo.data import load_data
 from zoo.dcgan import DCGAN
 from zoo.distribution import strategy
@@ -29,6 +30,7 @@ from_preset = Model.from_preset
 __all__ = [
     "DCGAN",
     "GAN",
+    "Classifier",
     "Model",
     "callbacks",
     "from_preset",

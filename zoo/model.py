@@ -70,6 +70,12 @@ class Model(keras.Model):
     #: Arguments of `zoo.load_data` without which its batches don't fit the model.
     data_arguments: ClassVar = {}
 
+    @classmethod
+    def data_arguments_for(cls, arguments):
+        """Returns `data_arguments` of a model built with these arguments."""
+        del arguments
+        return cls.data_arguments
+
     #: Attributes that hold the networks, trained or fixed.
     network_names = ()
 
@@ -252,6 +258,20 @@ class Model(keras.Model):
             history.history[name] = values + history.history.get(name, [])
         return history
 
+    def measure(self, **data_arguments):
+        """Measures the model on test data, for the metadata of its preset.
+
+        Args:
+            **data_arguments: As for `zoo.load_data`.
+
+        Returns:
+            Dict from the name of each number to its value.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} measures nothing by itself: leave test_split out "
+            "of its recipe."
+        )
+
     def _check_images(self, images):
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
@@ -352,6 +372,25 @@ class Model(keras.Model):
             training=True,
         )
         return outputs
+
+    def mean_where(self, marked, values):
+        """Averages over the marked rows of all replicas; 0 where there are none.
+
+        The result is this replica's share, such that the mean over replicas, which the
+        gradient and the logs take, is the mean over all marked rows.
+
+        Args:
+            marked: Boolean tensor of shape `[n]`.
+            values: float32 tensor of shape `[n]`.
+
+        Returns:
+            float32 scalar.
+        """
+        context = tf.distribute.get_replica_context()
+        marked = tf.cast(marked, tf.float32)
+        count = context.all_reduce("sum", tf.reduce_sum(marked))
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        return tf.reduce_sum(values * marked) * replicas / tf.maximum(count, 1.0)
 
     def end_step(self, **values):
         """Counts the step and returns the logs of `train_step`.

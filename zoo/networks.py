@@ -23,6 +23,12 @@ def glorot_initializers(seed):
         yield keras.initializers.GlorotUniform(seed=seed + number)
 
 
+def he_initializers(seed):
+    """Yields He normal initializers whose seeds follow from `seed`."""
+    for number in itertools.count():
+        yield keras.initializers.HeNormal(seed=seed + number)
+
+
 def mlp(inputs, units, activation, initializers):
     """Stacks dense layers with an activation on a tensor."""
     for count in units:

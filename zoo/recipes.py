@@ -5,6 +5,7 @@ epochs, batch size and seed. The folder of a preset holds the recipe that made i
 folder of a run holds the one it follows.
 """
 
+import copy
 import dataclasses
 import inspect
 import json
@@ -13,6 +14,7 @@ import pathlib
 import keras
 
 from zoo import data, presets
+from zoo.images import from_uint8
 from zoo.variants import VARIANTS
 
 #: Arguments of `zoo.load_data` that `describe` takes too.
@@ -33,6 +35,9 @@ class Recipe:
         batch_size: Rows of a batch of all replicas.
         seed: Seed of the model and of the data's order.
         description: What is made, in a sentence.
+        metadata: What the preset says of itself beside its recipe and numbers:
+            `dataset`, `licence` of data and weights, `paper`.
+        test_split: Split of the data on which the trained model is measured.
     """
 
     variant: str
@@ -43,6 +48,8 @@ class Recipe:
     batch_size: int = 64
     seed: int = 0
     description: str = ""
+    metadata: dict = dataclasses.field(default_factory=dict)
+    test_split: str | None = None
 
     def __post_init__(self):
         if self.variant not in VARIANTS:
@@ -57,8 +64,14 @@ class Recipe:
             **self.data,
             batch_size=self.batch_size,
             shuffle_seed=self.seed,
-            **VARIANTS[self.variant].data_arguments,
+            **VARIANTS[self.variant].data_arguments_for(self.model),
         )
+
+    def load_arrays(self, limit):
+        """Returns the first images of the data, float in [-1, 1], and their labels."""
+        known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
+        images, labels = data.load_arrays(**known, limit=limit)
+        return from_uint8(images), labels
 
     def build(self):
         """Returns the model, built for the data, uncompiled."""
@@ -72,11 +85,20 @@ class Recipe:
             for name in ("image_shape", "num_classes")
             if name in wanted
         }
-        return variant.from_config({**arguments, **self.model, "seed": self.seed})
+        return variant.from_config(
+            {**arguments, **copy.deepcopy(self.model), "seed": self.seed}
+        )
+
+    def measure(self, model):
+        """Returns what `zoo.Model.measure` says of the test split; {} without one."""
+        if self.test_split is None:
+            return {}
+        return model.measure(**{**self.data, "split": self.test_split})
 
     def compile_arguments(self):
         """Returns the arguments of `compile`, with objects for their configs."""
-        return keras.saving.deserialize_keras_object(self.compile)
+        # Keras puts objects into the configs that it is given.
+        return keras.saving.deserialize_keras_object(copy.deepcopy(self.compile))
 
     @classmethod
     def load(cls, path):
@@ -124,10 +146,11 @@ def names():
 def _flatten(recipe):
     # Through JSON, so that tuples equal the lists they are saved as.
     settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    del settings["description"], settings["metadata"]
     flat = {}
     for key, value in settings.items():
         if isinstance(value, dict):
             flat.update({f"{key}.{name}": item for name, item in value.items()})
-        elif key != "description":
+        else:
             flat[key] = value
     return flat

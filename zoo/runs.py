@@ -6,7 +6,9 @@
         run.json          the recipe that is followed
         checkpoints/      what `--resume` goes on from
         log.csv           the logs of each epoch
+        seconds.json      how long the training took
         events/           the same for TensorBoard, with the sample grids
+        latents.png       where images lie among an autoencoder's latents
         samples/          grids of the same seeds over time, and samples.gif
         curves.png        losses and accuracies over epochs
         model/            the trained model, a preset
@@ -14,18 +16,21 @@
 
 import csv
 import dataclasses
+import json
 import pathlib
+import time
 
 import keras
 import numpy as np
 
 import zoo.callbacks
+from zoo.autoencoder import AutoencoderModel
 from zoo.checkpoints import BackupAndResume
 from zoo.distribution import is_chief
 from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
 
-SETTINGS, MODEL = "run.json", "model"
+SETTINGS, MODEL, SECONDS = "run.json", "model", "seconds.json"
 
 
 class Run:
@@ -81,6 +86,7 @@ class Run:
             keras.callbacks.CSVLogger(self.folder / "log.csv", append=bool(history)),
             keras.callbacks.TensorBoard(self.folder / "events", write_graph=False),
             zoo.callbacks.TrainingCurves(self.folder / "curves.png", history),
+            _Stopwatch(self.folder / SECONDS),
             *self._pictures(model),
             # Last, so that a checkpoint says only what the other files hold too.
             self.backup,
@@ -93,11 +99,16 @@ class Run:
             real = np.concatenate(list(self.recipe.load_data().as_numpy_iterator()))
             path = self.folder / "densities.gif"
             return [zoo.callbacks.DensityAnimation(path, real)]
-        return [
+        pictures = [
             zoo.callbacks.SampleGrid(
                 self.folder / "samples", log_dir=self.folder / "events" / "samples"
             )
         ]
+        if isinstance(model, AutoencoderModel) and model.latent_dim > 1:
+            images, labels = self.recipe.load_arrays(limit=5000)
+            path = self.folder / "latents.png"
+            pictures.append(zoo.callbacks.LatentSpace(path, images, labels))
+        return pictures
 
     def _trim_log(self):
         """Drops the logs of epochs after the last checkpoint; returns the rest."""
@@ -123,4 +134,35 @@ class Run:
         """Writes the trained model into the run, as a preset."""
         if is_chief(model.distribute_strategy):
             settings = dataclasses.asdict(self.recipe)
-            model.save_to_preset(self.folder / MODEL, {"recipe": settings})
+            metadata = {
+                **settings.pop("metadata"),
+                "recipe": settings,
+                "training_seconds": _seconds(self.folder / SECONDS),
+                "measured": self.recipe.measure(model),
+            }
+            model.save_to_preset(self.folder / MODEL, metadata)
+
+
+class _Stopwatch(keras.callbacks.Callback):
+    """Adds up how long the training took, over all its sittings.
+
+    Args:
+        path: File that holds the seconds.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.path = path
+
+    def on_train_begin(self, logs=None):
+        """Starts."""
+        self._before, self._start = _seconds(self.path), time.monotonic()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Writes how long it is up to now."""
+        seconds = self._before + round(time.monotonic() - self._start)
+        self.path.write_text(json.dumps(seconds))
+
+
+def _seconds(path):
+    return json.loads(path.read_text()) if path.exists() else 0

@@ -1,9 +1,11 @@
 """The variants of the zoo by their names on the command line and in recipes."""
 
+from zoo.classifier import Classifier
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
 
 VARIANTS = {
     "gan": GAN,
     "dcgan": DCGAN,
+    "classifier": Classifier,
 }

@@ -15,12 +15,14 @@ class Case:
         build: Returns the model; takes keyword arguments of the constructor.
         compile: Arguments of `compile`.
         data: Arguments of `zoo.load_data`.
+        generates: Whether the model makes samples from latents.
     """
 
     name: str
     build: Callable
     compile: dict = dataclasses.field(default_factory=dict)
     data: dict = dataclasses.field(default_factory=lambda: {"name": "digits"})
+    generates: bool = True
 
     def load_data(self, batch_size=32):
         return zoo.load_data(**self.data, batch_size=batch_size)
@@ -43,6 +45,10 @@ def _dcgan(**kwargs):
     )
 
 
+def _classifier(**kwargs):
+    return zoo.Classifier((16, 16, 1), 10, filters=(4, 8), seed=1, **kwargs)
+
+
 _DIGITS_16 = {"name": "digits", "image_size": 16}
 
 CASES = [
@@ -51,4 +57,11 @@ CASES = [
     Case("dcgan", _dcgan, {"averaging": 0.9, "label_smoothing": 0.1}, _DIGITS_16),
     Case("dcgan_simultaneous", _dcgan, {"update": "simultaneous"}, _DIGITS_16),
     Case("dcgan_r1", _dcgan, {"loss": "hinge", "penalty": "r1"}, _DIGITS_16),
+    Case(
+        "classifier",
+        _classifier,
+        {"flip": True, "label_smoothing": 0.1, "total_steps": 9},
+        {**_DIGITS_16, "labels": True},
+        generates=False,
+    ),
 ]

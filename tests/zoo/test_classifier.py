@@ -1,0 +1,178 @@
+"""The classifier: known losses, augmentation, schedules, inference, errors."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.augmentation import shift_and_flip
+from zoo.schedules import CosineToZero, InverseDecay, progress
+
+LOGITS = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0], [1.0, 1.0, 1.0]], np.float32)
+
+
+def tiny(**kwargs):
+    return zoo.Classifier((8, 8, 1), 3, filters=(2, 4), seed=0, **kwargs)
+
+
+def log_softmax(logits):
+    logits = np.asarray(logits, np.float64)
+    return logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+
+
+def test_label_loss_is_the_cross_entropy_of_the_labelled_rows():
+    loss, accuracy = tiny().label_loss(tf.constant([0, -1, 2]), LOGITS)
+    rows = log_softmax(LOGITS)
+    assert float(loss) == pytest.approx(-(rows[0, 0] + rows[2, 2]) / 2, rel=1e-6)
+    assert float(accuracy) == 0.5
+
+
+def test_label_smoothing_spreads_over_all_classes():
+    labels = tf.constant([1, 2, 0])
+    loss, _ = tiny().label_loss(labels, LOGITS, label_smoothing=0.3)
+    rows = log_softmax(LOGITS)
+    picked = rows[np.arange(3), labels]
+    assert float(loss) == pytest.approx(-(0.7 * picked + 0.1 * rows.sum(-1)).mean())
+
+
+def test_unlabelled_rows_have_no_gradient():
+    model = tiny()
+    logits = tf.Variable(LOGITS)
+    with tf.GradientTape() as tape:
+        loss, accuracy = model.label_loss(tf.constant([-1, 2, -1]), logits)
+    gradient = tape.gradient(loss, logits).numpy()
+    assert (gradient[[0, 2]] == 0).all()
+    assert (gradient[1] != 0).all()
+    assert float(accuracy) == 1.0
+    nothing, _ = model.label_loss(tf.constant([-1, -1, -1]), LOGITS)
+    assert float(nothing) == 0
+
+
+@pytest.mark.parametrize("label", [3, -2])
+def test_labels_out_of_range_are_refused(label):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Labels must be 0 ... 2"):
+        tiny().label_loss(tf.constant([0, label, 1]), LOGITS)
+
+
+def test_shift_moves_by_whole_pixels_and_repeats_the_border():
+    image = np.arange(25, dtype=np.float32).reshape(1, 5, 5, 1)
+    changed = shift_and_flip(np.repeat(image, 200, 0), tf.range(200), shift=1).numpy()
+    padded = np.pad(image[0, :, :, 0], 1, mode="edge")
+    windows = [padded[i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
+    seen = {
+        next(k for k, w in enumerate(windows) if (w == row[..., 0]).all())
+        for row in changed
+    }
+    assert seen == set(range(9))
+
+
+def test_flip_mirrors_half_of_the_images():
+    images = np.random.default_rng(0).normal(size=(1, 4, 6, 2)).astype(np.float32)
+    changed = shift_and_flip(np.repeat(images, 400, 0), tf.range(400), flip=True)
+    mirrored = (changed.numpy() == images[:, :, ::-1]).all((1, 2, 3))
+    assert (mirrored | (changed.numpy() == images).all((1, 2, 3))).all()
+    assert 160 < mirrored.sum() < 240
+
+
+def test_each_row_is_changed_by_its_own_seed():
+    images = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).astype(np.float32)
+    seeds = tf.range(6, dtype=tf.int64)
+    whole = shift_and_flip(images, seeds, 2, True).numpy()
+    parts = [shift_and_flip(images[i:][:3], seeds[i:][:3], 2, True) for i in (0, 3)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    assert shift_and_flip(images, seeds) is images
+
+
+def test_schedules_at_known_progress():
+    total = keras.Variable(8, dtype="int64")
+    for schedule, expected in (
+        (CosineToZero(2.0), {0: 2.0, 4: 1.0, 8: 0.0, 20: 0.0}),
+        (InverseDecay(0.01), {0: 0.01, 4: 0.01 / 6**0.75, 8: 0.01 / 11**0.75}),
+    ):
+        schedule.total_steps = total
+        for step, rate in expected.items():
+            assert float(schedule(step)) == pytest.approx(rate, abs=1e-7)
+    assert float(progress(3, 4)) == 0.75
+
+
+def test_a_schedule_of_no_model_says_so():
+    with pytest.raises(ValueError, match="pass the optimizer to its `compile`"):
+        CosineToZero(0.1)(0)
+
+
+def batches(count, rows=6):
+    generator = np.random.default_rng(0)
+    images = generator.uniform(-1, 1, (count * rows, 8, 8, 1)).astype(np.float32)
+    labels = generator.integers(0, 3, count * rows)
+    return tf.data.Dataset.from_tensor_slices((images, labels)).batch(rows)
+
+
+def test_the_first_fit_says_how_long_the_training_is():
+    model = tiny()
+    model.compile()
+    model.fit(batches(4), epochs=2, verbose=0)
+    assert int(model.total_steps) == 8
+    assert float(model.network_optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
+    model.fit(batches(4), epochs=3, verbose=0)
+    assert int(model.total_steps) == 8
+    model.compile(total_steps=100)
+    assert int(model.total_steps) == 100
+
+    endless = tiny()
+    endless.compile()
+    with pytest.raises(ValueError, match="total_steps to `compile`"):
+        endless.fit(batches(4).repeat())
+
+
+def test_evaluate_weighs_rows_alike_and_leaves_out_unlabelled_ones():
+    model = tiny()
+    model.compile(metrics=[keras.metrics.SparseCategoricalAccuracy()])
+    images, labels = (np.concatenate(c) for c in zip(*batches(3), strict=True))
+    labels[:5] = -1
+    test = tf.data.Dataset.from_tensor_slices((images, labels)).batch(7)  # 7, 7, 4
+    logs = model.evaluate(test, verbose=0, return_dict=True)
+    probabilities = model.classify(images)
+    hits = probabilities.argmax(-1) == labels
+    assert logs["label_accuracy"] == pytest.approx(hits[5:].mean())
+    assert logs["label_loss"] == pytest.approx(
+        -np.log(probabilities[np.arange(5, 18), labels[5:]]).mean(), rel=1e-5
+    )
+    assert "sparse_categorical_accuracy" in logs
+
+
+def test_classify_and_embed_take_pixels_or_floats_in_any_batch():
+    model = tiny()
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 8, 8, 1)).astype(np.uint8)
+    probabilities = model.classify(pixels)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, rtol=1e-6)
+    np.testing.assert_allclose(
+        model.classify(zoo.images.from_uint8(pixels), batch_size=4),
+        probabilities,
+        rtol=1e-5,
+    )
+    features = model.embed(pixels)
+    kernel, bias = model.label_head.get_weights()
+    np.testing.assert_allclose(
+        log_softmax(features @ kernel + bias), np.log(probabilities), atol=1e-5
+    )
+    assert model.embed(pixels[:0]).shape == (0, 4)
+
+
+def test_errors_name_what_is_wrong():
+    with pytest.raises(ValueError, match="Pass image_shape and num_classes"):
+        zoo.Classifier((8, 8, 1))
+    with pytest.raises(ValueError, match="must be at least 8"):
+        zoo.Classifier((4, 28, 1), 10)
+    model = tiny()
+    with pytest.raises(ValueError, match="built for samples of shape"):
+        model.classify(np.zeros((2, 8, 9, 1), np.uint8))
+    with pytest.raises(ValueError, match="shift is a number of pixels"):
+        model.compile(shift=8)
+    with pytest.raises(ValueError, match="label_smoothing is a share"):
+        model.compile(label_smoothing=1.0)
+    model.compile()
+    with pytest.raises(ValueError, match="labels=True"):
+        model.fit(batches(1).map(lambda images, labels: images), verbose=0)
+    with pytest.raises(ValueError, match="integer labels of shape"):
+        model.label_loss(tf.constant([0.0, 1.0, 2.0]), LOGITS)

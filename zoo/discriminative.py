@@ -1,0 +1,215 @@
+"""What models that recognize images share: features, class probabilities, labels."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from zoo.data import load_arrays
+from zoo.images import from_uint8
+from zoo.metrics import label_accuracy
+from zoo.model import Model
+from zoo.schedules import ProgressSchedule
+
+
+class DiscriminativeModel(Model):
+    """A model that maps images to features, and features to class probabilities.
+
+    A subclass builds two networks: `features`, from images to rows, and `label_head`,
+    from these to logits `[n, num_classes]`. One optimizer, `network_optimizer`, trains
+    all its networks.
+
+    Args:
+        image_shape: `(height, width, channels)`.
+        num_classes: Number of classes.
+        **kwargs: Arguments of `zoo.model.Model`.
+    """
+
+    network_names = ("features", "label_head")
+
+    def __init__(self, *, image_shape, num_classes, **kwargs):
+        if image_shape is None or num_classes is None:
+            raise ValueError(
+                "Pass image_shape and num_classes. Received: "
+                f"image_shape={image_shape}, num_classes={num_classes}"
+            )
+        if len(image_shape) != 3 or num_classes < 2:
+            raise ValueError(
+                "Expected image_shape=(height, width, channels) and at least 2 "
+                f"classes. Received: image_shape={tuple(image_shape)}, "
+                f"num_classes={num_classes}"
+            )
+        super().__init__(**kwargs)
+        self.image_shape = tuple(image_shape)
+        self.num_classes = num_classes
+        # Part of the state, so that a resumed training keeps its schedules.
+        self.total_steps = self._counter("total_steps")
+
+    # Inference
+
+    def call(self, inputs, training=False):
+        """Maps images `[n, *image_shape]` in [-1, 1] to float32 `[n, num_classes]`."""
+        features = self.features(inputs, training=training)
+        return keras.ops.softmax(self.label_head(features, training=training))
+
+    def classify(self, images, batch_size=256):
+        """Returns the probabilities of the classes.
+
+        Args:
+            images: `[n, *image_shape]`, uint8, or float in [-1, 1].
+            batch_size: Rows computed at once, which bounds memory.
+
+        Returns:
+            float32 numpy array of shape `[n, num_classes]`.
+
+        Raises:
+            ValueError: If the images have another shape.
+        """
+        return self._in_batches(self, [self._pixels(images)], batch_size)
+
+    def embed(self, images, batch_size=256):
+        """Returns the features from which the label head tells the classes.
+
+        Args:
+            images: `[n, *image_shape]`, uint8, or float in [-1, 1].
+            batch_size: Rows computed at once, which bounds memory.
+
+        Returns:
+            float32 numpy array of shape `[n, features]`.
+
+        Raises:
+            ValueError: If the images have another shape.
+        """
+        return self._in_batches(self.features_of, [self._pixels(images)], batch_size)
+
+    def features_of(self, images):
+        """Maps a tensor of images in [-1, 1] to float32 features `[n, features]`."""
+        return tf.cast(self.features(images, training=False), tf.float32)
+
+    def measure(self, **data_arguments):
+        """Returns `test_accuracy`, the share of images that it classifies right."""
+        return {"test_accuracy": self._accuracy(**data_arguments)}
+
+    def _accuracy(self, **data_arguments):
+        images, labels = load_arrays(**data_arguments)
+        probabilities = self.classify(images)
+        return round(label_accuracy(probabilities, labels), 4)
+
+    def _pixels(self, images):
+        images = np.asarray(images)
+        self._check_images(images)
+        if images.dtype == np.uint8:
+            return from_uint8(images)
+        return images.astype(np.float32)
+
+    # Training
+
+    def players(self):
+        """See `zoo.model.Model.players`."""
+        return {"network": [getattr(self, name) for name in self.network_names]}
+
+    def _compile(self, optimizers, arguments, *, total_steps, **kwargs):
+        """See `Model._compile`; `total_steps` ends the schedules, None asks `fit`."""
+        self.total_steps.assign(total_steps or 0)
+        super()._compile(
+            optimizers, {**arguments, "total_steps": total_steps}, **kwargs
+        )
+        optimizer = self._compile_arguments["network_optimizer"]
+        schedule = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+        if isinstance(schedule, ProgressSchedule):
+            schedule.total_steps = self.total_steps
+
+    def fit(self, x=None, *args, epochs=1, steps_per_epoch=None, **kwargs):
+        """Trains, as `zoo.Model.fit`.
+
+        Unless `compile(total_steps=)` says otherwise, the first `fit` after `compile`
+        is the training whose progress schedules follow. What is trained beyond it, or
+        resumed with other epochs, goes on with the schedule as it was.
+
+        Returns:
+            `keras.callbacks.History`.
+        """
+        if self.compiled and not int(self.total_steps.numpy()):
+            self.total_steps.assign(epochs * (steps_per_epoch or _length(x)))
+        return super().fit(
+            x, *args, epochs=epochs, steps_per_epoch=steps_per_epoch, **kwargs
+        )
+
+    def _check_labels(self, labels):
+        """Checks integers `[n]` in -1 ... num_classes - 1, the values when run."""
+        if labels.shape.rank != 1 or not labels.dtype.is_integer:
+            raise ValueError(
+                f"{type(self).__name__} takes integer labels of shape [n]. "
+                f"Received: {labels.dtype.name} of shape {tuple(labels.shape)}"
+            )
+        message = f"Labels must be 0 ... {self.num_classes - 1}, or -1 for unlabelled."
+        tf.debugging.assert_less(
+            labels, tf.cast(self.num_classes, labels.dtype), message
+        )
+        tf.debugging.assert_greater_equal(labels, tf.cast(-1, labels.dtype), message)
+
+    def label_loss(self, labels, logits, label_smoothing=0.0):
+        """Returns the cross entropy in nats and the accuracy of the labelled rows.
+
+        Both are means over the labelled rows of all replicas: rows with the label -1
+        contribute nothing.
+
+        Args:
+            labels: Integers of shape `[n]`.
+            logits: Tensor of shape `[n, num_classes]`.
+            label_smoothing: Share of the target spread over all classes (Szegedy et
+                al. 2016, section 7).
+
+        Returns:
+            Two float32 scalars. Their mean over replicas is the mean over rows.
+        """
+        entropies, hits = self._label_rows(labels, logits, label_smoothing)
+        known = labels >= 0
+        return self.mean_where(known, entropies), self.mean_where(known, hits)
+
+    def _label_rows(self, labels, logits, label_smoothing=0.0):
+        """Returns the cross entropy and the hit (0 or 1) of each row."""
+        self._check_labels(labels)
+        targets = tf.one_hot(labels, self.num_classes)
+        targets = targets * (1 - label_smoothing) + label_smoothing / self.num_classes
+        entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+        hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
+        return entropies, tf.cast(hits, tf.float32)
+
+    def test_labels(self, labels, logits):
+        """Measures a batch of `evaluate`, and feeds `compile(metrics=)`.
+
+        Args:
+            labels: Integers of shape `[n]`.
+            logits: Tensor of shape `[n, num_classes]`.
+
+        Returns:
+            Loss and accuracy, means over the labelled rows of this replica, and the
+            number of these, by which batches weigh.
+        """
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(labels, tf.nn.softmax(logits))
+        known = tf.cast(labels >= 0, tf.float32)
+        count = tf.reduce_sum(known)
+        loss, accuracy = (
+            tf.math.divide_no_nan(tf.reduce_sum(known * rows), count)
+            for rows in self._label_rows(labels, logits)
+        )
+        return loss, accuracy, count
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "image_shape": self.image_shape,
+            "num_classes": self.num_classes,
+        }
+
+
+def _length(x):
+    """Returns the number of batches of a dataset."""
+    if isinstance(x, tf.data.Dataset) and int(x.cardinality()) > 0:
+        return int(x.cardinality())
+    raise ValueError(
+        "How many steps the training has can't be told from its data. Pass "
+        "steps_per_epoch to `fit`, or total_steps to `compile`."
+    )
