@@ -1,0 +1,271 @@
+"""The batcher alone, with computations that a test can hold back."""
+
+import concurrent.futures
+import math
+import threading
+import time
+
+import grpc
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving import batching, errors
+
+
+class Held:
+    """A computation (doubling) that waits to be let go, and records its batches."""
+
+    def __init__(self):
+        self.batches = []
+        self.gate = threading.Semaphore(0)
+        self.begun = threading.Semaphore(0)
+
+    def __call__(self, inputs):
+        self.batches.append(inputs[0].tolist())
+        self.begun.release()
+        self.gate.acquire()
+        return [inputs[0] * 2]
+
+
+@pytest.fixture
+def callers():
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        yield pool
+
+
+def rows(*values):
+    return [np.array(values)]
+
+
+def until(condition):
+    while not condition():
+        time.sleep(0.001)
+
+
+def queue_up(batcher, callers, *requests, **options):
+    """Submits requests one after the other, each surely behind the one before."""
+    futures = []
+    for request in requests:
+        before = batcher.waiting_rows
+        futures.append(callers.submit(batcher.submit, rows(*request), **options))
+        until(lambda before=before: batcher.waiting_rows > before)
+    return futures
+
+
+def first(batcher, held, callers):
+    """Keeps the batcher busy with a first request."""
+    future = callers.submit(batcher.submit, rows(0))
+    held.begun.acquire()
+    return future
+
+
+def test_a_single_caller_is_computed_at_once_in_its_own_thread():
+    threads = []
+
+    def run(inputs):
+        threads.append(threading.current_thread())
+        return inputs
+
+    batcher = batching.Batcher(run, batching.BatchingOptions())
+    batcher.submit(rows(1))
+    assert threads == [threading.current_thread()]
+
+
+def test_what_queues_up_is_computed_together_and_padded(callers):
+    held = Held()
+    batcher = batching.Batcher(held, batching.BatchingOptions())
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, (1,), (2, 3))
+    held.gate.release(2)
+    assert busy.result()[0].tolist() == [0]
+    assert [f.result()[0].tolist() for f in futures] == [[2], [4, 6]]
+    assert held.batches == [[0], [1, 2, 3, 3]]
+
+
+def test_a_batch_stops_below_rather_than_fill_up_with_padding(callers):
+    held = Held()
+    batcher = batching.Batcher(held, batching.BatchingOptions())
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, *[(k,) for k in range(1, 6)])
+    held.gate.release(3)
+    for future in (busy, *futures):
+        future.result()
+    assert held.batches == [[0], [1, 2, 3, 4], [5]]
+
+
+def test_the_sizes_of_the_model_are_the_ones_computed(callers):
+    held = Held()
+    held.gate.release(2)
+    options = batching.BatchingOptions().with_sizes({1, 6})
+    batcher = batching.Batcher(held, options)
+    batcher.submit(rows(*range(5)))
+    assert held.batches == [[0, 1, 2, 3, 4, 4]]
+    assert len(batcher.submit(rows(*range(6)))[0]) == 6
+    assert options.with_sizes({1, 2}) == options
+
+
+def test_large_requests_are_split_or_refused():
+    batcher = batching.Batcher(
+        lambda inputs: inputs, batching.BatchingOptions(max_batch_size=4)
+    )
+    assert batcher.submit(rows(*range(11)))[0].tolist() == list(range(11))
+    strict = batching.BatchingOptions(max_batch_size=4, split_large_requests=False)
+    with pytest.raises(errors.ServingError) as caught:
+        batching.Batcher(lambda inputs: inputs, strict).submit(rows(*range(5)))
+    assert caught.value.message == (
+        "Task size 5 is larger than maximum input batch size 4"
+    )
+
+
+def test_a_full_queue_refuses_at_once(callers):
+    held = Held()
+    options = batching.BatchingOptions(max_batch_size=2, max_enqueued_batches=1)
+    batcher = batching.Batcher(held, options)
+    busy = first(batcher, held, callers)
+    waiting = queue_up(batcher, callers, (1,), (2,))
+    with pytest.raises(errors.ServingError, match=r"queue .* is full") as caught:
+        batcher.submit(rows(3))
+    assert caught.value.code == grpc.StatusCode.UNAVAILABLE
+    held.gate.release(3)
+    for future in (busy, *waiting):
+        future.result()
+
+
+def test_expired_work_is_dropped_before_it_is_computed(callers):
+    held = Held()
+    batcher = batching.Batcher(held, batching.BatchingOptions())
+    busy = first(batcher, held, callers)
+    soon = time.monotonic() + 0.05
+    (late,) = queue_up(batcher, callers, (13,), deadline=soon)
+    (patient,) = queue_up(batcher, callers, (1,))
+    with pytest.raises(errors.ServingError) as caught:
+        late.result()
+    assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    with pytest.raises(errors.ServingError):
+        batcher.submit(rows(13), deadline=time.monotonic() - 1)
+    held.gate.release(2)
+    busy.result()
+    patient.result()
+    assert held.batches == [[0], [1]]
+    assert batcher.waiting_rows == 0
+
+
+def test_cancelled_work_is_dropped_before_it_is_computed(callers):
+    held = Held()
+    batcher = batching.Batcher(held, batching.BatchingOptions())
+    busy = first(batcher, held, callers)
+    hang_up = []
+    (gone,) = queue_up(batcher, callers, (13,), on_cancel=hang_up.append)
+    until(lambda: hang_up)
+    hang_up[0]()
+    with pytest.raises(errors.ServingError, match="CANCELLED"):
+        gone.result()
+    held.gate.release()
+    busy.result()
+    assert held.batches == [[0]]
+    hang_up[0]()  # Too late, and harmless.
+
+
+def test_an_error_is_paid_by_its_own_request(callers):
+    gate = threading.Semaphore(0)
+    begun = threading.Semaphore(0)
+
+    def run(inputs):
+        begun.release()
+        gate.acquire()
+        if 13 in inputs[0]:
+            raise errors.invalid_argument("13")
+        return inputs
+
+    batcher = batching.Batcher(run, batching.BatchingOptions())
+    busy = callers.submit(batcher.submit, rows(0))
+    begun.acquire()
+    futures = queue_up(batcher, callers, (1,), (13,), (2,))
+    gate.release(100)
+    busy.result()
+    assert futures[0].result()[0].tolist() == [1]
+    assert futures[2].result()[0].tolist() == [2]
+    with pytest.raises(errors.ServingError, match="13"):
+        futures[1].result()
+
+
+def test_an_unforeseen_error_leaves_nobody_waiting(callers):
+    held = Held()
+
+    def run(inputs):
+        held(inputs)
+        raise ZeroDivisionError
+
+    batcher = batching.Batcher(run, batching.BatchingOptions())
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, (1,), (2,))
+    held.gate.release(100)
+    for future in (busy, *futures):
+        with pytest.raises((ZeroDivisionError, errors.ServingError)):
+            future.result()
+    held.gate.release(100)
+    with pytest.raises(ZeroDivisionError):
+        batcher.submit(rows(4))
+
+
+def test_a_batch_waits_only_when_more_than_one_request_is_queued(callers):
+    """With a wait that would never end: a single caller does not notice it."""
+    held = Held()
+    held.gate.release()
+    options = batching.BatchingOptions(max_batch_size=4, batch_timeout_micros=10**12)
+    batcher = batching.Batcher(held, options)
+    batcher.submit(rows(0))
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, (1,), (2,))
+    held.gate.release(2)
+    busy.result()
+    # Two are queued, and wait for as many as make the batch full.
+    futures += [callers.submit(batcher.submit, rows(k)) for k in (3, 4)]
+    for future in futures:
+        future.result()
+    assert sorted(held.batches[-1]) == [1, 2, 3, 4]
+
+
+def test_several_batches_at_once(callers):
+    held = Held()
+    options = batching.BatchingOptions(num_batch_threads=2)
+    batcher = batching.Batcher(held, options)
+    futures = [first(batcher, held, callers), first(batcher, held, callers)]
+    futures += queue_up(batcher, callers, (1,))
+    held.gate.release(3)
+    for future in futures:
+        future.result()
+    assert len(held.batches) == 3
+
+
+@given(
+    requests=st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    maximum=st.integers(1, 8),
+    threads=st.integers(1, 3),
+)
+@settings(max_examples=25, deadline=None)
+def test_every_request_gets_its_own_rows(requests, maximum, threads):
+    sizes = batching.BatchingOptions(max_batch_size=maximum).sizes
+
+    def run(inputs):
+        assert len(inputs[0]) in sizes
+        return [inputs[0] * 2, inputs[0][:, None] + [0, 1]]
+
+    options = batching.BatchingOptions(
+        max_batch_size=maximum, num_batch_threads=threads
+    )
+    batcher = batching.Batcher(run, options)
+    starts = np.cumsum([0, *requests])
+    with concurrent.futures.ThreadPoolExecutor(8) as callers:
+        futures = [
+            callers.submit(batcher.submit, [np.arange(start, start + count)], math.inf)
+            for start, count in zip(starts[:-1], requests, strict=True)
+        ]
+        for start, count, future in zip(starts[:-1], requests, futures, strict=True):
+            doubled, pairs = future.result()
+            expected = np.arange(start, start + count)
+            np.testing.assert_array_equal(doubled, expected * 2)
+            np.testing.assert_array_equal(pairs, expected[:, None] + [0, 1])
+    assert batcher.waiting_rows == 0
