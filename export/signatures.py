@@ -60,20 +60,13 @@ def signatures_of(model):
 
 @signatures_of.register
 def _(model: AdversarialModel):
-    draw = model.prior.sample
-    signatures = sampling(
-        lambda seeds: model(draw(seeds)), {}, is_image=len(model.image_shape) == 3
-    )
+    signatures = sampling(model)
     signatures["serving_default"] = Signature(
-        lambda latents: samples_or_images(model(latents)),
-        {"latents": rows(tf.float32, model.latent_dim)},
+        lambda **inputs: samples_or_images(model(inputs)),
+        {"latents": rows(tf.float32, model.latent_dim), **model.condition_specs},
     )
     if not looks_across_batch(model.discriminator):
-        name, to_float, dtype = _sample_input(model.image_shape)
-        signatures["discriminate"] = Signature(
-            lambda **inputs: {"logits": model.discriminate(to_float(inputs[name]))},
-            {name: rows(dtype, *model.image_shape)},
-        )
+        signatures["discriminate"] = _discriminate(model)
     return signatures
 
 
@@ -89,22 +82,31 @@ def _(model: DiscriminativeModel):
     return {"serving_default": classify, "classify": classify, "embed": embed}
 
 
-def sampling(generate, conditions, is_image):
+def _discriminate(model):
+    name, to_float, dtype = _sample_input(model.image_shape)
+    specs = {key: c.spec for key, c in model.discriminator_conditions.items()}
+
+    def discriminate(**inputs):
+        conditions = [inputs[key] for key in specs]
+        return {"logits": model.discriminate(to_float(inputs[name]), conditions)}
+
+    return Signature(discriminate, {name: rows(dtype, *model.image_shape), **specs})
+
+
+def sampling(model):
     """Returns the signatures that take a seed a row: `sample`, and `png` of images.
 
     Args:
-        generate: Maps seeds `[B]`, and the conditions by name, to samples in [-1, 1].
-        conditions: Dict from a condition's name to its `tf.TensorSpec`.
-        is_image: Whether samples are images.
+        model: A `zoo.generative.GenerativeModel`.
     """
-    inputs = {"seeds": rows(tf.int64), **conditions}
+    inputs = {"seeds": rows(tf.int64), **model.condition_specs}
     signatures = {
         "sample": Signature(
-            lambda **given: samples_or_images(generate(**given)), inputs
+            lambda **given: samples_or_images(model.draw(**given)), inputs
         )
     }
-    if is_image:
-        signatures["png"] = Signature(lambda **given: png(generate(**given)), inputs)
+    if len(model.image_shape) == 3:
+        signatures["png"] = Signature(lambda **given: png(model.draw(**given)), inputs)
     return signatures
 
 

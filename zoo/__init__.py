@@ -16,7 +16,8 @@ if keras.backend.backend() != "tensorflow":
         "from ~/.keras/keras.json."
     )
 
-from zoo import callbacks, layers, losses, plots, priors, rng
+from zoo import callbacks, conditions, layers, losses, plots, priors, rng
+from zoo.cgan import CGAN
 from zoo.classifier import Classifier
 from zoo.data import load_data
 from zoo.dcgan import DCGAN
@@ -28,11 +29,13 @@ from zoo.presets import list_presets
 from_preset = Model.from_preset
 
 __all__ = [
+    "CGAN",
     "DCGAN",
     "GAN",
     "Classifier",
     "Model",
     "callbacks",
+    "conditions",
     "from_preset",
     "layers",
     "list_presets",

@@ -6,12 +6,14 @@ that followed. A variant adds its networks, and its own `train_step` where its p
 has another algorithm.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import layers
 
 from zoo import losses
-from zoo.generative import GenerativeModel
+from zoo.generative import GenerativeModel, join
 
 
 class AdversarialModel(GenerativeModel):
@@ -59,7 +61,9 @@ class AdversarialModel(GenerativeModel):
         if image_shape is None:
             raise ValueError("Pass image_shape, or a generator that it follows from.")
         if latent_dim is None and isinstance(prior, str):
-            latent_dim = 100 if generator is None else _row_shape(generator)[0]
+            latent_dim = (
+                100 if generator is None else math.prod(_row_shapes(generator)[0])
+            )
         super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
         self.image_shape = tuple(image_shape)
         self._given_networks = [
@@ -179,7 +183,7 @@ class AdversarialModel(GenerativeModel):
         for k in range(self.discriminator_steps):
             real, given = self._part(images, k), [self._part(c, k) for c in conditions]
             latents = self.draw_latents(tf.shape(real)[0], stream=k)
-            fake = self.pass_through(self.generator, _join(latents, given))
+            fake = self.pass_through(self.generator, join(latents, given))
             with self.minimizing("discriminator") as objectives:
                 real_logits = self.discriminate(real, given, training=True)
                 fake_logits = self.discriminate(fake, given, training=True)
@@ -190,8 +194,8 @@ class AdversarialModel(GenerativeModel):
 
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
         with self.minimizing("generator") as objectives:
-            fake = self.generator(_join(latents, given), training=True)
-            fake_logits = self.pass_through(self.discriminator, _join(fake, given))
+            fake = self.generator(join(latents, given), training=True)
+            fake_logits = self.pass_through(self.discriminator, join(fake, given))
             objectives["generator"] = self.loss.generator(_flat(fake_logits))
 
         discriminator_losses, real_logits, fake_logits = zip(*logs, strict=True)
@@ -204,7 +208,7 @@ class AdversarialModel(GenerativeModel):
     def _simultaneous_step(self, images, conditions):
         latents = self.draw_latents(tf.shape(images)[0], stream=0)
         with self.minimizing("discriminator", "generator") as objectives:
-            fake = self.generator(_join(latents, conditions), training=True)
+            fake = self.generator(join(latents, conditions), training=True)
             real_logits = self.discriminate(images, conditions, training=True)
             fake_logits = self.discriminate(fake, conditions, training=True)
             objectives["discriminator"] = self.loss.discriminator(
@@ -221,7 +225,7 @@ class AdversarialModel(GenerativeModel):
         """Compares a batch with as many generated samples; feeds `metrics`."""
         images, conditions = self.unpack(data)
         latents = self.draw_test_latents(tf.shape(images)[0])
-        fake = self(_join(latents, conditions))
+        fake = self.decoder_in_use()(join(latents, conditions), training=False)
         real_logits = self.discriminate(images, conditions)
         fake_logits = self.discriminate(fake, conditions)
         if self._compile_metrics is not None:
@@ -236,13 +240,27 @@ class AdversarialModel(GenerativeModel):
 
     def unpack(self, data):
         """Splits a batch into images and the list of conditions of both networks."""
-        images = data[0] if isinstance(data, (tuple, list)) else data
+        images, *given = data if isinstance(data, (tuple, list)) else [data]
         self._check_images(images)
-        return images, []
+        if not self.conditions:
+            return images, []
+        if len(given) < len(self.conditions):
+            raise ValueError(
+                f"{type(self).__name__} trains on batches of images and "
+                f"{', '.join(self.conditions)}: zoo.load_data(..., labels=True). "
+                "Received images alone."
+            )
+        pairs = zip(self.conditions.items(), given, strict=False)
+        return images, [c.in_training(name, values) for (name, c), values in pairs]
+
+    @property
+    def discriminator_conditions(self):
+        """Those of `conditions` that the discriminator is told as well: all."""
+        return self.conditions
 
     def discriminate(self, images, conditions=(), training=False):
         """Returns the logits `[n]` of samples being real."""
-        return _flat(self.discriminator(_join(images, conditions), training=training))
+        return _flat(self.discriminator(join(images, conditions), training=training))
 
     def _part(self, rows, k):
         """Returns the k-th of `discriminator_steps` parts of a batch.
@@ -266,7 +284,7 @@ class AdversarialModel(GenerativeModel):
             return 0.0
 
         def critic(samples):
-            inputs = _join(samples, conditions)
+            inputs = join(samples, conditions)
             return _flat(self.pass_through(self.discriminator, inputs))
 
         seeds, _ = self.row_seeds(tf.shape(real)[0], stream=1000 + stream)
@@ -291,17 +309,30 @@ class AdversarialModel(GenerativeModel):
         return cls(**keras.saving.deserialize_keras_object(config))
 
     def _check_shapes(self):
-        (taken,) = _row_shape(self.generator)
-        if taken != self.latent_dim:
+        taken, *_ = _row_shapes(self.generator)
+        if taken != (self.latent_dim,):
             raise ValueError(
                 f"The prior draws rows of {self.latent_dim} numbers and the generator "
-                f"takes {taken}. Set latent_dim={taken}."
+                f"takes {taken}. Set latent_dim={math.prod(taken)}."
             )
-        if _row_shape(self.discriminator) != self.image_shape:
+        taken, *_ = _row_shapes(self.discriminator)
+        if taken != self.image_shape:
             raise ValueError(
                 f"The generator makes samples of shape {self.image_shape} and the "
-                f"discriminator takes {_row_shape(self.discriminator)}."
+                f"discriminator takes {taken}."
             )
+        for network, conditions in (
+            (self.generator, self.conditions),
+            (self.discriminator, self.discriminator_conditions),
+        ):
+            expected = [tuple(c.spec.shape[1:]) for c in conditions.values()]
+            _, *taken = _row_shapes(network)
+            if taken != expected:
+                raise ValueError(
+                    f"Behind its first input the {network.name} must take "
+                    f"{list(conditions) or 'nothing'}, rows of shapes {expected}. "
+                    f"It takes rows of shapes {taken}."
+                )
 
     def _check_compile(self):
         if self.update not in ("alternate", "simultaneous"):
@@ -345,11 +376,6 @@ class AdversarialModel(GenerativeModel):
             )
 
 
-def _join(first, conditions):
-    """Forms a network's input: one tensor, or a list with the conditions behind it."""
-    return [first, *conditions] if conditions else first
-
-
 def _check_built(**networks):
     for name, network in networks.items():
         if network is not None and not network.built:
@@ -359,10 +385,10 @@ def _check_built(**networks):
             )
 
 
-def _row_shape(network):
-    """Returns the shape of a row of the network's first input."""
+def _row_shapes(network):
+    """Returns the shape of a row of each of the network's inputs."""
     shape = network.input_shape
-    return tuple((shape[0] if isinstance(shape, list) else shape)[1:])
+    return [tuple(s[1:]) for s in (shape if isinstance(shape, list) else [shape])]
 
 
 def _flat(logits):

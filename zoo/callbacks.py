@@ -31,9 +31,9 @@ class SampleGrid(keras.callbacks.Callback):
         every: `"epoch"`, or a number of steps.
         n: Number of samples.
         seed: First of their seeds.
-        columns: Samples a row; None for a square grid.
+        columns: Samples a row; None for a class a column, or a square grid.
         log_dir: Folder for TensorBoard events with the same pictures, or None.
-        **conditions: Passed on to `generate`, such as `labels`.
+        **conditions: Passed on to `sample_grid`, such as `labels`.
     """
 
     def __init__(
@@ -83,9 +83,10 @@ class SampleGrid(keras.callbacks.Callback):
             self._writer.close()
 
     def _write(self):
-        step = int(self.model.steps)
-        images = self.model.generate(self.n, seed=self.seed, **self.conditions)
-        grid = plots.image_grid(images, self.columns)
+        step = int(self.model.steps.numpy())
+        grid = plots.image_grid(
+            *self.model.sample_grid(self.n, self.seed, self.columns, **self.conditions)
+        )
         grid.save(self.directory / f"{step:06d}.png")
         if self._writer is not None:
             with self._writer.as_default(step=step):

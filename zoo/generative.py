@@ -1,9 +1,11 @@
 """What models that turn latents into samples share: prior and generating."""
 
+import math
+
 import keras
 import numpy as np
 
-from zoo import priors
+from zoo import priors, rng
 from zoo.averaging import AveragedModel
 
 
@@ -45,12 +47,84 @@ class GenerativeModel(AveragedModel):
         self._evaluated_batches.assign_add(1)
         return self.prior.sample(seeds)
 
-    def call(self, inputs, training=False):
-        """Decodes latents `[n, latent_dim]` into samples in [-1, 1]."""
-        network = self._decoder() if training else self.decoder_in_use()
-        return network(inputs, training=training)
+    # Generating
 
-    def generate(self, n=None, seed=0, *, seeds=None, batch_size=256):
+    @property
+    def conditions(self):
+        """Dict from name to `zoo.conditions.Condition`: what the decoder is told.
+
+        In the order of the decoder's inputs, behind the latents.
+        """
+        return {}
+
+    @property
+    def condition_specs(self):
+        """Dict from each condition's name to the `tf.TensorSpec` of a batch of it."""
+        return {name: condition.spec for name, condition in self.conditions.items()}
+
+    def complete(self, given, seeds):
+        """Returns valid conditions, drawing those missing or invalid; never an error.
+
+        Args:
+            given: Dict from a condition's name to its values, each `[n, ...]`.
+            seeds: int64 tensor `[n]`, the seeds to draw from.
+
+        Returns:
+            List of tensors, in the order of `conditions`.
+        """
+        completed = []
+        for number, (name, condition) in enumerate(self.conditions.items()):
+            # Latents are drawn from the seeds themselves.
+            own = rng.fold_in(seeds, 1 + number)
+            if name in given:
+                completed.append(condition.complete(given[name], own))
+            elif condition.anything is None:
+                raise ValueError(
+                    f"{type(self).__name__} can't draw {name}: pass them beside the "
+                    f"latents. Received: {sorted(given)}"
+                )
+            else:
+                completed.append(condition.draw(own))
+        return completed
+
+    def call(self, inputs, training=False):
+        """Decodes latents, and conditions where the model takes them.
+
+        Args:
+            inputs: Latents `[n, latent_dim]`, or a list of latents and the conditions
+                in the order of `conditions`, or a dict with `latents` and conditions by
+                name. Conditions that are missing or invalid, such as a label of -1, are
+                drawn by the row's latents.
+            training: Whether to use the decoder as it is trained: its batch statistics,
+                and not its average.
+
+        Returns:
+            Samples `[n, *sample_shape]` in [-1, 1].
+        """
+        if not isinstance(inputs, dict):
+            inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+            names = ["latents", *self.conditions]
+            inputs = dict(zip(names, inputs, strict=False))
+        latents = inputs["latents"]
+        conditions = self.complete(inputs, rng.seeds_from(latents))
+        network = self._decoder() if training else self.decoder_in_use()
+        return network(join(latents, conditions), training=training)
+
+    def draw(self, seeds, **conditions):
+        """Decodes the latents of seeds: what `generate` and the signatures compute.
+
+        Args:
+            seeds: int64 tensor `[n]`.
+            **conditions: Tensor `[n, ...]` for each of `conditions`; values that are
+                invalid, such as a label of -1, are drawn from the row's seed.
+
+        Returns:
+            Samples `[n, *sample_shape]` in [-1, 1].
+        """
+        inputs = join(self.prior.sample(seeds), self.complete(conditions, seeds))
+        return self.decoder_in_use()(inputs, training=False)
+
+    def generate(self, n=None, seed=0, *, seeds=None, batch_size=256, **conditions):
         """Generates samples, one for each seed.
 
         The sample of a seed does not depend on the others it is generated with.
@@ -60,17 +134,72 @@ class GenerativeModel(AveragedModel):
             seed: First seed.
             seeds: Integers to use instead of `n` and `seed`.
             batch_size: Rows computed at once, which bounds memory.
+            **conditions: For a conditional model, its `conditions` by name: a row's
+                value for each row, or one for all. `labels=[3, 7]` asks for these
+                classes; a label of -1, or no labels, for any, drawn from the row's
+                seed. A code of NaN likewise.
 
         Returns:
             float32 numpy array of shape `[n, *sample_shape]`; images are in [-1, 1].
 
         Raises:
-            ValueError: If neither or both of `n` and `seeds` are given.
+            ValueError: If neither or both of `n` and `seeds` are given, or a condition
+                is unknown, missing, of another shape, or out of range.
         """
         seeds = seeds_of(n, seed, seeds)
+        given = self._checked(conditions, len(seeds))
         return self._in_batches(
-            lambda rows: self(self.prior.sample(rows)), [seeds], batch_size
+            lambda rows, *values: self.draw(
+                rows, **dict(zip(given, values, strict=True))
+            ),
+            [seeds, *given.values()],
+            batch_size,
         )
+
+    def _checked(self, conditions, count):
+        """Returns arrays for all conditions of `count` rows, by name."""
+        if unknown := sorted(set(conditions) - set(self.conditions)):
+            takes = f"takes {list(self.conditions)}" if self.conditions else "has none"
+            raise ValueError(
+                f"{type(self).__name__} knows no condition {', '.join(unknown)}: it "
+                f"{takes}."
+            )
+        return {
+            name: condition.checked(name, conditions.get(name), count)
+            for name, condition in self.conditions.items()
+        }
+
+    def sample_grid(self, n=64, seed=0, columns=None, **conditions):
+        """Generates what a picture of samples shows.
+
+        A model of classes fills a row from one seed, with one class a column; any other
+        takes a seed a sample.
+
+        Args:
+            n: About how many samples; whole rows, and no more than n unless a single
+                row has more.
+            seed: First seed.
+            columns: Samples a row; None for a class each, or a square grid.
+            **conditions: As `generate` takes them; `labels` are those of the columns.
+
+        Returns:
+            Tuple of the samples, as from `generate`, and the number of columns.
+        """
+        classes = self.conditions.get("labels")
+        if classes is None or columns is not None:
+            if "labels" in conditions:
+                labels = np.ravel(conditions["labels"])
+                conditions["labels"] = np.resize(labels, n)
+            columns = columns or math.ceil(math.sqrt(n))
+            return self.generate(n, seed, **conditions), columns
+        labels = np.ravel(conditions.pop("labels", np.arange(classes.num_classes)))
+        rows = max(1, n // len(labels))
+        samples = self.generate(
+            seeds=np.repeat(np.arange(seed, seed + rows), len(labels)),
+            labels=np.tile(labels, rows),
+            **conditions,
+        )
+        return samples, len(labels)
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -79,6 +208,11 @@ class GenerativeModel(AveragedModel):
             "prior": keras.saving.serialize_keras_object(self.prior),
             "latent_dim": self.latent_dim,
         }
+
+
+def join(first, conditions):
+    """Forms a network's input: one tensor, or a list with the conditions behind it."""
+    return [first, *conditions] if conditions else first
 
 
 def seeds_of(n, seed, seeds):

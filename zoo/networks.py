@@ -81,12 +81,20 @@ def square_size(image_shape):
             "Convolutional networks take square images (size, size, channels). "
             f"Received: image_shape={tuple(image_shape)}"
         )
-    if not 16 <= image_shape[0] <= 128 or image_shape[2] not in (1, 3):
+    if not 16 <= image_shape[0] <= 128:
         raise ValueError(
-            "Expected a size of 16 to 128 pixels and 1 or 3 channels. "
+            "Expected a size of 16 to 128 pixels. "
             f"Received: image_shape={tuple(image_shape)}"
         )
     return image_shape[0]
+
+
+def append_channels(images, numbers):
+    """Appends rows of numbers `[n, c]` to images as c constant channels."""
+    height, width = images.shape[1:3]
+    maps = keras.ops.reshape(numbers, (-1, 1, 1, numbers.shape[-1]))
+    maps = keras.ops.tile(maps, (1, height, width, 1))
+    return layers.Concatenate()([images, maps])
 
 
 def activation_layer(name):
@@ -111,6 +119,12 @@ def normalization_layer(kind):
     raise ValueError(
         f"Expected normalization 'batch', 'layer' or None. Received: {kind!r}"
     )
+
+
+def dense_block(x, units, activation, initializer):
+    """Maps rows by a dense layer, batch normalization and an activation."""
+    x = layers.Dense(units, use_bias=False, kernel_initializer=initializer)(x)
+    return activation_layer(activation)(normalization_layer("batch")(x))
 
 
 def upsampling_stack(
@@ -141,6 +155,11 @@ def upsampling_stack(
     Returns:
         float32 tensor of shape `[batch, *image_shape]` in [-1, 1].
     """
+    if image_shape[-1] not in (1, 3):
+        raise ValueError(
+            "Expected images of 1 or 3 channels. "
+            f"Received: image_shape={tuple(image_shape)}"
+        )
     start, doublings = upsampling_plan(square_size(image_shape), start_size)
     channels = filters * 2 ** (doublings - 1)
     x = layers.Dense(

@@ -65,6 +65,20 @@ def fold_in(seeds, data):
     return tf.bitcast(mixed, tf.int64)
 
 
+def seeds_from(rows):
+    """Derives a seed from the numbers of each row.
+
+    Args:
+        rows: Floating-point tensor of shape `[n, width]`.
+
+    Returns:
+        int64 tensor of shape `[n]`; equal rows have equal seeds.
+    """
+    bits = tf.cast(tf.bitcast(tf.cast(rows, tf.float32), tf.int32), tf.int64)
+    places = tf.range(tf.shape(rows, tf.int64)[1])
+    return tf.reduce_sum(fold_in(bits, places), axis=1)
+
+
 def _unit_interval(bits):
     """Maps the highest 24 bits to the middles of 2^24 cells of (0, 1)."""
     high = tf.bitwise.right_shift(bits, _constant(40))

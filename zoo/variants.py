@@ -1,5 +1,6 @@
 """The variants of the zoo by their names on the command line and in recipes."""
 
+from zoo.cgan import CGAN
 from zoo.classifier import Classifier
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
@@ -9,3 +10,5 @@ VARIANTS = {
     "dcgan": DCGAN,
     "classifier": Classifier,
 }
+    "dann": DANN,
+    "cgan": CGAN,

@@ -45,6 +45,26 @@ def _dcgan(**kwargs):
     )
 
 
+def _cgan(**kwargs):
+    units = {"generator_units": (16, 8, 32), "discriminator_units": (16, 8, 16)}
+    return zoo.CGAN(
+        (28, 28, 1), num_classes=10, latent_dim=8, seed=1, **units, **kwargs
+    )
+
+
+def _convolutional_cgan(**kwargs):
+    filters = {"generator_filters": 4, "discriminator_filters": 4, "kernel_size": 3}
+    return zoo.CGAN(
+        (16, 16, 1),
+        num_classes=10,
+        architecture="convolutional",
+        latent_dim=8,
+        seed=1,
+        **filters,
+        **kwargs,
+    )
+
+
 def _classifier(**kwargs):
     return zoo.Classifier((16, 16, 1), 10, filters=(4, 8), seed=1, **kwargs)
 
@@ -63,5 +83,12 @@ CASES = [
         {"flip": True, "label_smoothing": 0.1, "total_steps": 9},
         {**_DIGITS_16, "labels": True},
         generates=False,
+    ),
+    Case("cgan", _cgan, {"discriminator_steps": 2}, {"name": "digits", "labels": True}),
+    Case(
+        "cgan_convolutional",
+        _convolutional_cgan,
+        {"averaging": 0.9},
+        {**_DIGITS_16, "labelled": 100},
     ),
 ]

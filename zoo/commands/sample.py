@@ -3,6 +3,7 @@
 import click
 
 from zoo import data, plots
+from zoo.commands.flags import Integers
 from zoo.model import Model
 
 
@@ -12,22 +13,32 @@ from zoo.model import Model
 @click.option("--seed", default=0, show_default=True, help="Seed of the first sample.")
 @click.option("--columns", type=click.IntRange(1), help="Samples a row.")
 @click.option(
+    "--labels",
+    type=Integers(),
+    help="Classes, such as 0,1,2, one a column. [default: all]",
+)
+@click.option(
     "--out", default="samples.png", show_default=True, help="The picture to write."
 )
 @click.option(
     "--beside", metavar="DATA", help="Put real images of this data set beside them."
 )
-def sample(preset_or_run, count, seed, columns, out, beside):
-    """Write a grid of samples of a preset, by name, folder or URL, or of a run."""
+def sample(preset_or_run, count, seed, columns, labels, out, beside):
+    """Write a grid of samples of a preset, by name, folder or URL, or of a run.
+
+    A model of classes has one class a column, and one seed a row.
+    """
     model = Model.from_preset(preset_or_run)
-    grid = plots.image_grid(model.generate(count, seed=seed), columns)
+    conditions = {} if labels is None else {"labels": labels}
+    samples, columns = model.sample_grid(count, seed, columns, **conditions)
+    grid = plots.image_grid(samples, columns)
     if beside:
         size, _, channels = model.image_shape
         real, _ = data.load_arrays(
             beside, "train", image_size=size, channels=channels, limit=count
         )
         grid = plots.beside(
-            plots.image_grid(real, columns), grid, ("real", "generated")
+            plots.image_grid(real[: len(samples)], columns), grid, ("real", "generated")
         )
     grid.save(out)
-    click.echo(f"{count} samples of seeds {seed} ... {seed + count - 1}: {out}")
+    click.echo(f"{len(samples)} samples from seed {seed} on: {out}")

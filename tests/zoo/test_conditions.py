@@ -1,0 +1,89 @@
+"""Conditions: checked in process, completed from seeds in signatures."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.conditions import Classes, Vectors
+
+
+def test_numbers_of_no_class_are_drawn_from_the_seed_and_others_stay():
+    classes = Classes(3)
+    seeds = tf.range(6, dtype=tf.int64)
+    given = tf.constant([0, 2, -1, 3, -7, 2**40], tf.int64)
+    completed = classes.complete(given, seeds).numpy()
+    assert completed[:2].tolist() == [0, 2]
+    np.testing.assert_array_equal(completed[2:], classes.draw(seeds)[2:])
+
+
+def test_drawn_classes_are_equally_frequent_and_independent_of_the_latents():
+    model = zoo.CGAN((4,), num_classes=2, latent_dim=1)
+    seeds = tf.range(4000, dtype=tf.int64)
+    (labels,) = model.complete({}, seeds)
+    assert abs(np.mean(labels) - 0.5) < 0.03
+    latents = model.prior.sample(seeds)[:, 0]
+    assert abs(np.corrcoef(labels, latents)[0, 1]) < 0.05
+
+
+def test_several_codes_a_row():
+    classes = Classes(5, (3,))
+    seeds = tf.range(1000, dtype=tf.int64)
+    drawn = classes.draw(seeds).numpy()
+    assert drawn.shape == (1000, 3)
+    assert set(np.unique(drawn)) == {0, 1, 2, 3, 4}
+    assert abs(np.corrcoef(drawn.T)[0, 1]) < 0.1
+    assert classes.checked("categories", None, 2).tolist() == [[-1] * 3] * 2
+    assert classes.checked("categories", [1, 2, -1], 2).tolist() == [[1, 2, -1]] * 2
+
+
+def test_numbers_that_are_none_are_drawn_or_zero():
+    seeds = tf.range(2, dtype=tf.int64)
+    given = tf.constant([[0.5, np.nan], [np.inf, -3.0]])
+    prior = zoo.priors.Uniform(2)
+    drawn = prior.sample(seeds).numpy()
+    np.testing.assert_array_equal(
+        Vectors(2, prior).complete(given, seeds),
+        [[0.5, drawn[0, 1]], [drawn[1, 0], -3]],
+    )
+    np.testing.assert_array_equal(
+        Vectors(2).complete(given, seeds), [[0.5, 0], [0, -3]]
+    )
+
+
+@pytest.mark.parametrize(
+    ("condition", "values", "message"),
+    [
+        (Classes(3), [0, 1], r"shape \[4\]"),
+        (Classes(3), [[0], [1], [2], [0]], r"shape \[4\]"),
+        (Classes(3), 3, r"in 0 ... 2, or -1"),
+        (Classes(3), [0, 1, 2, -2], "Received: -2"),
+        (Classes(3), [0.0, 1.0, 2.0, 0.0], "int64"),
+        (Classes(3), "cat", "int64"),
+        (Vectors(2), None, "Nothing is known to draw"),
+        (Vectors(2), [1.0, 2.0, 3.0], r"shape \[4, 2\]"),
+        (Vectors(2), [np.nan, 0.0], "finite"),
+        (Vectors(2, zoo.priors.Uniform(2)), [np.inf, 0.0], "finite"),
+    ],
+)
+def test_wrong_values_are_errors_in_process(condition, values, message):
+    with pytest.raises(ValueError, match=message):
+        condition.checked("given", values, 4)
+
+
+def test_a_row_for_all_rows():
+    vectors = Vectors(2).checked("conditions", [1, 2], 3)
+    assert vectors.dtype == np.float32
+    assert vectors.tolist() == [[1, 2]] * 3
+    assert Classes(3).checked("labels", 2, 3).tolist() == [2] * 3
+
+
+def test_labels_of_a_training_batch():
+    classes = Classes(3)
+    labels = classes.in_training("labels", tf.constant([-1, 2], tf.int32))
+    assert labels.dtype == tf.int64
+    with pytest.raises(ValueError, match="integers of shape"):
+        classes.in_training("labels", tf.constant([0.0, 1.0]))
+    for wrong in (3, -2):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="or -1: unlabelled"):
+            classes.in_training("labels", tf.constant([0, wrong]))
