@@ -9,6 +9,5 @@ VARIANTS = {
     "gan": GAN,
     "dcgan": DCGAN,
     "classifier": Classifier,
-}
-    "dann": DANN,
     "cgan": CGAN,
+}
