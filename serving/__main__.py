@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import resource
 import signal
 import sys
 import threading
@@ -111,6 +112,9 @@ def start(models_dir, max_message_mib, drain_seconds, grace_seconds, **options):
     logging.getLogger("serving").setLevel(logging.INFO)
     if models_dir is None and options["model_config_file"] is None:
         raise click.UsageError("give MODELS_DIR or --model-config-file")
+    # Every connection is an open file, and the usual soft limit is 1024.
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     from serving.server import Server  # Only this command needs TensorFlow.
 
     logging.getLogger("tensorflow").setLevel(logging.ERROR)

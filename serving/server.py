@@ -139,6 +139,7 @@ class Server:
         self.metrics.watch(self.models)
         self.services = Services(self.models, root)
         self._health = health.HealthServicer(experimental_non_blocking=True)
+        self._in_flight = _InFlight()
         self._grpc = None
         self._rest = None
         self._stopping = threading.Event()
@@ -191,7 +192,9 @@ class Server:
             maximum_concurrent_rpcs=self._max_concurrent_requests,
             interceptors=(_LimitStreams(reflection.SERVICE_NAME),),
         )
-        self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
+        self._grpc.add_generic_rpc_handlers(
+            _handlers(self.services, self.metrics, self._in_flight)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         pool = messages.new_pool(
             extra=(
@@ -270,7 +273,12 @@ class Server:
         stopped = self._grpc.stop(grace)
         if self._rest is not None:
             self._rest.stop(grace)
-        stopped.wait()
+        # Watches of health and reflection are calls in flight, too, and never end by
+        # themselves: only the others are waited for.
+        idle = 0
+        while idle < 2 and not stopped.wait(0.1):
+            idle = 0 if self._in_flight.count else idle + 1
+        self._grpc.stop(0).wait()
         if self._poller.is_alive():
             self._poller.join()
         self.models.close()
@@ -284,6 +292,18 @@ class Server:
 
     def __exit__(self, *unused):
         self.stop()
+
+
+class _InFlight:
+    """How many requests are being answered."""
+
+    def __init__(self):
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def add(self, difference):
+        with self._lock:
+            self.count += difference
 
 
 class _LimitStreams(grpc.ServerInterceptor):
@@ -339,7 +359,7 @@ def _source(models_dir, model_config_file):
     return (lambda: configs), root
 
 
-def _handlers(services, metrics):
+def _handlers(services, metrics, in_flight):
     """Returns the generic handlers of both services, on raw bytes."""
     predict = messages.PREDICTION_SERVICE
     model = messages.MODEL_SERVICE
@@ -356,7 +376,12 @@ def _handlers(services, metrics):
         methods = {
             name: grpc.unary_unary_rpc_method_handler(
                 _behaviour(
-                    name, request_class, answers[service, name], metrics, services
+                    name,
+                    request_class,
+                    answers[service, name],
+                    metrics,
+                    services,
+                    in_flight,
                 )
             )
             for name, request_class, _ in messages.methods(service)
@@ -371,7 +396,7 @@ def _plain(answer):
     return lambda request, deadline, on_cancel: answer(request)
 
 
-def _behaviour(method, request_class, answer, metrics, services):
+def _behaviour(method, request_class, answer, metrics, services, in_flight):
     """Returns the gRPC behaviour of one method.
 
     It takes and gives bytes: a message that cannot be parsed is then the caller's
@@ -382,6 +407,7 @@ def _behaviour(method, request_class, answer, metrics, services):
         start = time.perf_counter()
         model = ""
         code = grpc.StatusCode.OK
+        in_flight.add(1)
         try:
             try:
                 request = request_class.FromString(content)
@@ -400,6 +426,7 @@ def _behaviour(method, request_class, answer, metrics, services):
             _log.exception("answering %s", method)
             context.abort(code, "Internal error; the server's log has the details")
         finally:
+            in_flight.add(-1)
             metrics.observe(
                 "grpc", method, model, code.name, time.perf_counter() - start
             )

@@ -1,0 +1,206 @@
+"""The command line: what it prints, where it fails, and the process it starts."""
+
+import contextlib
+import pathlib
+import queue
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import grpc
+import numpy as np
+import PIL.Image
+import pytest
+import tiny_models
+from click.testing import CliRunner
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+import serving
+from serving.__main__ import main
+
+
+@pytest.fixture
+def run():
+    def run(*arguments):
+        return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+    return run
+
+
+def test_generate_writes_a_grid(run, server, tmp_path):
+    out = tmp_path / "new" / "grid.png"
+    result = run("generate", server.address, "conditional", "-n", 6, "--labels", "0,1",
+                 "--seed", 3, "--out", out)  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "6 pictures of conditional, seeds 3 to 8" in result.output
+    width, height = PIL.Image.open(out).size
+    assert width >= 8
+    assert height >= 8
+
+
+def test_conformance(run, server):
+    result = run("conformance", server.address, "--model", "good", "--verbose")
+    assert result.exit_code == 0, result.output
+    assert "4 differ deliberately, 0 fail" in result.output
+    assert "agrees     unknown version label" in result.output
+
+
+def test_bench(run, server):
+    result = run("bench", server.address, "good", "--callers", "1,2", "--seconds", 0.3)
+    assert result.exit_code == 0, result.output
+    assert "2 callers" in result.output
+    assert "p99" in result.output
+    assert "#" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["generate", "{address}", "nope"], 1, "Latest(nope)"),
+        (["generate", "{address}", "good", "--labels", "1"], 1, "takes no 'labels'"),
+        (["generate", "127.0.0.1:1", "m", "--timeout", 0.2], 1, "no answer from"),
+        (["generate", "nowhere", "m"], 1, "address must be host:port"),
+        (["generate", "{address}", "good", "--labels", "a"], 2, "whole numbers"),
+        (["generate", "{address}", "good", "-n", "0"], 2, "0 is not in the range"),
+        (["bench", "{address}", "nope"], 1, "Latest(nope)"),
+        (["conformance", "{address}"], 2, "--model"),
+        (["conformance", "{address}", "--model", "nope"], 1, "Latest(nope)"),
+        (["config", "/no/such/folder"], 2, "does not exist"),
+        (["config", "{empty}"], 1, "holds no models"),
+        (["start"], 2, "give MODELS_DIR"),
+        (["start", "/no/such/folder"], 2, "does not exist"),
+        (["start", "{empty}", "--tls-key", "x"], 1, "belong together"),
+        (["start", "{empty}", "--model-config-file", "/no"], 1, "cannot be read"),
+        (["start", "{base}"], 1, "give the folder of models"),
+        (["nonsense"], 2, "No such command"),
+    ],
+)
+def test_mistakes_are_one_line_on_stderr(
+    run, server, models_dir, tmp_path, arguments, code, words
+):
+    names = {"address": server.address, "empty": tmp_path, "base": models_dir / "good"}
+    result = run(*[str(a).format(**names) for a in arguments])
+    assert result.exit_code == code
+    assert words in result.stderr
+    assert result.stdout == ""
+    assert "Traceback" not in result.output
+    if code == 1:
+        assert result.stderr.count("\n") == 1
+
+
+def test_help_is_enough(run):
+    for command in ("start", "generate", "conformance", "config", "bench"):
+        result = run(command, "--help")
+        assert result.exit_code == 0
+        assert command in run("--help").output
+
+
+OPEN_CONNECTIONS = """
+import resource, socket, sys
+port, count = int(sys.argv[1]), int(sys.argv[2])
+_, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+settings = bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+preface = b"PRI * HTTP/2.0\\r\\n\\r\\nSM\\r\\n\\r\\n" + settings
+left = []
+for k in range(count):
+    try:
+        left.append(socket.create_connection(("127.0.0.1", port), timeout=60))
+        if k % 2:
+            left[-1].sendall(preface)
+    except OSError as error:
+        print(error, file=sys.stderr)
+        break
+print(len(left), flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture(scope="module")
+def process(saved_models, tmp_path_factory):
+    """A `python -m serving start` of its own; the last test stops it."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(saved_models / "tiny", folder / "good" / "1")
+    log = (folder / "log.txt").open("w")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving", "start", folder, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+    )
+    line = process.stdout.readline()
+    assert line.startswith("gRPC on 127.0.0.1:"), (folder / "log.txt").read_text()
+    process.address = line.split()[-1]
+    process.log = folder / "log.txt"
+    yield process
+    process.kill()
+    process.wait()
+    log.close()
+
+
+def _memory(process):
+    status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
+    return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_10000_connections_opened_and_left(process, tiny):
+    with serving.Client(process.address) as client:
+        client.generate("good", 1)
+        before = _memory(process)
+    port = process.address.rpartition(":")[2]
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            opener = stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", OPEN_CONNECTIONS, port, "2500"],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            opened = int(opener.stdout.readline())
+            assert opened == 2500 or "limit" in process.log.read_text()
+        with serving.Client(process.address) as client:
+            np.testing.assert_array_equal(
+                client.generate("good", 4), tiny.expected(range(4))
+            )
+        assert _memory(process) < before + 1024
+    assert process.poll() is None
+
+
+def test_sigterm_turns_health_and_finishes_what_is_in_flight(process):
+    channel = grpc.insecure_channel(process.address)
+    statuses = queue.Queue()
+
+    def watch():
+        with contextlib.suppress(grpc.RpcError):
+            stub = health_pb2_grpc.HealthStub(channel)
+            for answer in stub.Watch(health_pb2.HealthCheckRequest()):
+                statuses.put(answer.status)
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    state = health_pb2.HealthCheckResponse
+    assert statuses.get(timeout=60) == state.SERVING
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+
+    def slow(turns):
+        request = tiny_models.predict_request(
+            "good", "slow", turns=np.array([turns], np.int64)
+        )
+        return call.future(request.SerializeToString())
+
+    slow(1).result()
+    in_flight = slow(150_000)
+    with pytest.raises(grpc.FutureTimeoutError):
+        in_flight.result(timeout=0.3)
+    process.send_signal(signal.SIGTERM)
+    assert statuses.get(timeout=60) == state.NOT_SERVING
+    assert in_flight.result(timeout=60)
+    assert process.wait(timeout=60) == 0
+    watcher.join(timeout=60)
+    channel.close()
+    assert "Traceback" not in process.log.read_text()

@@ -1,0 +1,105 @@
+"""TensorFlow Serving's text formats: what is read, and what is refused."""
+
+import pytest
+
+import serving
+from serving import model_config
+from serving.batching import BatchingOptions
+from serving.model_config import VersionPolicy
+
+
+@pytest.fixture
+def file(tmp_path):
+    def file(text):
+        path = tmp_path / "file.txt"
+        path.write_text(text)
+        return path
+
+    return file
+
+
+def one(name="x", platform="tensorflow", path="/abs/x", more=""):
+    return (
+        f'model_config_list {{ config {{ name: "{name}" base_path: "{path}" '
+        f'model_platform: "{platform}" {more} }} }}'
+    )
+
+
+def test_models(file):
+    text = one(
+        more='model_version_policy { all {} } version_labels { key: "stable" value: 1 }'
+    )
+    (model,) = model_config.read_models(file(text))
+    assert (model.name, model.base_path) == ("x", "/abs/x")
+    assert model.policy == VersionPolicy(latest=0)
+    assert model.labels == {"stable": 1}
+
+
+@pytest.mark.parametrize(
+    ("policy", "chosen"),
+    [
+        (VersionPolicy(), {9}),
+        (VersionPolicy(latest=2), {3, 9}),
+        (VersionPolicy(latest=0), {1, 3, 9}),
+        (VersionPolicy(specific=(1, 4)), {1}),
+    ],
+)
+def test_policies(policy, chosen):
+    assert policy.choose([1, 3, 9]) == chosen
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (one(platform=""), "model_platform must be"),
+        (one(path="relative/x"), "absolute path"),
+        (one(name=""), "has no name"),
+        ("", "must hold a model_config_list"),
+        ("nonsense", "cannot be parsed"),
+        (one(more="model_version_policy { specific {} }"), "lists no versions"),
+        (one() + one(), "should not have multiple"),
+        (one()[:-1] + one()[20:], "Duplicated model name x"),
+    ],
+)
+def test_models_that_are_refused(file, text, words):
+    with pytest.raises(serving.ServingError, match=words):
+        model_config.read_models(file(text))
+
+
+def test_batching(file):
+    text = """
+        max_batch_size { value: 32 } batch_timeout_micros { value: 2000 }
+        num_batch_threads { value: 2 } max_enqueued_batches { value: 100 }
+        allowed_batch_sizes: 8 allowed_batch_sizes: 32
+    """
+    assert model_config.read_batching(file(text)) == BatchingOptions(
+        allowed_batch_sizes=(8, 32),
+        max_batch_size=32,
+        batch_timeout_micros=2000,
+        num_batch_threads=2,
+        max_enqueued_batches=100,
+        split_large_requests=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("max_batch_size: 32", "cannot be parsed"),
+        ("max_batch_size { value: 32 } allowed_batch_sizes: 8", "must equal"),
+        (
+            "max_batch_size { value: 8 } allowed_batch_sizes: 8 allowed_batch_sizes: 4",
+            "increasing order",
+        ),
+        ("max_batch_size { value: 0 }", "max_batch_size cannot be 0"),
+        ("num_batch_threads { value: -1 }", "cannot be -1"),
+    ],
+)
+def test_batching_that_is_refused(file, text, words):
+    with pytest.raises(serving.ServingError, match=words):
+        model_config.read_batching(file(text))
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(serving.ServingError, match="cannot be read"):
+        model_config.read_models(tmp_path / "absent")
