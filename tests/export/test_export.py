@@ -1,0 +1,227 @@
+"""Exports: pinned signatures, the loader that TensorFlow Serving uses, same pixels."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from click.testing import CliRunner
+from variants import CASES
+
+import export
+import zoo
+from export.__main__ import main as export_command
+
+every_variant = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+BATCH_SIZES = (1, 3)
+
+#: Loads exports as TensorFlow Serving does, by the C++ loader and without Keras, and
+#: replays their warmup records. Prints what it found; saves what was answered.
+LOADER = r"""
+import json, sys
+sys.modules["keras"] = None  # Importing it would raise.
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import prediction_log_pb2
+
+def spec(infos):
+    return {key: [tf.dtypes.as_dtype(info.dtype).name,
+                  *[dim.size for dim in info.tensor_shape.dim]]
+            for key, info in infos.items()}
+
+found = {}
+for folder in sys.argv[1:]:
+    with tf.compat.v1.Session(graph=tf.Graph()) as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], folder)
+        signatures = {name: signature
+                      for name, signature in loaded.signature_def.items()
+                      if not name.startswith("__")}
+        records = tf.compat.v1.io.tf_record_iterator(
+            folder + "/assets.extra/tf_serving_warmup_requests")
+        replayed, answers = [], {}
+        for record in records:
+            log = prediction_log_pb2.PredictionLog.FromString(record)
+            request = log.predict_log.request
+            name = request.model_spec.signature_name
+            signature = signatures[name]
+            inputs = {key: tf.make_ndarray(v) for key, v in request.inputs.items()}
+            outputs = session.run(
+                {key: info.name for key, info in signature.outputs.items()},
+                {signature.inputs[key].name: v for key, v in inputs.items()})
+            rows = len(next(iter(inputs.values())))
+            replayed.append([name, rows])
+            answers.update({f"{name}/{rows}/{key}": v for key, v in outputs.items()})
+        np.savez(folder + "/answers.npz", **answers)
+        found[folder] = {
+            "replayed": replayed,
+            "signatures": {name: [spec(s.inputs), spec(s.outputs)]
+                           for name, s in signatures.items()}}
+print(json.dumps(found))
+"""
+
+
+def load_as_tensorflow_serving_does(*folders):
+    done = subprocess.run(
+        [sys.executable, "-c", LOADER, *map(str, folders)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory):
+    """Every variant, exported; and what a fresh process found in them."""
+    base = tmp_path_factory.mktemp("models")
+    models = {case.name: case.build() for case in CASES}
+    folders = {
+        name: export.to_saved_model(model, base / name, batch_sizes=BATCH_SIZES)
+        for name, model in models.items()
+    }
+    found = load_as_tensorflow_serving_does(*folders.values())
+    return {
+        name: (models[name], folder, found[str(folder)])
+        for name, folder in folders.items()
+    }
+
+
+GREY = ["uint8", -1, 28, 28, 1]
+SMALL = ["uint8", -1, 16, 16, 1]
+
+
+def unconditional(images):
+    return {
+        "serving_default": [{"latents": ["float32", -1, 8]}, {"images": images}],
+        "sample": [{"seeds": ["int64", -1]}, {"images": images}],
+        "png": [{"seeds": ["int64", -1]}, {"png_bytes": ["string", -1]}],
+        "discriminate": [{"images": images}, {"logits": ["float32", -1]}],
+    }
+
+
+PINNED = {
+    "gan": unconditional(GREY),
+    "gan_k_steps": unconditional(GREY),
+    "dcgan": unconditional(SMALL),
+    "dcgan_simultaneous": unconditional(SMALL),
+    "dcgan_r1": unconditional(SMALL),
+}
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_signatures_are_those_of_the_contract(exports, name):
+    _, _, found = exports[name]
+    assert found["signatures"] == PINNED[name]
+
+
+@every_variant
+def test_every_signature_is_warmed_up_at_every_batch_size(exports, case):
+    _, _, found = exports[case.name]
+    expected = [[name, rows] for name in found["signatures"] for rows in BATCH_SIZES]
+    assert sorted(found["replayed"]) == sorted(expected)
+
+
+@every_variant
+def test_a_fresh_process_without_keras_answers_as_the_model_does(exports, case):
+    model, folder, _ = exports[case.name]
+    answers = np.load(folder / "answers.npz", allow_pickle=True)
+    for name, signature in export.signatures_of(model).items():
+        for rows in BATCH_SIZES:
+            inputs = {k: tf.constant(v) for k, v in signature.example(rows).items()}
+            for key, expected in signature.function(**inputs).items():
+                given = answers[f"{name}/{rows}/{key}"]
+                if expected.dtype == tf.string:
+                    decode = tf.io.decode_png
+                    expected = np.stack([decode(png) for png in expected.numpy()])
+                    given = np.stack([decode(png) for png in given])
+                # Pixels may round to a neighbouring level where graphs are fused.
+                atol = 1 if np.asarray(expected).dtype == np.uint8 else 1e-4
+                np.testing.assert_allclose(
+                    given.astype(np.float64),
+                    np.asarray(expected).astype(np.float64),
+                    atol=atol,
+                    err_msg=f"{name}/{key}",
+                )
+
+
+def test_signatures_are_total(exports):
+    """No value is an error: it would take down what is batched with it."""
+    for model, _, _ in exports.values():
+        for signature in export.signatures_of(model).values():
+            for extreme in (-(2**63), -1, 2**63 - 1):
+                inputs = {
+                    name: tf.fill((2, *spec.shape[1:]), tf.cast(extreme, spec.dtype))
+                    for name, spec in signature.inputs.items()
+                }
+                for output in signature.function(**inputs).values():
+                    assert output.shape[0] == 2
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return next(case for case in CASES if case.name == "dcgan").build()
+
+
+def test_xla_gives_the_same_picture(tiny, tmp_path):
+    plain = export.to_saved_model(tiny, tmp_path / "plain", batch_sizes=(3,))
+    compiled = export.to_saved_model(
+        tiny, tmp_path / "compiled", batch_sizes=(3,), jit_compile=True
+    )
+    load_as_tensorflow_serving_does(plain, compiled)
+    ours, theirs = (np.load(folder / "answers.npz") for folder in (plain, compiled))
+    difference = ours["sample/3/images"].astype(int) - theirs["sample/3/images"]
+    assert np.abs(difference).max() <= 1
+
+
+def test_minibatch_discrimination_has_no_discriminate():
+    gan = zoo.GAN(
+        generator=zoo.one_dimensional.Generator(),
+        discriminator=zoo.one_dimensional.Discriminator(minibatch=True),
+        prior=zoo.priors.StratifiedRange(1, -8.0, 8.0),
+        seed=0,
+    )
+    signatures = export.signatures_of(gan)
+    assert set(signatures) == {"serving_default", "sample"}
+    samples = signatures["sample"].function(seeds=tf.range(5, dtype=tf.int64))
+    assert samples["samples"].shape == (5, 1)
+
+
+def test_versions_count_up_and_never_change(tiny, tmp_path):
+    (tmp_path / "007").mkdir()
+    (tmp_path / "notes").mkdir()
+    assert export.to_saved_model(tiny, tmp_path, batch_sizes=(1,)).name == "8"
+    before = sorted(path.name for path in tmp_path.iterdir())
+    for taken in (7, 8):
+        with pytest.raises(FileExistsError, match=f"Version {taken} exists"):
+            export.to_saved_model(tiny, tmp_path, version=taken)
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_a_failed_export_leaves_nothing(tiny, tmp_path):
+    with pytest.raises(ValueError, match="at most 1000"):
+        export.to_saved_model(tiny, tmp_path, batch_sizes=range(1, 400))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [{"version": 0}, {"batch_sizes": (0,)}])
+def test_bad_arguments_are_refused(tiny, tmp_path, arguments):
+    with pytest.raises(ValueError, match="positive"):
+        export.to_saved_model(tiny, tmp_path, **arguments)
+
+
+def test_command_line(tiny, tmp_path):
+    tiny.save_to_preset(tmp_path / "preset")
+    run = CliRunner().invoke
+    done = run(export_command, [f"{tmp_path}/preset/", f"{tmp_path}/models"])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "models" / "preset" / "1" / "saved_model.pb").exists()
+
+    done = run(export_command, ["no_such_preset", f"{tmp_path}/models"])
+    assert done.exit_code == 1
+    assert "Unknown preset" in done.output
+    assert "Traceback" not in done.output
+    assert run(export_command, []).exit_code == 2
