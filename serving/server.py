@@ -139,6 +139,7 @@ class Server:
         self.metrics.watch(self.models)
         self.services = Services(self.models, root)
         self._health = health.HealthServicer(experimental_non_blocking=True)
+        self._reported_health = None
         self._in_flight = _InFlight()
         self._grpc = None
         self._rest = None
@@ -254,6 +255,9 @@ class Server:
         serving = not self._stopping.is_set() and any(self.models.available().values())
         state = health_pb2.HealthCheckResponse
         status = state.SERVING if serving else state.NOT_SERVING
+        if status == self._reported_health:  # Watchers are told of changes only.
+            return
+        self._reported_health = status
         for service in ("", messages.PREDICTION_SERVICE, messages.MODEL_SERVICE):
             self._health.set(service, status)
 
