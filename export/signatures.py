@@ -13,7 +13,9 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
+from zoo.aae import AAE
 from zoo.adversarial import AdversarialModel
+from zoo.autoencoder import AutoencoderModel
 from zoo.discriminative import DiscriminativeModel
 from zoo.images import from_uint8, to_uint8
 
@@ -80,6 +82,33 @@ def _(model: DiscriminativeModel):
         lambda images: {"features": model.features_of(from_uint8(images))}, inputs
     )
     return {"serving_default": classify, "classify": classify, "embed": embed}
+
+
+@signatures_of.register
+def _(model: AutoencoderModel):
+    images = {"images": rows(tf.uint8, *model.image_shape)}
+    told = {key: c.spec for key, c in model.decoder_conditions.items()}
+    told_too = {key: c.spec for key, c in model.reconstruction_conditions.items()}
+    signatures = sampling(model)
+    signatures["serving_default"] = Signature(
+        lambda **inputs: samples_or_images(model.decode_rows(**inputs)),
+        {"latents": rows(tf.float32, model.latent_dim), **told},
+    )
+    signatures["encode"] = Signature(
+        lambda images: {"latents": model.infer(from_uint8(images)).means}, images
+    )
+    signatures["reconstruct"] = Signature(
+        lambda images, **given: samples_or_images(
+            model.reconstruct_rows(from_uint8(images), **given)
+        ),
+        {**images, **told_too},
+    )
+    if isinstance(model, AAE) and model.classifies:
+        signatures["classify"] = Signature(
+            lambda images: {"probabilities": model.classify_rows(from_uint8(images))},
+            images,
+        )
+    return signatures
 
 
 def _discriminate(model):

@@ -17,6 +17,7 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from zoo import callbacks, conditions, layers, losses, plots, priors, rng
+from zoo.aae import AAE
 from zoo.cgan import CGAN
 from zoo.classifier import Classifier
 from zoo.data import load_data
@@ -25,13 +26,16 @@ from zoo.distribution import strategy
 from zoo.gan import GAN
 from zoo.model import Model
 from zoo.presets import list_presets
+from zoo.vae import VAE
 
 from_preset = Model.from_preset
 
 __all__ = [
+    "AAE",
     "CGAN",
     "DCGAN",
     "GAN",
+    "VAE",
     "Classifier",
     "Model",
     "callbacks",

@@ -3,6 +3,7 @@
 import click
 
 from zoo.commands.errors import Group
+from zoo.commands.latents import latents
 from zoo.commands.listing import list_all
 from zoo.commands.sample import sample
 from zoo.commands.train import train
@@ -16,6 +17,7 @@ def main():
 main.add_command(list_all)
 main.add_command(train)
 main.add_command(sample)
+main.add_command(latents)
 
 if __name__ == "__main__":
     main(prog_name="python -m zoo")

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses
+from zoo import losses, networks
 from zoo.generative import GenerativeModel, join
 
 
@@ -55,25 +55,20 @@ class AdversarialModel(GenerativeModel):
     def __init__(
         self, *, image_shape, latent_dim, prior, generator, discriminator, **kwargs
     ):
-        _check_built(generator=generator, discriminator=discriminator)
+        networks.check_built(generator=generator, discriminator=discriminator)
         if generator is not None:
             image_shape = generator.output_shape[1:]
         if image_shape is None:
             raise ValueError("Pass image_shape, or a generator that it follows from.")
         if latent_dim is None and isinstance(prior, str):
             latent_dim = (
-                100 if generator is None else math.prod(_row_shapes(generator)[0])
+                100
+                if generator is None
+                else math.prod(networks.row_shapes(generator)[0])
             )
         super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
         self.image_shape = tuple(image_shape)
-        self._given_networks = [
-            name
-            for name, network in (
-                ("generator", generator),
-                ("discriminator", discriminator),
-            )
-            if network is not None
-        ]
+        self._remember_given(generator=generator, discriminator=discriminator)
         with self._networks_policy():
             self.generator = generator or self.build_generator()
             self.discriminator = discriminator or self.build_discriminator()
@@ -297,25 +292,16 @@ class AdversarialModel(GenerativeModel):
         return {
             **super().get_config(),
             "image_shape": self.image_shape,
-            **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in self._given_networks
-            },
         }
 
-    @classmethod
-    def from_config(cls, config):
-        """Builds the model from `get_config`'s result."""
-        return cls(**keras.saving.deserialize_keras_object(config))
-
     def _check_shapes(self):
-        taken, *_ = _row_shapes(self.generator)
+        taken, *_ = networks.row_shapes(self.generator)
         if taken != (self.latent_dim,):
             raise ValueError(
                 f"The prior draws rows of {self.latent_dim} numbers and the generator "
                 f"takes {taken}. Set latent_dim={math.prod(taken)}."
             )
-        taken, *_ = _row_shapes(self.discriminator)
+        taken, *_ = networks.row_shapes(self.discriminator)
         if taken != self.image_shape:
             raise ValueError(
                 f"The generator makes samples of shape {self.image_shape} and the "
@@ -326,7 +312,7 @@ class AdversarialModel(GenerativeModel):
             (self.discriminator, self.discriminator_conditions),
         ):
             expected = [tuple(c.spec.shape[1:]) for c in conditions.values()]
-            _, *taken = _row_shapes(network)
+            _, *taken = networks.row_shapes(network)
             if taken != expected:
                 raise ValueError(
                     f"Behind its first input the {network.name} must take "
@@ -374,21 +360,6 @@ class AdversarialModel(GenerativeModel):
                 "normalization in the discriminator mixes the rows (Gulrajani et al. "
                 "2017, section 4). Build it with normalization='layer' or None."
             )
-
-
-def _check_built(**networks):
-    for name, network in networks.items():
-        if network is not None and not network.built:
-            raise ValueError(
-                f"The {name} has no weights yet. Give it an Input, or call `build` on "
-                "it, before you pass it."
-            )
-
-
-def _row_shapes(network):
-    """Returns the shape of a row of each of the network's inputs."""
-    shape = network.input_shape
-    return [tuple(s[1:]) for s in (shape if isinstance(shape, list) else [shape])]
 
 
 def _flat(logits):

@@ -14,6 +14,7 @@ __all__ = [
     "BackupAndResume",
     "DensityAnimation",
     "ForOptimizer",
+    "LatentSpace",
     "SampleGrid",
     "TrainingCurves",
 ]
@@ -159,6 +160,27 @@ class DensityAnimation(keras.callbacks.Callback):
             1 / (1 + np.exp(-np.asarray(logits))),
             title=f"step {int(self.model.steps)}",
         )
+
+
+class LatentSpace(keras.callbacks.Callback):
+    """Draws the latents of images, anew after each epoch, for `zoo.AAE` and `zoo.VAE`.
+
+    Args:
+        path: The picture, a `.png`; see `zoo.plots.latent_space`.
+        images: Array `[n, height, width, channels]`, float in [-1, 1].
+        labels: Integers `[n]`, the images' classes, or None.
+    """
+
+    def __init__(self, path, images, labels=None):
+        super().__init__()
+        self.path = pathlib.Path(path)
+        self.images = images
+        self.labels = labels
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Draws the model as it is."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.model.latent_space(self.images, self.labels).save(self.path)
 
 
 class ForOptimizer(keras.callbacks.Callback):

@@ -241,3 +241,19 @@ def logit(x, initializer):
     """Maps rows of features to one float32 logit a row, of shape `[batch]`."""
     x = layers.Dense(1, kernel_initializer=initializer, dtype="float32")(x)
     return layers.Reshape((), dtype="float32")(x)
+
+
+def check_built(**networks):
+    """Raises `ValueError` for a network, by its argument's name, without weights."""
+    for name, network in networks.items():
+        if network is not None and not network.built:
+            raise ValueError(
+                f"The {name} has no weights yet. Give it an Input, or call `build` on "
+                "it, before you pass it."
+            )
+
+
+def row_shapes(network):
+    """Returns a list of the shape of a row of each of the network's inputs."""
+    shape = network.input_shape
+    return [tuple(s[1:]) for s in (shape if isinstance(shape, list) else [shape])]

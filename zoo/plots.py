@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
@@ -142,6 +143,69 @@ def densities(real, generated, grid, decision, title=""):
     axes.set_ylabel("density, probability")
     axes.legend(frameon=False, loc="upper left")
     return to_image(figure)
+
+
+def latent_space(latents, labels=None, prior=None, manifold=None):
+    """Draws where images lie among the latents, and what a walk over the prior shows.
+
+    Args:
+        latents: `[n, width]`, the latents of images. Of more than two numbers a row the
+            two principal components are drawn.
+        labels: Integers `[n]`, the images' classes, -1 for unknown; None for none.
+        prior: `[m, width]`, draws from the prior, drawn in grey beneath, or None.
+        manifold: `[rows, columns, height, width, channels]`, decoded points of a walk
+            over the prior (`zoo.priors.Prior.walk`), or None.
+
+    Returns:
+        `PIL.Image.Image` with the scatter, and to its right the manifold.
+
+    Raises:
+        ValueError: If latents have less than two numbers a row.
+    """
+    latents = np.asarray(latents)
+    if latents.ndim != 2 or latents.shape[1] < 2:
+        raise ValueError(
+            "A picture takes latents of at least two numbers a row. "
+            f"Received: shape {latents.shape}"
+        )
+    centre, axes_of_plane, name = _plane_of(latents)
+    panels = 1 if manifold is None else 2
+    figure = Figure(figsize=(6.4 * panels, 6), layout="constrained")
+    scatter, *others = np.atleast_1d(figure.subplots(1, panels))
+    if prior is not None:
+        drawn = (np.asarray(prior) - centre) @ axes_of_plane
+        scatter.scatter(*drawn.T, s=4, color="#cccccc", linewidths=0, label="prior")
+    points = (latents - centre) @ axes_of_plane
+    labels = np.full(len(points), -1) if labels is None else np.asarray(labels)
+    for label in np.unique(labels):
+        scatter.scatter(
+            *points[labels == label].T,
+            s=5,
+            linewidths=0,
+            color=_REAL if label < 0 else colormaps["tab10"](label % 10),
+            label="images" if label < 0 else str(label),
+        )
+    scatter.set(aspect="equal", xlabel=f"{name} 1", ylabel=f"{name} 2")
+    scatter.legend(
+        frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5)
+    )
+    for axes in others:
+        rows, columns, *shape = np.shape(manifold)
+        grid = image_grid(np.reshape(manifold, (rows * columns, *shape)), columns)
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_title("decoded along the prior")
+        axes.axis("off")
+    return to_image(figure)
+
+
+def _plane_of(latents):
+    """Returns centre, axes `[width, 2]` and name of the coordinates to draw."""
+    width = latents.shape[1]
+    if width == 2:
+        return np.zeros(2), np.eye(2), "latent"
+    centre = latents.mean(axis=0)
+    _, _, components = np.linalg.svd(latents - centre, full_matrices=False)
+    return centre, components[:2].T, "principal component"
 
 
 def save_animation(frames, path, frames_per_second=10):

@@ -71,22 +71,17 @@ class Prior:
         raise NotImplementedError(f"{type(self).__name__} has no log_prob.")
 
     def walk(self, columns):
-        """Returns points that walk evenly over a two-dimensional prior, for pictures.
+        """Returns points that walk evenly over a prior of the plane, for pictures.
 
         Args:
             columns: Points a row.
 
         Returns:
-            float32 tensor of shape `[rows, columns, 2]`; the prior decides on the rows.
-
-        Raises:
-            NotImplementedError: If it is not known how to walk over this prior.
+            float32 tensor of shape `[rows, columns, 2]`, or None where there is no such
+            walk. The prior decides on the rows.
         """
         del columns
-        raise NotImplementedError(
-            f"It is not known how to walk over {type(self).__name__} with rows of "
-            f"{self.width} numbers. Take a prior of width 2 that has `walk`."
-        )
+        return None
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -117,7 +112,7 @@ class Normal(Prior):
     def walk(self, columns):
         """See `Prior.walk`; the quantiles of both axes (Kingma & Welling, figure 4)."""
         if self.width != 2:
-            return super().walk(columns)
+            return None
         return _square(self.stddev * tf.math.ndtri(_cell_middles(columns)))
 
     def get_config(self):
@@ -140,7 +135,7 @@ class Uniform(Prior):
     def walk(self, columns):
         """See `Prior.walk`; an even square."""
         if self.width != 2:
-            return super().walk(columns)
+            return None
         return _square(self.low + (self.high - self.low) * _cell_middles(columns))
 
     def get_config(self):
@@ -352,6 +347,8 @@ _BY_NAME = {
     "gaussian_mixture": GaussianMixture,
     "swiss_roll": SwissRoll,
 }
+#: Names of the priors whose rows have 2 numbers.
+IN_PLANE = ("gaussian_mixture", "swiss_roll")
 
 
 def get(prior, width):

@@ -1,13 +1,17 @@
 """The variants of the zoo by their names on the command line and in recipes."""
 
+from zoo.aae import AAE
 from zoo.cgan import CGAN
 from zoo.classifier import Classifier
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
+from zoo.vae import VAE
 
 VARIANTS = {
     "gan": GAN,
     "dcgan": DCGAN,
     "classifier": Classifier,
     "cgan": CGAN,
+    "aae": AAE,
+    "vae": VAE,
 }

@@ -1,0 +1,395 @@
+"""AAE and VAE do what their papers say, on known numbers and on small problems."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from scipy import stats
+
+import zoo
+from zoo.aae import AAE
+from zoo.autoencoder import euclidean
+from zoo.vae import VAE, bernoulli_loss, normal_divergence
+
+FORMS = {
+    "unsupervised": {},
+    "labelled_prior": {"prior": "swiss_roll"},
+    "supervised": {"posterior": "gaussian"},
+    "semi_supervised": {"posterior": "universal"},
+    "clustering": {},
+}
+
+
+def aae(form="unsupervised", **arguments):
+    arguments = {"units": (32,), "num_classes": 10, **FORMS[form], **arguments}
+    return AAE((8, 8, 1), form=form, seed=0, **arguments)
+
+
+def vae(**arguments):
+    return VAE((8, 8, 1), units=(32,), seed=0, **arguments)
+
+
+def digits(batch_size=50, **arguments):
+    return zoo.load_data(
+        "digits", image_size=8, batch_size=batch_size, labels=True, **arguments
+    )
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return next(iter(digits(batch_size=20)))
+
+
+def compile_only(model, player, learning_rate=0.1):
+    """Compiles so that one player alone learns."""
+    model.compile(
+        **{
+            f"{name}_optimizer": keras.optimizers.SGD(
+                learning_rate if name == player else 0.0
+            )
+            for name in model.players()
+        }
+    )
+
+
+def weights_after_a_step(model, images, labels):
+    model.train_step((images, labels))
+    return {name: net.get_weights() for name, net in model.networks().items()}
+
+
+def same(ours, theirs):
+    return all((a == b).all() for a, b in zip(ours, theirs, strict=True))
+
+
+# Losses on known numbers
+
+
+def test_euclidean_is_half_the_squared_distance_of_pixels_from_0_to_1():
+    black, white = -np.ones((1, 3, 2, 1)), np.ones((1, 3, 2, 1))
+    assert float(euclidean(black, white)[0]) == pytest.approx(0.5 * 6)
+    assert float(euclidean(black, np.zeros_like(black))[0]) == pytest.approx(0.75)
+
+
+def test_bernoulli_loss_is_the_cross_entropy_of_pixels():
+    rng = np.random.default_rng(0)
+    pixels, ones = rng.uniform(0.01, 0.99, size=(2, 4, 3, 3, 1)).astype(np.float32)
+    expected = -(pixels * np.log(ones) + (1 - pixels) * np.log(1 - ones)).sum((1, 2, 3))
+    given = bernoulli_loss(pixels * 2 - 1, ones * 2 - 1)
+    np.testing.assert_allclose(given, expected, rtol=1e-5)
+    # A saturated tanh is wrong by a finite amount.
+    assert np.isfinite(bernoulli_loss(*np.float32([[[[[-1]]]], [[[[1]]]]])))
+
+
+@pytest.mark.parametrize(
+    ("mean", "variance", "stddev", "expected"),
+    [
+        (0.0, 1.0, 1.0, 0.0),
+        (1.0, 1.0, 1.0, 0.5),
+        (0.0, np.e, 1.0, 0.5 * (np.e - 2)),
+        # log(5/2) + (4 + 9) / (2 * 25) - 1/2
+        (3.0, 4.0, 5.0, np.log(2.5) + 13 / 50 - 0.5),
+    ],
+)
+def test_normal_divergence_is_the_closed_form(mean, variance, stddev, expected):
+    means = np.full((1, 3), mean, np.float32)
+    log_variances = np.log(np.full((1, 3), variance, np.float32))
+    given = float(normal_divergence(means, log_variances, stddev)[0])
+    assert given == pytest.approx(3 * expected, abs=1e-5)
+
+
+def test_the_sampled_divergence_estimates_the_closed_form():
+    # A mixture of one component at the origin is the normal prior.
+    prior = zoo.priors.GaussianMixture(num_classes=1, radius=0.0, along=1.0, across=1.0)
+    sampled, closed = vae(prior=prior), vae(latent_dim=2)
+    images = np.tile(next(iter(digits()))[0][:1], (4000, 1, 1, 1))
+    code = sampled.infer(images, tf.range(4000))
+    expected = float(closed._divergence(code)[0])
+    estimates = sampled._divergence(code).numpy()
+    error = estimates.std() / np.sqrt(4000)
+    assert estimates.mean() == pytest.approx(expected, abs=4 * error)
+
+
+def test_the_vae_s_loss_is_its_negative_bound(batch):
+    model = vae(latent_dim=2)
+    model.compile()
+    logs = model.evaluate(*batch, verbose=0, return_dict=True)
+    total = logs["reconstruction_loss"] + logs["divergence_loss"]
+    assert logs["loss"] == pytest.approx(total, rel=1e-5)
+    # 64 pixels of which nothing is known cost ln 2 each, and that is where it starts.
+    assert logs["reconstruction_loss"] == pytest.approx(64 * np.log(2), rel=0.1)
+
+
+# The phases
+
+
+def distance_to_prior(model, images):
+    """Mean Wasserstein distance along 16 directions of the plane."""
+    codes = model.encode(images)
+    draws = model.prior.sample(tf.range(4000)).numpy()
+    angles = np.pi * np.arange(16) / 16
+    directions = np.stack([np.cos(angles), np.sin(angles)])
+    return np.mean(
+        [
+            stats.wasserstein_distance(ours, theirs)
+            for ours, theirs in zip(
+                (codes @ directions).T, (draws @ directions).T, strict=True
+            )
+        ]
+    )
+
+
+def test_the_adversary_moves_the_codes_towards_the_prior():
+    images = np.concatenate([images for images, _ in digits()])
+    model = aae(latent_dim=2)
+    before = distance_to_prior(model, images)
+    model.compile()
+    model.fit(digits(), epochs=8, verbose=0)
+    assert distance_to_prior(model, images) < before / 2
+    # It is the adversary that does so, not the reconstruction.
+    alone = aae(latent_dim=2)
+    compile_only(alone, "autoencoder", 0.01)
+    alone.fit(digits(), epochs=8, verbose=0)
+    assert distance_to_prior(model, images) < distance_to_prior(alone, images) / 2
+
+
+def test_labels_bring_each_class_to_its_component():
+    prior = zoo.priors.GaussianMixture()
+    model = aae("labelled_prior", prior=prior)
+    images, labels = map(np.concatenate, zip(*digits(), strict=True))
+    means = prior.walk(1).numpy()[:, 0]
+
+    def share_nearest_to_own():
+        distances = np.linalg.norm(model.encode(images)[:, None] - means, axis=-1)
+        return np.mean(distances.argmin(axis=1) == labels)
+
+    assert share_nearest_to_own() < 0.3
+    model.compile()
+    model.fit(digits(), epochs=30, verbose=0)
+    assert share_nearest_to_own() > 0.6
+
+
+@pytest.mark.parametrize("player", ["autoencoder", "discriminator", "encoder"])
+def test_each_phase_moves_its_own_networks(batch, player):
+    model = aae()
+    before = {name: net.get_weights() for name, net in model.networks().items()}
+    compile_only(model, player)
+    after = weights_after_a_step(model, *batch)
+    names = {
+        "autoencoder": {"encoder", "decoder"},
+        "discriminator": {"discriminator"},
+        "encoder": {"encoder"},
+    }
+    moved = {name for name in before if not same(before[name], after[name])}
+    assert moved == names[player]
+
+
+def test_classification_moves_the_encoder_up_to_its_category(batch):
+    model = aae("semi_supervised")
+    compile_only(model, "classifier")
+    before = model.encoder.get_layer("means").get_weights()
+    logits = model.encoder.get_layer("category_logits").get_weights()
+    model.train_step(batch)
+    assert same(before, model.encoder.get_layer("means").get_weights())
+    assert not same(logits, model.encoder.get_layer("category_logits").get_weights())
+
+
+@pytest.mark.parametrize(
+    ("form", "player"),
+    [("semi_supervised", "classifier"), ("supervised", "autoencoder")],
+)
+def test_unlabelled_rows_contribute_nothing(batch, form, player):
+    images, labels = batch
+    some = tf.where(tf.range(20) % 3 == 0, labels, -1)
+    noise = tf.random.stateless_uniform(images.shape, [1, 2], -1.0, 1.0)
+    others = tf.where((some < 0)[:, None, None, None], noise, images)
+
+    def trained(*batch):
+        model = aae(form)
+        compile_only(model, player)
+        return weights_after_a_step(model, *batch)
+
+    initial = {name: net.get_weights() for name, net in aae(form).networks().items()}
+    assert not same(trained(images, some)["encoder"], initial["encoder"])
+    for ours, theirs in zip(
+        trained(images, some)["encoder"], trained(others, some)["encoder"], strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-7)
+    unlabelled = trained(images, tf.fill([20], tf.constant(-1, tf.int64)))
+    assert all(same(unlabelled[name], initial[name]) for name in initial)
+
+
+def test_a_mean_over_marked_rows_is_the_same_on_two_replicas():
+    values = tf.constant([1.0, 2.0, 3.0, 10.0, 20.0, 30.0])
+    marked = tf.constant([True, False, False, True, True, True])
+    strategy = zoo.strategy("mirrored", 2)
+    with strategy.scope():
+        model = aae()
+
+    def replica(rows, marks):
+        return model.mean_where(marks, rows)
+
+    def per_replica(array):
+        return strategy.experimental_distribute_values_from_function(
+            lambda c: array[3 * c.replica_id_in_sync_group :][:3]
+        )
+
+    run = tf.function(strategy.run)
+    shares = run(replica, args=(per_replica(values), per_replica(marked)))
+    assert float(strategy.reduce("mean", shares, axis=None)) == pytest.approx(61 / 4)
+    assert float(aae().mean_where(marked, values)) == pytest.approx(61 / 4)
+    assert float(aae().mean_where(marked & False, values)) == 0
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_learns_to_reconstruct(form):
+    model = aae(form)
+    model.compile()
+    data = digits(labelled=100) if form == "semi_supervised" else digits()
+    history = model.fit(data, epochs=3, verbose=0).history
+    assert set(history) == {"loss", *model.logged}
+    losses = history["reconstruction_loss"]
+    assert losses[-1] < losses[0]
+    if form == "semi_supervised":
+        assert history["classification_accuracy"][-1] > 0.5
+    test = model.evaluate(digits(split="test"), verbose=0, return_dict=True)
+    assert np.isfinite(list(test.values())).all()
+    again = AAE.from_config(model.get_config())
+    assert again.get_config() == model.get_config()
+
+
+# Encoding and decoding
+
+
+def test_encode_is_the_mean_of_the_draws(batch):
+    images = np.tile(batch[0][:1], (3000, 1, 1, 1))
+    model = aae("supervised")
+    code = model.infer(images, tf.range(3000))
+    spread = np.exp(code.log_variances / 2)
+    np.testing.assert_allclose(model.encode(images[:1])[0], code.means[0], atol=1e-6)
+    scaled = ((code.latents - code.means) / spread).numpy()
+    assert stats.kstest(scaled[:, 0], "norm").pvalue > 0.001
+    alone = model.infer(images[:1], tf.constant([17])).latents[0]
+    np.testing.assert_allclose(alone, code.latents[17], atol=1e-5)
+
+
+def test_a_universal_posterior_depends_on_its_noise(batch):
+    model = aae(posterior="universal")
+    images = np.tile(batch[0][:1], (4, 1, 1, 1))
+    latents = model.infer(images, tf.constant([1, 2, 1, 3])).latents.numpy()
+    np.testing.assert_allclose(latents[0], latents[2], atol=1e-6)
+    assert np.abs(latents[0] - latents[1]).max() > 1e-3
+    np.testing.assert_allclose(*model.encode(images[:2]), atol=1e-6)
+
+
+def test_reconstruct_is_decode_of_encode(batch):
+    images = batch[0].numpy()
+    for model in (aae(), vae()):
+        expected = model.decode(model.encode(images))
+        np.testing.assert_allclose(model.reconstruct(images), expected, atol=1e-6)
+        np.testing.assert_allclose(model(images), expected, atol=1e-6)
+    model = aae("supervised")
+    threes = model.reconstruct(images, labels=3)
+    expected = model.decode(model.encode(images), labels=3)
+    np.testing.assert_allclose(threes, expected, atol=1e-6)
+    assert np.abs(threes - model.reconstruct(images, labels=4)).max() > 1e-3
+
+
+def test_a_label_chooses_the_part_of_the_prior_to_generate_from():
+    model = aae("labelled_prior")
+    seeds = np.arange(5)
+    latents = model.prior.sample(seeds, tf.fill([5], 7))
+    generated = model.generate(seeds=seeds, labels=7)
+    np.testing.assert_allclose(generated, model.decode(latents), atol=1e-6)
+
+
+def test_classify_gives_probabilities(batch):
+    images = batch[0].numpy()
+    for form in ("semi_supervised", "clustering"):
+        probabilities = aae(form, num_classes=4).classify(images)
+        assert probabilities.shape == (20, 4)
+        np.testing.assert_allclose(probabilities.sum(1), 1, atol=1e-5)
+    with pytest.raises(ValueError, match="'semi_supervised' and 'clustering' classify"):
+        aae("supervised").classify(images)
+
+
+def test_generated_images_use_the_averaged_decoder(batch):
+    model = aae()
+    model.compile(averaging=0.9)
+    for _ in range(3):
+        model.train_step(batch)
+    averaged = model.averaged_generator(model.prior.sample(tf.range(2)))
+    np.testing.assert_allclose(model.generate(2), averaged, atol=1e-6)
+    assert np.abs(model.decoder(model.prior.sample(tf.range(2))) - averaged).max() > 0
+
+
+# Mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"form": "wrong"}, "Expected a form of"),
+        ({"form": "clustering"}, "'clustering' needs num_classes"),
+        ({"posterior": "wrong"}, "Expected a posterior of"),
+        ({"prior": zoo.priors.Normal(3), "latent_dim": 8}, "rows of 3 numbers, and"),
+        ({"prior": "swiss_roll", "latent_dim": 8}, "latent_dim=2"),
+        ({"form": "labelled_prior", "num_classes": 10}, "a part for each class"),
+        (
+            {"form": "labelled_prior", "num_classes": 9, "prior": "swiss_roll"},
+            "has 10 parts and the labels 9 classes",
+        ),
+    ],
+)
+def test_arguments_that_do_not_fit_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        AAE((8, 8, 1), units=(8,), **arguments)
+
+
+def test_networks_that_do_not_fit_are_refused():
+    decoder = aae(latent_dim=3).decoder
+    with pytest.raises(ValueError, match=r"decoder must take rows of shapes \[\(2,\)"):
+        AAE(latent_dim=2, units=(8,), decoder=decoder)
+    with pytest.raises(ValueError, match="encoder has to return"):
+        AAE(
+            latent_dim=3,
+            units=(8,),
+            posterior="gaussian",
+            decoder=decoder,
+            encoder=aae(latent_dim=3).encoder,
+        )
+    model = AAE(latent_dim=3, units=(8,), decoder=decoder, seed=0)
+    assert model.image_shape == (8, 8, 1)
+    again = AAE.from_config(model.get_config())
+    assert again.decoder.output_shape == (None, 8, 8, 1)
+
+
+def test_a_vae_needs_the_density_of_its_prior():
+    with pytest.raises(ValueError, match="SwissRoll has no log_prob"):
+        vae(prior="swiss_roll")
+
+
+def test_a_classifier_optimizer_needs_a_classifier():
+    with pytest.raises(ValueError, match="for the form 'semi_supervised'"):
+        aae().compile(classifier_optimizer="sgd")
+
+
+def test_wrong_images_labels_and_latents_are_refused(batch):
+    images, labels = batch
+    model = aae("supervised")
+    model.compile()
+    with pytest.raises(ValueError, match="images and labels"):
+        model.train_step(images)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="labels must be in 0"):
+        model.train_step((images, labels + 10))
+    with pytest.raises(ValueError, match="labels must be in 0"):
+        model.generate(2, labels=10)
+    with pytest.raises(ValueError, match="labels must be in 0"):
+        model.reconstruct(images.numpy(), labels=-2)
+    with pytest.raises(ValueError, match="float in"):
+        model.encode(np.zeros((1, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match="built for samples of shape"):
+        model.encode(np.zeros((1, 9, 9, 1), np.float32))
+    with pytest.raises(ValueError, match=r"latents of shape \[n, 15\]"):
+        model.decode(np.zeros((1, 4)))
+    with pytest.raises(ValueError, match="takes no conditions here"):
+        aae().decode(np.zeros((1, 8)), labels=1)

@@ -1,0 +1,540 @@
+"""Adversarial autoencoders (Makhzani et al., 2016, arXiv:1511.05644)."""
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from zoo import losses, networks, priors, rng
+from zoo.adversarial import accuracies
+from zoo.autoencoder import AutoencoderModel, check_rows, euclidean
+from zoo.conditions import Classes
+
+#: The paper's length of the latents for each form (sections 4 to 6 and appendix A).
+_LATENT_DIMS = {
+    "unsupervised": 8,
+    "labelled_prior": 2,
+    "supervised": 15,
+    "semi_supervised": 10,
+    "clustering": 5,
+}
+#: Forms that train on labels.
+_LABELLED = ("labelled_prior", "supervised", "semi_supervised")
+
+
+@keras.saving.register_keras_serializable("zoo")
+class AAE(AutoencoderModel):
+    """An autoencoder whose latents an adversary makes look like draws from a prior.
+
+    Each training step has the paper's phases: reconstruction, by encoder and decoder;
+    regularization, by a discriminator that tells draws from the prior from encoded
+    images and by the encoder that confuses it; and, in the semi-supervised form,
+    classification. The paper's forms differ in what labels and categories do:
+
+    - `"unsupervised"` (section 2): labels are ignored.
+    - `"labelled_prior"` (section 2.3): labels choose the part of the prior, a
+      `zoo.priors.LabelledPrior`, that their images shall lie in. Images labelled -1
+      may lie anywhere.
+    - `"supervised"` (section 4): labels are told to the decoder, so that the latents
+      keep the style. Images labelled -1 train only the adversary.
+    - `"semi_supervised"` (section 5): the encoder infers a category beside the style,
+      a second adversary makes it look like a class, and the labels there are teach it
+      which. Images labelled -1 teach it nothing.
+    - `"clustering"` (section 6): the same without labels; categories are clusters.
+
+    `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
+
+    | name | unit | what |
+    |---|---|---|
+    | `loss` | | sum of all losses, for callbacks that watch it; no quality |
+    | `reconstruction_loss` | an image | ½ ‖x - x̂‖², pixels from 0 to 1 |
+    | `generator_loss` | nats | the encoder's, by `compile(loss=)`; sum of adversaries |
+    | `discriminator_loss` | nats | sum of adversaries, each 2 ln 2 when it can't tell |
+    | `discriminator_accuracy` | share | mean of the two below |
+    | `real_accuracy` | share | draws from the prior with a positive logit |
+    | `fake_accuracy` | share | encoded images with a negative logit |
+    | `category_discriminator_accuracy` | share | of the category's adversary, if any |
+    | `classification_loss` | nats | cross entropy of labelled images |
+    | `classification_accuracy` | share | of labelled images |
+
+    The last two are those of the semi-supervised form.
+
+    The optimizers are `autoencoder_optimizer` (reconstruction; encoder and decoder),
+    `discriminator_optimizer` (all adversaries), `encoder_optimizer` (regularization)
+    and `classifier_optimizer` (semi-supervised; the encoder up to its category).
+
+    Args:
+        image_shape: Shape of an image. Follows from `decoder` where that is given.
+        latent_dim: Length of a latent row; None for the paper's: 8 unsupervised, 2 for
+            a prior in the plane, 15 supervised, 10 semi-supervised, 5 clustering.
+        prior: `"normal"`, `"uniform"`, `"gaussian_mixture"`, `"swiss_roll"` or a
+            `zoo.priors.Prior`.
+        form: `"unsupervised"`, `"labelled_prior"`, `"supervised"`, `"semi_supervised"`
+            or `"clustering"`.
+        num_classes: Number of classes of the labels, or of clusters to find; the
+            unsupervised form takes no notice of it.
+        posterior: What the encoder gives: `"deterministic"` latents, the mean and
+            variance of a `"gaussian"`, or `"universal"`: latents of any distribution,
+            from the image and noise.
+        units: Widths of the hidden layers of every network.
+        encoder: Keras model instead of the default network; see `build_encoder`.
+        decoder: Keras model instead of the default network; see `build_decoder`.
+        discriminator: Keras model from latents (with a labelled prior: and a one-hot
+            label of `num_classes` + 1) to logits, instead of the default network.
+        seed: Integer from which initial weights and noise follow; None draws one.
+        name: Name of the model.
+        dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
+
+    Raises:
+        ValueError: If shapes of networks, prior and images do not fit together, or the
+            form lacks `num_classes` or a prior with as many parts.
+
+    Example::
+
+        train = zoo.load_data("mnist", batch_size=100, labelled=100)
+        aae = zoo.AAE((28, 28, 1), form="semi_supervised", num_classes=10, seed=0)
+        aae.compile()
+        aae.fit(train, epochs=50)
+        probabilities = aae.classify(images)
+        threes = aae.generate(64, labels=3)
+
+    Reference:
+        [Adversarial Autoencoders](https://arxiv.org/abs/1511.05644)
+    """
+
+    def __init__(
+        self,
+        image_shape=None,
+        latent_dim=None,
+        prior="normal",
+        form="unsupervised",
+        num_classes=None,
+        posterior="deterministic",
+        units=(1000, 1000),
+        encoder=None,
+        decoder=None,
+        discriminator=None,
+        seed=None,
+        name=None,
+        dtype=None,
+    ):
+        if form not in _LATENT_DIMS:
+            raise ValueError(
+                f"Expected a form of {list(_LATENT_DIMS)}. Received: form={form!r}"
+            )
+        if form != "unsupervised" and num_classes is None:
+            raise ValueError(f"The form {form!r} needs num_classes.")
+        if latent_dim is None and isinstance(prior, str):
+            latent_dim = 2 if prior in priors.IN_PLANE else _LATENT_DIMS[form]
+        self.form = form
+        self.num_classes = num_classes
+        with_categories = form in ("supervised", "semi_supervised", "clustering")
+        super().__init__(
+            image_shape=image_shape,
+            latent_dim=latent_dim,
+            prior=prior,
+            posterior=posterior,
+            units=units,
+            num_categories=num_classes if with_categories else 0,
+            encodes_categories=self.classifies,
+            encoder=encoder,
+            decoder=decoder,
+            seed=seed,
+            name=name,
+            dtype=dtype,
+        )
+        self._check_prior()
+        networks.check_built(discriminator=discriminator)
+        self._remember_given(
+            encoder=encoder, decoder=decoder, discriminator=discriminator
+        )
+        with self._networks_policy():
+            self.discriminator = discriminator or self.build_discriminator()
+            if self.classifies:
+                self.category_discriminator = self._build_adversary(
+                    [(num_classes,)], self.seed + 3000, "category_discriminator"
+                )
+                # q(y|x): the encoder up to its last output.
+                self.classifier = keras.Model(
+                    self.encoder.inputs, self.encoder.outputs[-1], name="classifier"
+                )
+        check_rows(self.discriminator, self._code_shapes())
+
+    @classmethod
+    def data_arguments_for(cls, arguments):
+        """See `Model.data_arguments_for`."""
+        form = arguments.get("form", "unsupervised")
+        return {"labels": True} if form in _LABELLED else {}
+
+    # Networks
+
+    @property
+    def classifies(self):
+        """Whether the encoder infers a category: `classify` works."""
+        return self.form in ("semi_supervised", "clustering")
+
+    @property
+    def network_names(self):
+        """See `Model.network_names`."""
+        return ("encoder", "decoder", *self._adversaries())
+
+    def _adversaries(self):
+        """Names of the networks that tell draws from the prior from codes."""
+        if self.classifies:
+            return ("discriminator", "category_discriminator")
+        return ("discriminator",)
+
+    def build_discriminator(self):
+        """Returns the network from latents to logits `[n]`."""
+        return self._build_adversary(
+            self._code_shapes(), self.seed + 2000, "discriminator"
+        )
+
+    def _code_shapes(self):
+        """Shapes of what the discriminator takes."""
+        if self.form == "labelled_prior":
+            return [(self.latent_dim,), (self.num_classes + 1,)]
+        return [(self.latent_dim,)]
+
+    def _build_adversary(self, shapes, seed, name):
+        initializers = networks.glorot_initializers(seed)
+        inputs = [keras.Input(shape) for shape in shapes]
+        x = inputs[0] if len(inputs) == 1 else layers.Concatenate()(inputs)
+        x = networks.mlp(x, self.units, "relu", initializers)
+        logits = networks.logit(x, next(initializers))
+        return keras.Model(inputs[0] if len(inputs) == 1 else inputs, logits, name=name)
+
+    def _check_prior(self):
+        if self.form != "labelled_prior":
+            return
+        if not isinstance(self.prior, priors.LabelledPrior):
+            raise ValueError(
+                "The form 'labelled_prior' needs a prior with a part for each class: "
+                "'gaussian_mixture', 'swiss_roll' or a zoo.priors.LabelledPrior. "
+                f"Received: {type(self.prior).__name__}"
+            )
+        if self.prior.num_classes != self.num_classes:
+            raise ValueError(
+                f"The prior has {self.prior.num_classes} parts and the labels "
+                f"{self.num_classes} classes. Build the prior with num_classes="
+                f"{self.num_classes}."
+            )
+
+    # Conditions
+
+    @property
+    def conditions(self):
+        """See `GenerativeModel.conditions`: class, or cluster, of an image."""
+        if self.form == "unsupervised":
+            return {}
+        return {"labels": Classes(self.num_classes)}
+
+    @property
+    def decoder_conditions(self):
+        """See `AutoencoderModel.decoder_conditions`."""
+        return {} if self.form == "labelled_prior" else self.conditions
+
+    @property
+    def reconstruction_conditions(self):
+        """See `AutoencoderModel.reconstruction_conditions`."""
+        return {} if self.classifies else self.decoder_conditions
+
+    def sample_prior(self, seeds, labels=None):
+        """See `AutoencoderModel.sample_prior`."""
+        if self.form == "labelled_prior":
+            return self.prior.sample(seeds, labels)
+        return self.prior.sample(seeds)
+
+    def decoder_inputs(self, latents, labels=None):
+        """See `AutoencoderModel.decoder_inputs`."""
+        if labels is None or self.form == "labelled_prior":
+            return latents
+        return [latents, tf.one_hot(labels, self.num_classes)]
+
+    # Training
+
+    @property
+    def logged(self):
+        """See `Model.logged`."""
+        names = (
+            "reconstruction_loss",
+            "generator_loss",
+            "discriminator_loss",
+            "discriminator_accuracy",
+            "real_accuracy",
+            "fake_accuracy",
+        )
+        if self.classifies:
+            names += ("category_discriminator_accuracy",)
+        if self.form == "semi_supervised":
+            names += ("classification_loss", "classification_accuracy")
+        return names
+
+    def players(self):
+        """See `zoo.model.Model.players`."""
+        players = {
+            "autoencoder": [self.encoder, self.decoder],
+            "discriminator": [getattr(self, name) for name in self._adversaries()],
+            "encoder": [self.encoder],
+        }
+        if self.form == "semi_supervised":
+            players["classifier"] = [self.classifier]
+        return players
+
+    def default_optimizers(self):
+        """Gradient descent with momentum (appendix A.2, first 50 epochs)."""
+        return {
+            "autoencoder": keras.optimizers.SGD(0.01, momentum=0.9),
+            "discriminator": keras.optimizers.SGD(0.1, momentum=0.1),
+            "encoder": keras.optimizers.SGD(0.1, momentum=0.1),
+            "classifier": keras.optimizers.SGD(0.1, momentum=0.9),
+        }
+
+    def compile(
+        self,
+        autoencoder_optimizer=None,
+        discriminator_optimizer=None,
+        encoder_optimizer=None,
+        classifier_optimizer=None,
+        loss="non_saturating",
+        averaging=None,
+        metrics=None,
+        **keras_arguments,
+    ):
+        """Chooses everything about training; no arguments mean the paper's settings.
+
+        Args:
+            autoencoder_optimizer: Keras optimizer, name or config, of reconstruction.
+            discriminator_optimizer: The same of the adversaries.
+            encoder_optimizer: The same of the encoder's part in regularization.
+            classifier_optimizer: The same of classification, in the semi-supervised
+                form.
+            loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
+                `"wasserstein"` or a `zoo.losses.AdversarialLoss`.
+            averaging: Decay of an averaged decoder for `generate`, such as 0.999.
+            metrics: Metrics that `evaluate` feeds real and generated images.
+            **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
+
+        Raises:
+            ValueError: If an argument is unknown or out of range.
+        """
+        optimizers = {
+            "autoencoder": autoencoder_optimizer,
+            "discriminator": discriminator_optimizer,
+            "encoder": encoder_optimizer,
+        }
+        if self.form == "semi_supervised":
+            optimizers["classifier"] = classifier_optimizer
+        elif classifier_optimizer is not None:
+            raise ValueError(
+                "classifier_optimizer is for the form 'semi_supervised'. "
+                f"This one is {self.form!r}."
+            )
+        self.loss = losses.get(loss)
+        self._average_decoder(averaging)
+        self._compile(
+            optimizers,
+            {"loss": self.loss, "averaging": averaging},
+            metrics=metrics,
+            **keras_arguments,
+        )
+
+    def train_step(self, data):
+        """Runs the paper's phases on a batch (sections 2 and 5)."""
+        images, labels = self.unpack(data)
+
+        # Reconstruction phase.
+        with self.minimizing("autoencoder") as objectives:
+            code = self._encode_in_training(images, stream=0)
+            reconstructions = self.decoder(self._to_decode(code, labels), training=True)
+            objectives["autoencoder"] = self._reconstruction_loss(
+                images, reconstructions, labels
+            )
+        logs = {"reconstruction_loss": objectives["autoencoder"]}
+
+        # Regularization phase: first the adversaries, then the encoder.
+        seeds, rows = self.row_seeds(tf.shape(images)[0], stream=1)
+        drawn = self._drawn(seeds, rows, labels)
+        code = self._encode_in_training(
+            images, stream=2, network=lambda x: self.pass_through(self.encoder, x)
+        )
+        encoded = self._encoded(code, labels)
+        with self.minimizing("discriminator") as objectives:
+            real = self._judge(drawn, lambda network, x: network(x, training=True))
+            fake = self._judge(encoded, lambda network, x: network(x, training=True))
+            objectives["discriminator"] = sum(
+                self.loss.discriminator(real[name], fake[name]) for name in real
+            )
+        logs |= {"discriminator_loss": objectives["discriminator"]}
+        logs |= self._accuracies(real, fake)
+
+        with self.minimizing("encoder") as objectives:
+            code = self._encode_in_training(images, stream=2)
+            fake = self._judge(self._encoded(code, labels), self.pass_through)
+            objectives["encoder"] = sum(map(self.loss.generator, fake.values()))
+        logs |= {"generator_loss": objectives["encoder"]}
+
+        # Semi-supervised classification phase.
+        if self.form == "semi_supervised":
+            with self.minimizing("classifier") as objectives:
+                code = self._encode_in_training(images, stream=3)
+                classification = self._classification(code.category_logits, labels)
+                objectives["classifier"] = classification["classification_loss"]
+            logs |= classification
+        return self.end_step(**logs)
+
+    def test_step(self, data):
+        """Does the phases of a batch without training; feeds `metrics`."""
+        images, labels = self.unpack(data)
+        count = tf.shape(images)[0]
+        code = self.infer(images)
+        reconstructions = self.decoder_in_use()(self._to_decode(code, labels))
+        step = -1 - self._evaluated_batches.value
+        seeds, rows = self.row_seeds(count, stream=0, step=step)
+        self._evaluated_batches.assign_add(1)
+        real = self._judge(self._drawn(seeds, rows, labels), _predict)
+        fake = self._judge(self._encoded(code, labels), _predict)
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(images, self.draw(seeds))
+        logs = {
+            "reconstruction_loss": self._reconstruction_loss(
+                images, reconstructions, labels
+            ),
+            "generator_loss": sum(map(self.loss.generator, fake.values())),
+            "discriminator_loss": sum(
+                self.loss.discriminator(real[name], fake[name]) for name in real
+            ),
+            **self._accuracies(real, fake),
+        }
+        if self.form == "semi_supervised":
+            logs |= self._classification(code.category_logits, labels)
+        return self._log(logs, weight=count)
+
+    def unpack(self, data):
+        """Splits a batch into images and labels, None where the form needs none."""
+        images, *given = data if isinstance(data, (tuple, list)) else [data]
+        self._check_images(images)
+        if self.form not in _LABELLED:
+            return images, None
+        if not given:
+            raise ValueError(
+                f"The form {self.form!r} trains on batches of images and labels: "
+                "zoo.load_data(..., labels=True). Received images alone."
+            )
+        return images, self.conditions["labels"].in_training("labels", given[0])
+
+    def _to_decode(self, code, labels):
+        """Inputs of the decoder for encoded images."""
+        if self.classifies:
+            # The decoder is given the distribution over categories as it is.
+            return [code.latents, tf.nn.softmax(code.category_logits)]
+        return self.decoder_inputs(code.latents, labels)
+
+    def _reconstruction_loss(self, images, reconstructions, labels):
+        errors = euclidean(images, reconstructions)
+        if self.form == "supervised":
+            # Without its label an image can't be decoded.
+            return self.mean_where(labels >= 0, errors)
+        return tf.reduce_mean(errors)
+
+    def _drawn(self, seeds, rows, labels):
+        """Draws from the priors for each adversary, as it takes them."""
+        batch_size = tf.shape(rows)[0] * self.distribute_strategy.num_replicas_in_sync
+        if self.form == "labelled_prior":
+            latents = self.prior.sample(seeds, labels)
+        else:
+            latents = self.prior.sample_batch(seeds, rows, batch_size)
+        drawn = {"discriminator": self._with_labels(latents, labels)}
+        if self.classifies:
+            categories = self.conditions["labels"].draw(rng.fold_in(seeds, 1))
+            drawn["category_discriminator"] = tf.one_hot(categories, self.num_classes)
+        return drawn
+
+    def _encoded(self, code, labels):
+        """Codes of images for each adversary, as it takes them."""
+        encoded = {"discriminator": self._with_labels(code.latents, labels)}
+        if self.classifies:
+            encoded["category_discriminator"] = tf.nn.softmax(code.category_logits)
+        return encoded
+
+    def _with_labels(self, latents, labels):
+        if self.form != "labelled_prior":
+            return latents
+        # Unlabelled images and draws from the whole prior are a class of their own.
+        labels = tf.where(labels < 0, tf.cast(self.num_classes, tf.int64), labels)
+        return [latents, tf.one_hot(labels, self.num_classes + 1)]
+
+    def _judge(self, codes, call):
+        """Returns each adversary's logits `[n]` by its name."""
+        return {
+            name: tf.reshape(call(getattr(self, name), inputs), [-1])
+            for name, inputs in codes.items()
+        }
+
+    def _accuracies(self, real, fake):
+        logs = accuracies(real["discriminator"], fake["discriminator"])
+        if self.classifies:
+            name = "category_discriminator"
+            judged = accuracies(real[name], fake[name])
+            logs[f"{name}_accuracy"] = judged["discriminator_accuracy"]
+        return logs
+
+    def _classification(self, logits, labels):
+        """Cross entropy and accuracy over the labelled rows."""
+        labelled = labels >= 0
+        cross_entropies = tf.nn.softmax_cross_entropy_with_logits(
+            tf.one_hot(labels, self.num_classes), logits
+        )
+        hits = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
+        return {
+            "classification_loss": self.mean_where(labelled, cross_entropies),
+            "classification_accuracy": self.mean_where(labelled, hits),
+        }
+
+    # Classifying
+
+    def classify_rows(self, images):
+        """Returns q(y|x) `[n, num_classes]` of a tensor of images."""
+        return tf.nn.softmax(self.infer(images).category_logits)
+
+    def classify(self, images, batch_size=256):
+        """Gives the probability of each class, or cluster, for images.
+
+        Args:
+            images: Array `[n, *image_shape]`, float in [-1, 1].
+            batch_size: Rows computed at once.
+
+        Returns:
+            float32 numpy array of shape `[n, num_classes]`.
+
+        Raises:
+            ValueError: If the form has no classifier, or the images are of another
+                shape, or integers.
+        """
+        if not self.classifies:
+            raise ValueError(
+                "Only the forms 'semi_supervised' and 'clustering' classify. "
+                f"This one is {self.form!r}."
+            )
+        return self._in_batches(
+            self.classify_rows, [self._checked_images(images)], batch_size
+        )
+
+    def reconstruct_rows(self, images, **conditions):
+        """See `AutoencoderModel.reconstruct_rows`."""
+        code = self.infer(images)
+        if self.classifies:
+            return self.decoder_in_use()(self._to_decode(code, None))
+        return self.decode_rows(code.means, **conditions)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "form": self.form,
+            "num_classes": self.num_classes,
+            "posterior": self.posterior,
+        }
+
+
+def _predict(network, inputs):
+    return network(inputs, training=False)

@@ -1,0 +1,396 @@
+"""What autoencoders with a prior on their latents share: the AAE and the VAE.
+
+Both have the same encoder and decoder, so that comparing them compares what their
+papers say and nothing else.
+"""
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers, ops
+
+from zoo import networks, plots, rng
+from zoo.generative import GenerativeModel
+
+
+class Code(NamedTuple):
+    """What the encoder says of a batch of images.
+
+    Attributes:
+        latents: float32 `[n, latent_dim]`, drawn from q(z|x).
+        means: float32 `[n, latent_dim]`, the mean of q(z|x).
+        log_variances: float32 `[n, latent_dim]` of a Gaussian q(z|x), else None.
+        category_logits: float32 `[n, num_categories]` of q(y|x), or None without it.
+    """
+
+    latents: tf.Tensor
+    means: tf.Tensor
+    log_variances: tf.Tensor | None
+    category_logits: tf.Tensor | None
+
+
+POSTERIORS = ("deterministic", "gaussian", "universal")
+
+
+class AutoencoderModel(GenerativeModel):
+    """An encoder from images to latents, and a decoder back.
+
+    Args:
+        image_shape: Shape of an image. Follows from `decoder` where that is given.
+        latent_dim: Length of a latent row; None takes it from the prior.
+        prior: `zoo.priors.Prior` or its name.
+        posterior: q(z|x): `"deterministic"`, a function of the image; `"gaussian"`,
+            whose mean and variance are; or `"universal"`, any distribution, a function
+            of the image and of noise.
+        units: Widths of the hidden layers of every network.
+        num_categories: Length of the category y that encoder and decoder have beside
+            the latents; 0 for none.
+        encodes_categories: Whether the encoder infers y; the decoder is told otherwise.
+        encoder: Keras model to use instead of `build_encoder`'s, or None.
+        decoder: Keras model to use instead of `build_decoder`'s, or None.
+        **kwargs: Arguments of `zoo.model.Model`.
+    """
+
+    decoder_name = "decoder"
+    network_names = ("encoder", "decoder")
+
+    def __init__(
+        self,
+        *,
+        image_shape,
+        latent_dim,
+        prior,
+        posterior,
+        units,
+        num_categories=0,
+        encodes_categories=False,
+        encoder,
+        decoder,
+        **kwargs,
+    ):
+        if posterior not in POSTERIORS:
+            raise ValueError(
+                f"Expected a posterior of {POSTERIORS}. Received: {posterior!r}"
+            )
+        networks.check_built(encoder=encoder, decoder=decoder)
+        if decoder is not None:
+            image_shape = decoder.output_shape[1:]
+        if image_shape is None:
+            raise ValueError("Pass image_shape, or a decoder that it follows from.")
+        super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
+        self.image_shape = tuple(image_shape)
+        self.posterior = posterior
+        self.units = tuple(units)
+        self._num_categories = num_categories
+        self._encodes_categories = encodes_categories
+        self._remember_given(encoder=encoder, decoder=decoder)
+        with self._networks_policy():
+            self.encoder = encoder or self.build_encoder()
+            self.decoder = decoder or self.build_decoder()
+        self._check_networks()
+        self.built = True
+
+    # Networks
+
+    def build_encoder(self):
+        """Returns the network from images to the parameters of q(z|x) and q(y|x).
+
+        Its outputs are the means `[n, latent_dim]`; behind them, for a Gaussian
+        posterior, the log variances; behind these, where it infers a category, logits
+        `[n, num_categories]`. A universal posterior takes noise `[n, latent_dim]`
+        behind the images.
+        """
+        initializers = networks.glorot_initializers(self.seed)
+        images = keras.Input(self.image_shape, name="images")
+        inputs, x = images, layers.Flatten()(images)
+        if self.posterior == "universal":
+            noise = keras.Input((self.latent_dim,), name="noise")
+            inputs, x = [images, noise], layers.Concatenate()([x, noise])
+        x = networks.mlp(x, self.units, "relu", initializers)
+        outputs = [
+            layers.Dense(
+                width, kernel_initializer=next(initializers), dtype="float32", name=name
+            )(x)
+            for name, width in self._encoder_outputs().items()
+        ]
+        outputs = outputs[0] if len(outputs) == 1 else outputs
+        return keras.Model(inputs, outputs, name="encoder")
+
+    def build_decoder(self):
+        """Returns the network from latents, and categories, to images in [-1, 1]."""
+        initializers = networks.glorot_initializers(self.seed + 1000)
+        latents = keras.Input((self.latent_dim,), name="latents")
+        inputs = x = latents
+        if self._num_categories:
+            categories = keras.Input((self._num_categories,), name="categories")
+            inputs, x = [latents, categories], layers.Concatenate()([x, categories])
+        x = networks.mlp(x, self.units, "relu", initializers)
+        images = networks.samples(x, self.image_shape, next(initializers))
+        return keras.Model(inputs, images, name="decoder")
+
+    def _encoder_outputs(self):
+        """Returns a dict from name to width of what the encoder has to return."""
+        outputs = {"means": self.latent_dim}
+        if self.posterior == "gaussian":
+            outputs["log_variances"] = self.latent_dim
+        if self._encodes_categories:
+            outputs["category_logits"] = self._num_categories
+        return outputs
+
+    def _check_networks(self):
+        wanted = [(None, width) for width in self._encoder_outputs().values()]
+        if self.encoder.output_shape not in (wanted, *wanted[: len(wanted) == 1]):
+            raise ValueError(
+                f"The encoder has to return {self._encoder_outputs()} with a "
+                f"{self.posterior} posterior and latents of {self.latent_dim} numbers. "
+                f"Received: outputs of shape {self.encoder.output_shape}"
+            )
+        takes = [self.image_shape]
+        if self.posterior == "universal":
+            takes.append((self.latent_dim,))
+        check_rows(self.encoder, takes)
+        takes = [(self.latent_dim,)]
+        if self._num_categories:
+            takes.append((self._num_categories,))
+        check_rows(self.decoder, takes)
+
+    # Both directions, on tensors
+
+    def infer(self, images, seeds=None, network=None):
+        """Encodes a batch.
+
+        Args:
+            images: float32 `[n, *image_shape]` in [-1, 1].
+            seeds: int64 `[n]` that q(z|x) is drawn by. None takes its mean; of a
+                universal posterior the point at noise 0, the mean of the noise.
+            network: Callable to use instead of the encoder in inference mode.
+
+        Returns:
+            `Code`.
+        """
+        network = network or self.encoder
+        images = tf.convert_to_tensor(images)
+        shape = (tf.shape(images)[0], self.latent_dim)
+        noise = tf.zeros(shape) if seeds is None else rng.normal(seeds, shape[1])
+        outputs = network([images, noise] if self.posterior == "universal" else images)
+        outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        code = dict(zip(self._encoder_outputs(), outputs, strict=True))
+        latents, log_variances = code["means"], code.get("log_variances")
+        if log_variances is not None and seeds is not None:
+            latents = latents + tf.exp(log_variances / 2) * noise
+        logits = code.get("category_logits")
+        return Code(latents, code["means"], log_variances, logits)
+
+    def _encode_in_training(self, images, stream, network=None):
+        """Encodes a batch of the current step, by its seeds of this stream."""
+        seeds, _ = self.row_seeds(tf.shape(images)[0], stream)
+        network = network or (lambda inputs: self.encoder(inputs, training=True))
+        return self.infer(images, seeds, network)
+
+    def decode_rows(self, latents, **conditions):
+        """Decodes latents `[n, latent_dim]` into images in [-1, 1]; never an error.
+
+        Args:
+            latents: float32 tensor.
+            **conditions: Tensor for each of `decoder_conditions`. Those that are
+                missing or invalid are drawn by the row's latents.
+        """
+        given = {}
+        if self.decoder_conditions:
+            completed = self.complete(conditions, rng.seeds_from(latents))
+            given = dict(zip(self.conditions, completed, strict=True))
+        return self.decoder_in_use()(self.decoder_inputs(latents, **given))
+
+    def draw(self, seeds, **conditions):
+        """See `GenerativeModel.draw`."""
+        completed = self.complete(conditions, seeds)
+        given = dict(zip(self.conditions, completed, strict=True))
+        latents = self.sample_prior(seeds, **given)
+        return self.decoder_in_use()(self.decoder_inputs(latents, **given))
+
+    def sample_prior(self, seeds):
+        """Draws latents `[n, latent_dim]` from the prior, by seeds."""
+        return self.prior.sample(seeds)
+
+    def decoder_inputs(self, latents):
+        """Returns what the decoder takes: latents, and what is known beside them."""
+        return latents
+
+    @property
+    def decoder_conditions(self):
+        """Those of `conditions` that the decoder is told, and not the prior alone."""
+        return self.conditions
+
+    @property
+    def reconstruction_conditions(self):
+        """Those of `decoder_conditions` that the encoder does not infer."""
+        return self.decoder_conditions
+
+    def call(self, inputs, training=False):
+        """Encodes and decodes.
+
+        Args:
+            inputs: Images `[n, *image_shape]` in [-1, 1], or a list of images and
+                `reconstruction_conditions`.
+            training: Must be False.
+
+        Returns:
+            Reconstructed images.
+        """
+        del training
+        images, *given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        return self.reconstruct_rows(
+            images, **dict(zip(self.reconstruction_conditions, given, strict=False))
+        )
+
+    def reconstruct_rows(self, images, **conditions):
+        """Encodes and decodes tensors; never an error. See `decode_rows`."""
+        return self.decode_rows(self.infer(images).means, **conditions)
+
+    # Both directions, on arrays
+
+    def encode(self, images, batch_size=256):
+        """Encodes images to the mean of their latents.
+
+        Args:
+            images: Array `[n, *image_shape]`, float in [-1, 1].
+            batch_size: Rows computed at once.
+
+        Returns:
+            float32 numpy array of shape `[n, latent_dim]`.
+
+        Raises:
+            ValueError: If the images are of another shape, or integers.
+        """
+        images = self._checked_images(images)
+        return self._in_batches(lambda x: self.infer(x).means, [images], batch_size)
+
+    def decode(self, latents, batch_size=256, **conditions):
+        """Decodes latents to images.
+
+        Args:
+            latents: Array `[n, latent_dim]`.
+            batch_size: Rows computed at once.
+            **conditions: `decoder_conditions` by name, as `generate` takes them.
+
+        Returns:
+            float32 numpy array of shape `[n, *image_shape]` in [-1, 1].
+
+        Raises:
+            ValueError: If the latents are of another width, or a condition is not one
+                of the decoder's or out of range.
+        """
+        latents = np.asarray(latents, np.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"Expected latents of shape [n, {self.latent_dim}]. "
+                f"Received: shape {list(latents.shape)}"
+            )
+        return self._conditioned_batches(
+            self.decode_rows, latents, self.decoder_conditions, conditions, batch_size
+        )
+
+    def reconstruct(self, images, batch_size=256, **conditions):
+        """Encodes and decodes images.
+
+        Args:
+            images: Array `[n, *image_shape]`, float in [-1, 1].
+            batch_size: Rows computed at once.
+            **conditions: `reconstruction_conditions` by name, as `generate` takes them.
+
+        Returns:
+            float32 numpy array like `images`.
+
+        Raises:
+            ValueError: As `encode` and `decode` do.
+        """
+        return self._conditioned_batches(
+            self.reconstruct_rows,
+            self._checked_images(images),
+            self.reconstruction_conditions,
+            conditions,
+            batch_size,
+        )
+
+    def latent_space(self, images, labels=None, columns=20):
+        """Draws where images lie among the latents, and a walk over the prior.
+
+        The walk is there for priors of the plane and decoders without conditions.
+
+        Args:
+            images: Array `[n, *image_shape]`, float in [-1, 1].
+            labels: Integers `[n]`, which colour the images' latents, or None.
+            columns: Images a row of the walk.
+
+        Returns:
+            `PIL.Image.Image`; see `zoo.plots.latent_space`.
+
+        Raises:
+            ValueError: If the images are of another shape, or integers, or the latents
+                have less than two numbers a row.
+        """
+        points, manifold = self.prior.walk(columns), None
+        if points is not None and not self.decoder_conditions:
+            points = points.numpy()
+            decoded = self.decode(points.reshape(-1, self.latent_dim))
+            manifold = decoded.reshape(*points.shape[:2], *self.image_shape)
+        prior = self.prior.sample(tf.range(2000)).numpy()
+        latents = self.encode(images)
+        return plots.latent_space(latents, labels, prior, manifold)
+
+    def _conditioned_batches(self, function, rows, taken, conditions, batch_size):
+        if unknown := sorted(set(conditions) - set(taken)):
+            raise ValueError(
+                f"This {type(self).__name__} takes {list(taken) or 'no conditions'} "
+                f"here. Received: {', '.join(unknown)}"
+            )
+        given = {
+            name: condition.checked(name, conditions.get(name), len(rows))
+            for name, condition in taken.items()
+        }
+        return self._in_batches(
+            lambda first, *values: function(
+                first, **dict(zip(given, values, strict=True))
+            ),
+            [rows, *given.values()],
+            batch_size,
+        )
+
+    def _checked_images(self, images):
+        images = np.asarray(images)
+        if images.dtype.kind != "f":
+            raise ValueError(
+                "Images are float in [-1, 1] here. Convert pixels by "
+                f"zoo.images.from_uint8. Received: dtype {images.dtype}"
+            )
+        self._check_images(images)
+        return images.astype(np.float32)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "image_shape": self.image_shape,
+            "units": self.units,
+        }
+
+
+def euclidean(images, reconstructions):
+    """Half the squared Euclidean distance of each pair of images, `[n]`.
+
+    The pixels are counted from 0 to 1, as in the paper (Makhzani et al. 2016, A.2).
+    """
+    difference = (ops.cast(images, "float32") - reconstructions) / 2
+    return 0.5 * ops.sum(ops.square(difference), axis=range(1, len(images.shape)))
+
+
+def check_rows(network, expected):
+    """Raises `ValueError` unless a network takes rows of these shapes."""
+    taken = networks.row_shapes(network)
+    if taken != expected:
+        raise ValueError(
+            f"The {network.name} must take rows of shapes {expected}. It takes rows of "
+            f"shapes {taken}."
+        )

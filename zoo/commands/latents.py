@@ -1,0 +1,41 @@
+"""`python -m zoo latents`: a picture of an autoencoder's latents."""
+
+import click
+
+from zoo import data, images
+from zoo.autoencoder import AutoencoderModel
+
+
+@click.command()
+@click.argument("preset_or_run")
+@click.option(
+    "--data",
+    "name",
+    default="digits",
+    show_default=True,
+    help="The images to encode, as for train.",
+)
+@click.option("--split", default="test", show_default=True)
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1),
+    default=5000,
+    show_default=True,
+    help="How many images at most.",
+)
+@click.option(
+    "--out", default="latents.png", show_default=True, help="The picture to write."
+)
+def latents(preset_or_run, name, split, count, out):
+    """Write a picture of where images lie among the latents of an autoencoder.
+
+    Where the prior lies in the plane, images decoded along a walk over it stand beside.
+    """
+    model = AutoencoderModel.from_preset(preset_or_run)
+    size, _, channels = model.image_shape
+    pixels, labels = data.load_arrays(
+        name, split, image_size=size, channels=channels, limit=count
+    )
+    model.latent_space(images.from_uint8(pixels), labels).save(out)
+    click.echo(f"{len(pixels)} images among the latents: {out}")
