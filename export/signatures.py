@@ -18,6 +18,7 @@ from zoo.adversarial import AdversarialModel
 from zoo.autoencoder import AutoencoderModel
 from zoo.discriminative import DiscriminativeModel
 from zoo.images import from_uint8, to_uint8
+from zoo.infogan import InfoGAN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +83,16 @@ def _(model: DiscriminativeModel):
         lambda images: {"features": model.features_of(from_uint8(images))}, inputs
     )
     return {"serving_default": classify, "classify": classify, "embed": embed}
+
+
+@signatures_of.register
+def _(model: InfoGAN):
+    def infer(images):
+        return model.recognize(from_uint8(images))._asdict()
+
+    signatures = signatures_of.dispatch(AdversarialModel)(model)
+    images = {"images": rows(tf.uint8, *model.image_shape)}
+    return {**signatures, "infer": Signature(infer, images)}
 
 
 @signatures_of.register

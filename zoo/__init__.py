@@ -24,6 +24,7 @@ from zoo.data import load_data
 from zoo.dcgan import DCGAN
 from zoo.distribution import strategy
 from zoo.gan import GAN
+from zoo.infogan import InfoGAN
 from zoo.model import Model
 from zoo.presets import list_presets
 from zoo.vae import VAE
@@ -37,6 +38,7 @@ __all__ = [
     "GAN",
     "VAE",
     "Classifier",
+    "InfoGAN",
     "Model",
     "callbacks",
     "conditions",

@@ -5,6 +5,7 @@ from zoo.cgan import CGAN
 from zoo.classifier import Classifier
 from zoo.dcgan import DCGAN
 from zoo.gan import GAN
+from zoo.infogan import InfoGAN
 from zoo.vae import VAE
 
 VARIANTS = {
@@ -12,6 +13,7 @@ VARIANTS = {
     "dcgan": DCGAN,
     "classifier": Classifier,
     "cgan": CGAN,
+    "infogan": InfoGAN,
     "aae": AAE,
     "vae": VAE,
 }

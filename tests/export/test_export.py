@@ -103,12 +103,35 @@ def unconditional(images):
     }
 
 
+def told_labels(signatures, *names):
+    labels = {"labels": ["int64", -1]}
+    for name in names:
+        signatures[name][0] = {**signatures[name][0], **labels}
+    return signatures
+
+
+def infogan():
+    codes = {"categories": ["int64", -1, 1], "codes": ["float32", -1, 2]}
+    signatures = unconditional(SMALL)
+    for name in ("serving_default", "sample", "png"):
+        signatures[name][0] = {**signatures[name][0], **codes}
+    inferred = {"category_probabilities": ["float32", -1, 1, 10]}
+    signatures["infer"] = [
+        {"images": SMALL},
+        {**inferred, "codes": codes["codes"]},
+    ]
+    return signatures
+
+
 PINNED = {
     "gan": unconditional(GREY),
     "gan_k_steps": unconditional(GREY),
     "dcgan": unconditional(SMALL),
     "dcgan_simultaneous": unconditional(SMALL),
     "dcgan_r1": unconditional(SMALL),
+    "cgan": told_labels(unconditional(GREY), *unconditional(GREY)),
+    "cgan_convolutional": told_labels(unconditional(SMALL), *unconditional(SMALL)),
+    "infogan": infogan(),
 }
 
 
@@ -159,6 +182,16 @@ def test_signatures_are_total(exports):
                 }
                 for output in signature.function(**inputs).values():
                     assert output.shape[0] == 2
+
+
+def test_a_label_of_no_class_is_drawn_from_the_seed(exports):
+    model, folder, _ = exports["cgan"]
+    sample = tf.saved_model.load(str(folder)).signatures["sample"]
+    seeds = tf.range(5, dtype=tf.int64)
+    labels = tf.constant([-1, 10, 7, -(2**63), 2**63 - 1], tf.int64)
+    images = sample(seeds=seeds, labels=labels)["images"].numpy().astype(int)
+    expected = zoo.images.to_uint8(model.generate(5, labels=[-1, -1, 7, -1, -1]))
+    assert np.abs(images - expected).max() <= 1
 
 
 @pytest.fixture(scope="module")

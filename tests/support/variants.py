@@ -69,6 +69,12 @@ def _classifier(**kwargs):
     return zoo.Classifier((16, 16, 1), 10, filters=(4, 8), seed=1, **kwargs)
 
 
+def _infogan(**kwargs):
+    units = {"hidden_units": 128, "recognition_units": 8}
+    filters = {"generator_filters": 16, "discriminator_filters": 4}
+    return zoo.InfoGAN((16, 16, 1), latent_dim=8, seed=1, **units, **filters, **kwargs)
+
+
 _DIGITS_16 = {"name": "digits", "image_size": 16}
 
 CASES = [
@@ -89,6 +95,7 @@ CASES = [
         "cgan_convolutional",
         _convolutional_cgan,
         {"averaging": 0.9},
-        {**_DIGITS_16, "labelled": 100},
+        {**_DIGITS_16, "labels": True},
     ),
+    Case("infogan", _infogan, {"averaging": 0.9}, _DIGITS_16),
 ]

@@ -1,0 +1,145 @@
+"""What InfoGAN promises beyond the shared tests."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo import metrics
+
+
+def small(**kwargs):
+    arguments = {
+        "latent_dim": 8,
+        "generator_filters": 8,
+        "discriminator_filters": 8,
+        "hidden_units": 64,
+        "recognition_units": 32,
+        "seed": 1,
+        **kwargs,
+    }
+    return zoo.InfoGAN((16, 16, 1), **arguments)
+
+
+def test_information_by_hand():
+    model = small(categorical_codes=2, num_categories=4, continuous_codes=1)
+    random = np.random.default_rng(0)
+    guessed = {
+        "category_logits": random.normal(size=(5, 2, 4)).astype("float32"),
+        "means": random.normal(size=(5, 1)).astype("float32"),
+        "log_stddevs": random.normal(size=(5, 1)).astype("float32"),
+    }
+    categories = random.integers(0, 4, (5, 2))
+    codes = random.uniform(-1, 1, (5, 1)).astype("float32")
+    q = np.exp(guessed["category_logits"])
+    q /= q.sum(axis=-1, keepdims=True)
+    chosen = np.take_along_axis(q, categories[..., None], axis=-1)
+    expected = np.log(chosen).sum() / 5 + 2 * math.log(4)
+    stddevs = np.exp(guessed["log_stddevs"])
+    densities = np.exp(-(((codes - guessed["means"]) / stddevs) ** 2) / 2)
+    densities /= stddevs * math.sqrt(2 * math.pi)
+    continuous = np.log(densities).mean() + math.log(2)
+    found = model.information([tf.constant(categories), tf.constant(codes)], guessed)
+    np.testing.assert_allclose(found, [expected, continuous], rtol=1e-5)
+
+
+def test_a_guess_that_is_sure_and_right_reaches_the_ceiling_and_chance_gives_zero():
+    model = small(continuous_codes=0)
+    categories = tf.constant([[3], [0], [9]], tf.int64)
+    sure = {"category_logits": 1e4 * tf.one_hot(categories, 10)}
+    assert float(model.information([categories], sure)[0]) == pytest.approx(
+        math.log(10)
+    )
+    chance = {"category_logits": tf.zeros([3, 1, 10])}
+    assert float(model.information([categories], chance)[0]) == pytest.approx(0)
+
+
+def test_the_bound_rises_on_digits_and_stays_below_its_ceiling():
+    model = small()
+    model.compile()
+    train = zoo.load_data("digits", image_size=16, batch_size=32)
+    history = model.fit(train, epochs=4, verbose=0).history
+    bounds = history["information"]
+    assert (np.diff(bounds) > 0).all()
+    assert bounds[-1] > 0.75
+    assert max(bounds) <= math.log(10)
+
+    # What the codes mean to the generator, the recognition network reads off.
+    asked = np.arange(200) % 10
+    images = model.generate(200, categories=asked[:, None])
+    inferred = model.infer(images)
+    assert inferred.category_probabilities.shape == (200, 1, 10)
+    assert inferred.codes.shape == (200, 2)
+    read = inferred.category_probabilities[:, 0]
+    assert np.mean(read.argmax(axis=1) == asked) > 0.8
+    assert metrics.code_matching_error(read, asked) < 0.2
+
+
+def test_both_players_are_rewarded_for_information():
+    """With the game's own loss at 0 only information is left to move the weights."""
+
+    @keras.saving.register_keras_serializable("tests")
+    class Nothing(zoo.losses.AdversarialLoss):
+        def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+            return 0.0 * tf.reduce_mean(real_logits + fake_logits)
+
+        def generator(self, fake_logits):
+            return 0.0 * tf.reduce_mean(fake_logits)
+
+    model = small()
+    weights = {
+        name: network.trainable_variables for name, network in model.networks().items()
+    }
+    before = {name: [v.numpy() for v in weights[name]] for name in weights}
+    model.compile(loss=Nothing())
+    train = zoo.load_data("digits", image_size=16)
+    history = model.fit(train, steps_per_epoch=1, verbose=0).history
+    reward = history["information"][0] + 0.1 * history["continuous_information"][0]
+    assert history["generator_loss"][0] == pytest.approx(-reward, abs=1e-6)
+    for name, values in before.items():
+        moved = [
+            (v.numpy() != w).any() for v, w in zip(weights[name], values, strict=True)
+        ]
+        assert np.mean(moved) > 0.8, name
+
+
+def test_one_code_varies_along_a_row():
+    model = small(categorical_codes=2, num_categories=3, continuous_codes=1)
+    images = model.vary(0, rows=2, seed=4)
+    given = {"codes": [np.nan], "seeds": [4, 4, 4, 5, 5, 5]}
+    expected = model.generate(categories=[[0, -1], [1, -1], [2, -1]] * 2, **given)
+    np.testing.assert_allclose(images, expected, atol=1e-6)
+    images = model.vary(2, columns=3)
+    expected = model.generate(seeds=[0, 0, 0], codes=[[-2.0], [0.0], [2.0]])
+    np.testing.assert_allclose(images, expected, atol=1e-6)
+    samples, columns = model.sample_grid(20)
+    assert columns == 3
+    assert len(samples) == 3 * 2 * 3
+    with pytest.raises(ValueError, match=r"codes 0 ... 2. Received: code=3"):
+        model.vary(3)
+
+
+@pytest.mark.parametrize(
+    "codes", [{"categorical_codes": 0}, {"continuous_codes": 0, "num_categories": 3}]
+)
+def test_either_kind_of_codes_may_be_missing(codes):
+    model = small(**codes)
+    inferred = model.infer(model.generate(3))
+    assert inferred.category_probabilities.shape[:2] == (3, model.categorical_codes)
+    assert inferred.codes.shape == (3, model.continuous_codes)
+
+
+def test_clear_errors():
+    with pytest.raises(ValueError, match="needs a code"):
+        small(categorical_codes=0, continuous_codes=0)
+    with pytest.raises(ValueError, match="0 or more"):
+        small().compile(continuous_weight=-1)
+    with pytest.raises(ValueError, match="by name"):
+        small(
+            discriminator=zoo.DCGAN((16, 16, 1), discriminator_filters=4).discriminator
+        )
+    with pytest.raises(ValueError, match="built for samples of shape"):
+        small().infer(np.zeros([1, 28, 28, 1]))

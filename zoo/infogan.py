@@ -1,0 +1,516 @@
+"""InfoGAN: interpretable representations (Chen et al., 2016, arXiv:1606.03657)."""
+
+import math
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from zoo import losses, networks, priors, rng
+from zoo.adversarial import AdversarialModel, accuracies
+from zoo.conditions import Classes, Vectors
+
+
+class InferredCodes(NamedTuple):
+    """What the recognition network says of images.
+
+    Attributes:
+        category_probabilities: Of the categorical codes, float32 `[n, codes, K]`.
+        codes: Means of the continuous codes, float32 `[n, codes]`.
+    """
+
+    category_probabilities: np.ndarray
+    codes: np.ndarray
+
+
+@keras.saving.register_keras_serializable("zoo")
+class InfoGAN(AdversarialModel):
+    """A GAN that finds out, without labels, what its codes shall mean.
+
+    Beside noise the generator takes codes `c`: categories, and numbers in (-1, 1).
+    A recognition network `Q(c|x)` on the discriminator's trunk guesses them from the
+    image, and generator and recognition network both maximize the lower bound of their
+    mutual information with it, `L_I(G, Q) = E log Q(c|x) + H(c) <= I(c; G(z, c))`
+    (equations 5 and 6). Labels in the data are ignored. `fit` logs:
+
+    | name | unit | what |
+    |---|---|---|
+    | `loss` | nats | sum of both losses, for callbacks that watch it; no quality |
+    | `generator_loss` | nats | the generator's, less the weighted information |
+    | `discriminator_loss` | nats | the discriminator's, less the weighted information |
+    | `information` | nats | the categories' bound, at most its ceiling H(c) = N ln K |
+    | `continuous_information` | nats | the bound of the continuous codes; no ceiling |
+    | `discriminator_accuracy` | share | mean of the two below |
+    | `real_accuracy` | share | real images with a positive logit |
+    | `fake_accuracy` | share | generated images with a negative logit |
+
+    Networks, codes and weights are the paper's for MNIST (appendix C.1), with the slope
+    0.2 in leaky rectifiers.
+
+    Args:
+        image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
+        categorical_codes: N, the number of categorical codes.
+        num_categories: K, the categories of each.
+        continuous_codes: Number of continuous codes.
+        latent_dim: Length of the noise, 62 by default.
+        prior: Of the noise: `"uniform"`, `"normal"` or a `zoo.priors.Prior`.
+        generator_filters: Channels of the generator's last hidden layer.
+        discriminator_filters: Channels of the discriminator's first layer.
+        kernel_size: Side of the kernels.
+        hidden_units: Width of the dense layer of generator and trunk.
+        recognition_units: Width of the recognition network's own layer.
+        generator: Keras model from `[latents, categories, codes]` to images, without
+            the kind of which there are none, instead of the default network.
+        discriminator: Keras model from images to a dict of `logits` `[n]`,
+            `category_logits` `[n, N, K]`, `means` and `log_stddevs`, both `[n, C]`,
+            instead of the default network.
+        seed: Integer from which initial weights and noise follow; None draws one.
+        name: Name of the model.
+        dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
+
+    Raises:
+        ValueError: If there are no codes, or shapes do not fit together.
+
+    Example::
+
+        train = zoo.load_data("mnist", batch_size=128)
+        gan = zoo.InfoGAN(image_shape=(28, 28, 1), seed=0)
+        gan.compile()
+        gan.fit(train, epochs=25)
+        picture = zoo.plots.image_grid(gan.vary(0, rows=5), columns=10)
+        found = gan.infer(images).category_probabilities[:, 0]
+
+    Reference:
+        [InfoGAN: Interpretable Representation Learning by Information Maximizing
+        Generative Adversarial Nets](https://arxiv.org/abs/1606.03657)
+    """
+
+    logged = (
+        "generator_loss",
+        "discriminator_loss",
+        "information",
+        "continuous_information",
+        "discriminator_accuracy",
+        "real_accuracy",
+        "fake_accuracy",
+    )
+
+    def __init__(
+        self,
+        image_shape=None,
+        categorical_codes=1,
+        num_categories=10,
+        continuous_codes=2,
+        latent_dim=62,
+        prior="uniform",
+        generator_filters=64,
+        discriminator_filters=64,
+        kernel_size=4,
+        hidden_units=1024,
+        recognition_units=128,
+        generator=None,
+        discriminator=None,
+        seed=None,
+        name=None,
+        dtype=None,
+    ):
+        if min(categorical_codes, continuous_codes) < 0 or not (
+            categorical_codes + continuous_codes
+        ):
+            raise ValueError(
+                "InfoGAN needs a code at least. Received: "
+                f"categorical_codes={categorical_codes}, "
+                f"continuous_codes={continuous_codes}"
+            )
+        self.categorical_codes = categorical_codes
+        self.num_categories = num_categories
+        self.continuous_codes = continuous_codes
+        self.generator_filters = generator_filters
+        self.discriminator_filters = discriminator_filters
+        self.kernel_size = kernel_size
+        self.hidden_units = hidden_units
+        self.recognition_units = recognition_units
+        super().__init__(
+            image_shape=image_shape,
+            latent_dim=latent_dim,
+            prior=prior,
+            generator=generator,
+            discriminator=discriminator,
+            seed=seed,
+            name=name,
+            dtype=dtype,
+        )
+
+    # Codes and networks
+
+    @property
+    def conditions(self):
+        """See `GenerativeModel.conditions`: `categories` and `codes`."""
+        conditions = {}
+        if self.categorical_codes:
+            shape = (self.categorical_codes,)
+            conditions["categories"] = Classes(self.num_categories, shape)
+        if self.continuous_codes:
+            prior = priors.Uniform(self.continuous_codes)
+            conditions["codes"] = Vectors(self.continuous_codes, prior)
+        return conditions
+
+    @property
+    def discriminator_conditions(self):
+        """None: the discriminator has to find the codes out."""
+        return {}
+
+    def build_generator(self):
+        """See `AdversarialModel.build_generator`."""
+        initializers = networks.normal_initializers(0.02, self.seed)
+        inputs = [keras.Input((self.latent_dim,), name="latents")]
+        numbers = list(inputs)
+        for name, condition in self.conditions.items():
+            spec = condition.spec
+            given = keras.Input(spec.shape[1:], dtype=spec.dtype.name, name=name)
+            inputs.append(given)
+            if name == "categories":
+                given = keras.ops.one_hot(given, self.num_categories)
+                given = layers.Flatten()(given)
+            numbers.append(given)
+        x = layers.Concatenate()(numbers)
+        x = networks.dense_block(x, self.hidden_units, "relu", next(initializers))
+        images = networks.upsampling_stack(
+            x,
+            self.image_shape,
+            filters=self.generator_filters,
+            kernel_size=self.kernel_size,
+            activation="relu",
+            initializers=initializers,
+        )
+        return keras.Model(inputs, images, name="generator")
+
+    def build_discriminator(self):
+        """See `AdversarialModel.build_discriminator`; the recognition network too."""
+        initializers = networks.normal_initializers(0.02, self.seed + 1000)
+        images = keras.Input(self.image_shape, name="samples")
+        trunk = networks.downsampling_stack(
+            images,
+            filters=self.discriminator_filters,
+            kernel_size=self.kernel_size,
+            normalization="batch",
+            initializers=initializers,
+        )
+        trunk = networks.dense_block(
+            trunk, self.hidden_units, "leaky_relu", next(initializers)
+        )
+        logits = networks.logit(trunk, next(initializers))
+        x = networks.dense_block(
+            trunk, self.recognition_units, "leaky_relu", next(initializers)
+        )
+        categorical = self.categorical_codes * self.num_categories
+        x = layers.Dense(
+            categorical + 2 * self.continuous_codes,
+            kernel_initializer=next(initializers),
+            dtype="float32",
+        )(x)
+        shape = (self.categorical_codes, self.num_categories)
+        middle = categorical + self.continuous_codes
+        outputs = {
+            "logits": logits,
+            "category_logits": layers.Reshape(shape, dtype="float32")(
+                x[:, :categorical]
+            ),
+            "means": x[:, categorical:middle],
+            "log_stddevs": x[:, middle:],
+        }
+        return keras.Model(images, outputs, name="discriminator")
+
+    # Training
+
+    def default_optimizers(self):
+        """Adam, β1 0.5: 2e-4 for the discriminator, 1e-3 for the generator."""
+        return {
+            "generator": keras.optimizers.Adam(1e-3, beta_1=0.5),
+            "discriminator": keras.optimizers.Adam(2e-4, beta_1=0.5),
+        }
+
+    def compile(
+        self,
+        generator_optimizer=None,
+        discriminator_optimizer=None,
+        loss="non_saturating",
+        categorical_weight=1.0,
+        continuous_weight=0.1,
+        averaging=None,
+        metrics=None,
+        **keras_arguments,
+    ):
+        """Chooses everything about training; no arguments mean the paper's settings.
+
+        Args:
+            generator_optimizer: Keras optimizer, name or config.
+            discriminator_optimizer: Keras optimizer, name or config; it trains the
+                recognition network as well.
+            loss: As in `AdversarialModel.compile`.
+            categorical_weight: λ of the categorical codes' information.
+            continuous_weight: λ of the continuous codes' information.
+            averaging: Decay of an averaged generator for `generate`, such as 0.999.
+            metrics: Metrics that `evaluate` feeds real and generated images.
+            **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
+
+        Raises:
+            ValueError: If an argument is out of range.
+        """
+        if min(categorical_weight, continuous_weight) < 0:
+            raise ValueError(
+                "Information is rewarded, so its weights are 0 or more. Received: "
+                f"categorical_weight={categorical_weight}, "
+                f"continuous_weight={continuous_weight}"
+            )
+        self.loss = losses.get(loss)
+        self.categorical_weight = categorical_weight
+        self.continuous_weight = continuous_weight
+        self._average_decoder(averaging)
+        self._compile(
+            {
+                "generator": generator_optimizer,
+                "discriminator": discriminator_optimizer,
+            },
+            {
+                "loss": self.loss,
+                "categorical_weight": categorical_weight,
+                "continuous_weight": continuous_weight,
+                "averaging": averaging,
+            },
+            metrics=metrics,
+            **keras_arguments,
+        )
+
+    def train_step(self, data):
+        """Runs one step of the minimax game with information (equation 6)."""
+        images = self.unpack(data)
+        count = tf.shape(images)[0]
+
+        inputs = self._draw_inputs(count, stream=0)
+        fake = self.pass_through(self.generator, inputs)
+        with self.minimizing("discriminator") as objectives:
+            real = self.discriminator(images, training=True)
+            guessed = self.discriminator(fake, training=True)
+            discriminator_loss = self.loss.discriminator(
+                real["logits"], guessed["logits"]
+            ) - self._weighted(self.information(inputs[1:], guessed))
+            objectives["discriminator"] = discriminator_loss
+        shares = accuracies(real["logits"], guessed["logits"])
+
+        inputs = self._draw_inputs(count, stream=1)
+        with self.minimizing("generator") as objectives:
+            fake = self.generator(inputs, training=True)
+            guessed = self.pass_through(self.discriminator, fake)
+            information = self.information(inputs[1:], guessed)
+            generator_loss = self.loss.generator(guessed["logits"])
+            generator_loss -= self._weighted(information)
+            objectives["generator"] = generator_loss
+
+        return self.end_step(
+            generator_loss=generator_loss,
+            discriminator_loss=discriminator_loss,
+            information=information[0],
+            continuous_information=information[1],
+            **shares,
+        )
+
+    def test_step(self, data):
+        """Compares a batch with as many generated samples; feeds `metrics`."""
+        images = self.unpack(data)
+        latents = self.draw_test_latents(tf.shape(images)[0])
+        codes = self.complete({}, rng.seeds_from(latents))
+        fake = self.decoder_in_use()([latents, *codes], training=False)
+        real = self.discriminator(images, training=False)
+        guessed = self.discriminator(fake, training=False)
+        information = self.information(codes, guessed)
+        reward = self._weighted(information)
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(images, fake)
+        return self._log(
+            {
+                "generator_loss": self.loss.generator(guessed["logits"]) - reward,
+                "discriminator_loss": self.loss.discriminator(
+                    real["logits"], guessed["logits"]
+                )
+                - reward,
+                "information": information[0],
+                "continuous_information": information[1],
+                **accuracies(real["logits"], guessed["logits"]),
+            }
+        )
+
+    def unpack(self, data):
+        """Takes the images of a batch."""
+        images = data[0] if isinstance(data, (tuple, list)) else data
+        self._check_images(images)
+        return images
+
+    def _draw_inputs(self, count, stream):
+        seeds, _ = self.row_seeds(count, stream)
+        return [self.draw_latents(count, stream), *self.complete({}, seeds)]
+
+    def _weighted(self, information):
+        """λ L_I(G, Q), with a λ for each kind of codes."""
+        categorical, continuous = information
+        return (
+            self.categorical_weight * categorical + self.continuous_weight * continuous
+        )
+
+    def information(self, codes, guessed):
+        """Returns L_I(G, Q) = E log Q(c|x) + H(c) in nats (equation 5).
+
+        Args:
+            codes: List of the codes that images were made from, as the generator takes
+                them behind the latents.
+            guessed: What the discriminator's network says of these images.
+
+        Returns:
+            Tuple of two scalars: of the categorical codes, at most N ln K, and of the
+            continuous ones.
+        """
+        codes = dict(zip(self.conditions, codes, strict=True))
+        categorical = continuous = tf.constant(0.0)
+        if self.categorical_codes:
+            log_q = tf.nn.sparse_softmax_cross_entropy_with_logits(
+                codes["categories"], guessed["category_logits"]
+            )
+            entropy = self.categorical_codes * math.log(self.num_categories)
+            categorical = entropy - tf.reduce_mean(tf.reduce_sum(log_q, axis=1))
+        if self.continuous_codes:
+            # Q is a Gaussian with the network's deviation (section 6); Unif(-1, 1) has
+            # the entropy ln 2.
+            error = (codes["codes"] - guessed["means"]) / tf.exp(guessed["log_stddevs"])
+            log_q = -(
+                0.5 * tf.square(error)
+                + guessed["log_stddevs"]
+                + 0.5 * math.log(2 * math.pi)
+            )
+            entropy = self.continuous_codes * math.log(2)
+            continuous = entropy + tf.reduce_mean(tf.reduce_sum(log_q, axis=1))
+        return categorical, continuous
+
+    # Use
+
+    def discriminate(self, images, conditions=(), training=False):
+        """See `AdversarialModel.discriminate`; there are no conditions."""
+        del conditions
+        return self.discriminator(images, training=training)["logits"]
+
+    def recognize(self, images):
+        """Returns `InferredCodes` of a batch of images, as tensors."""
+        guessed = self.discriminator(images, training=False)
+        probabilities = tf.nn.softmax(guessed["category_logits"])
+        return InferredCodes(probabilities, guessed["means"])
+
+    def infer(self, images, batch_size=256):
+        """Reads the codes off images.
+
+        Args:
+            images: In [-1, 1], of shape `[n, *image_shape]`.
+            batch_size: Rows computed at once, which bounds memory.
+
+        Returns:
+            `InferredCodes` of numpy arrays.
+
+        Raises:
+            ValueError: If the images have another shape.
+        """
+        images = np.asarray(images, np.float32)
+        self._check_images(images)
+        return InferredCodes(
+            *(
+                self._in_batches(
+                    lambda batch, kind=kind: self.recognize(batch)[kind],
+                    [images],
+                    batch_size,
+                )
+                for kind in range(2)
+            )
+        )
+
+    def vary(self, code, rows=1, seed=0, columns=None, low=-2.0, high=2.0):
+        """Generates rows in each of which one code varies and all else stays.
+
+        Args:
+            code: Which: the categorical codes are 0 ... N-1, then the continuous ones.
+            rows: Number of rows, from as many seeds.
+            seed: The first of them.
+            columns: Images a row; None for all categories, or 10.
+            low: Where a continuous code starts. In training they are in (-1, 1).
+            high: Where it ends.
+
+        Returns:
+            float32 numpy array `[rows * columns, *image_shape]`, row by row.
+
+        Raises:
+            ValueError: If there is no such code.
+        """
+        if not 0 <= code < self.categorical_codes + self.continuous_codes:
+            raise ValueError(
+                f"There are the codes 0 ... "
+                f"{self.categorical_codes + self.continuous_codes - 1}. "
+                f"Received: code={code}"
+            )
+        columns = columns or self._columns()
+        seeds = np.repeat(np.arange(seed, seed + rows), columns)
+        given = {
+            name: condition.checked(name, None, len(seeds)).copy()
+            for name, condition in self.conditions.items()
+        }
+        if code < self.categorical_codes:
+            values = np.arange(columns) % self.num_categories
+            given["categories"][:, code] = np.tile(values, rows)
+        else:
+            values = np.linspace(low, high, columns)
+            given["codes"][:, code - self.categorical_codes] = np.tile(values, rows)
+        return self.generate(seeds=seeds, **given)
+
+    def sample_grid(self, n=64, seed=0, columns=None, **conditions):
+        """See `GenerativeModel.sample_grid`: each code varied, in as many rows each.
+
+        With conditions the grid shows samples under these instead.
+        """
+        if conditions:
+            return super().sample_grid(n, seed, columns, **conditions)
+        columns = columns or self._columns()
+        count = self.categorical_codes + self.continuous_codes
+        rows = max(1, n // (columns * count))
+        varied = [self.vary(code, rows, seed, columns) for code in range(count)]
+        return np.concatenate(varied), columns
+
+    def _columns(self):
+        return self.num_categories if self.categorical_codes else 10
+
+    def _check_shapes(self):
+        super()._check_shapes()
+        expected = {
+            "logits": (),
+            "category_logits": (self.categorical_codes, self.num_categories),
+            "means": (self.continuous_codes,),
+            "log_stddevs": (self.continuous_codes,),
+        }
+        made = keras.tree.map_structure(
+            lambda output: tuple(output.shape[1:]), self.discriminator.output
+        )
+        if made != expected:
+            raise ValueError(
+                f"The discriminator must make rows of shapes {expected}, by name. "
+                f"It makes {made}."
+            )
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "categorical_codes": self.categorical_codes,
+            "num_categories": self.num_categories,
+            "continuous_codes": self.continuous_codes,
+            "generator_filters": self.generator_filters,
+            "discriminator_filters": self.discriminator_filters,
+            "kernel_size": self.kernel_size,
+            "hidden_units": self.hidden_units,
+            "recognition_units": self.recognition_units,
+        }
