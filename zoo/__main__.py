@@ -3,6 +3,7 @@
 import click
 
 from zoo.commands.errors import Group
+from zoo.commands.explore import arithmetic, invert, neighbours, walk
 from zoo.commands.latents import latents
 from zoo.commands.listing import list_all
 from zoo.commands.sample import sample
@@ -18,6 +19,8 @@ main.add_command(list_all)
 main.add_command(train)
 main.add_command(sample)
 main.add_command(latents)
+for command in (walk, arithmetic, neighbours, invert):
+    main.add_command(command)
 
 if __name__ == "__main__":
     main(prog_name="python -m zoo")

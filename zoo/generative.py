@@ -105,10 +105,67 @@ class GenerativeModel(AveragedModel):
             inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
             names = ["latents", *self.conditions]
             inputs = dict(zip(names, inputs, strict=False))
-        latents = inputs["latents"]
-        conditions = self.complete(inputs, rng.seeds_from(latents))
-        network = self._decoder() if training else self.decoder_in_use()
-        return network(join(latents, conditions), training=training)
+        if not training:
+            return self.decode_rows(**inputs)
+        conditions = self.complete(inputs, rng.seeds_from(inputs["latents"]))
+        return self._decoder()(join(inputs["latents"], conditions), training=True)
+
+    def decode_rows(self, latents, **conditions):
+        """Decodes tensors: what `call` and `decode` compute; never an error.
+
+        Args:
+            latents: float32 tensor `[n, latent_dim]`.
+            **conditions: Tensor for each of `decoder_conditions`. Those missing or
+                invalid are drawn by the row's latents.
+
+        Returns:
+            Samples `[n, *sample_shape]` in [-1, 1].
+        """
+        given = self.complete(conditions, rng.seeds_from(latents))
+        return self.decoder_in_use()(join(latents, given), training=False)
+
+    def sample_prior(self, seeds, **conditions):
+        """Draws latents `[n, latent_dim]` from the prior, by seeds."""
+        del conditions
+        return self.prior.sample(seeds)
+
+    @property
+    def decoder_conditions(self):
+        """Those of `conditions` that the decoder is told, and not the prior alone."""
+        return self.conditions
+
+    def decode(self, latents, batch_size=256, **conditions):
+        """Decodes latents.
+
+        Args:
+            latents: Array `[n, latent_dim]`.
+            batch_size: Rows computed at once, which bounds memory.
+            **conditions: `decoder_conditions` by name, as `generate` takes them, but
+                drawn by the row's latents where they are left open.
+
+        Returns:
+            float32 numpy array of shape `[n, *sample_shape]`; images are in [-1, 1].
+
+        Raises:
+            ValueError: If the latents are of another width, or a condition is unknown,
+                missing, of another shape, or out of range.
+        """
+        latents = np.asarray(latents, np.float32)
+        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
+            raise ValueError(
+                f"Expected latents of shape [n, {self.latent_dim}]. "
+                f"Received: shape {list(latents.shape)}"
+            )
+        given = self.checked_conditions(
+            conditions, len(latents), self.decoder_conditions
+        )
+        return self._in_batches(
+            lambda rows, *values: self.decode_rows(
+                rows, **dict(zip(given, values, strict=True))
+            ),
+            [latents, *given.values()],
+            batch_size,
+        )
 
     def draw(self, seeds, **conditions):
         """Decodes the latents of seeds: what `generate` and the signatures compute.
@@ -147,7 +204,7 @@ class GenerativeModel(AveragedModel):
                 is unknown, missing, of another shape, or out of range.
         """
         seeds = seeds_of(n, seed, seeds)
-        given = self._checked(conditions, len(seeds))
+        given = self.checked_conditions(conditions, len(seeds))
         return self._in_batches(
             lambda rows, *values: self.draw(
                 rows, **dict(zip(given, values, strict=True))
@@ -156,17 +213,31 @@ class GenerativeModel(AveragedModel):
             batch_size,
         )
 
-    def _checked(self, conditions, count):
-        """Returns arrays for all conditions of `count` rows, by name."""
-        if unknown := sorted(set(conditions) - set(self.conditions)):
-            takes = f"takes {list(self.conditions)}" if self.conditions else "has none"
+    def checked_conditions(self, conditions, count, known=None):
+        """Checks a user's conditions.
+
+        Args:
+            conditions: Dict from a condition's name to its values.
+            count: Number of rows.
+            known: Dict of those that may be given; None for `conditions`.
+
+        Returns:
+            Dict of a numpy array for each known condition, with `count` rows.
+
+        Raises:
+            ValueError: If a condition is unknown, missing, of another shape, or out of
+                range.
+        """
+        known = self.conditions if known is None else known
+        if unknown := sorted(set(conditions) - set(known)):
+            takes = f"takes {list(known)}" if known else "has none"
             raise ValueError(
                 f"{type(self).__name__} knows no condition {', '.join(unknown)}: it "
                 f"{takes}."
             )
         return {
             name: condition.checked(name, conditions.get(name), count)
-            for name, condition in self.conditions.items()
+            for name, condition in known.items()
         }
 
     def sample_grid(self, n=64, seed=0, columns=None, **conditions):

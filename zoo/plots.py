@@ -52,6 +52,46 @@ def image_grid(images, columns=None):
     return Image.fromarray(grid.squeeze(-1) if channels == 1 else grid)
 
 
+def table(rows, titles, columns=()):
+    """Draws rows of images, each behind its title.
+
+    Args:
+        rows: Sequence of arrays `[n, height, width, 1 or 3]`, uint8, or float in
+            [-1, 1]; shorter ones are filled up with white.
+        titles: A string for each row.
+        columns: Strings to put over the first columns.
+
+    Returns:
+        `PIL.Image.Image`.
+    """
+    rows = [row if row.dtype == np.uint8 else to_uint8(row) for row in rows]
+    width = max(map(len, rows))
+    filled = [
+        np.concatenate(
+            [row, np.full((width - len(row), *row.shape[1:]), 255, np.uint8)]
+        )
+        for row in rows
+    ]
+    picture = image_grid(np.concatenate(filled), width)
+    step_y, step_x = (side + _PADDING for side in rows[0].shape[1:3])
+    scale = 64 / step_y
+    figure = Figure(
+        figsize=(
+            scale * picture.width / 100 + 0.09 * max(map(len, titles)) + 0.3,
+            scale * picture.height / 100 + 0.4,
+        ),
+        layout="constrained",
+    )
+    axes = figure.subplots()
+    axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+    axes.set_yticks(step_y * (np.arange(len(rows)) + 0.5), titles)
+    axes.set_xticks(step_x * (np.arange(len(columns)) + 0.5), columns)
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    return to_image(figure)
+
+
 def beside(left, right, titles):
     """Puts two pictures side by side, each under its title.
 

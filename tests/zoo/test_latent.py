@@ -1,0 +1,157 @@
+"""Tools for the latents, on generators whose latents are known."""
+
+import keras
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from keras import layers
+from PIL import Image
+
+import zoo
+from zoo import latent
+from zoo.__main__ import main
+
+
+def linear_gan(**kwargs):
+    """A generator that is a known linear map: x = 0.5 z."""
+    latents = keras.Input((2,))
+    maps = layers.Dense(2, use_bias=False)
+    generator = keras.Model(latents, maps(latents))
+    maps.set_weights([0.5 * np.eye(2)])
+    return zoo.GAN(generator=generator, discriminator_units=(4,), seed=0, **kwargs)
+
+
+def test_walks_between_two_points():
+    start, end = np.array([2.0, 0.0]), np.array([0.0, 2.0])
+    linear = latent.interpolate(start, end, 5, "linear")
+    np.testing.assert_allclose(linear, [[2 - 0.5 * i, 0.5 * i] for i in range(5)])
+    arc = latent.interpolate(start, end, 5, "spherical")
+    np.testing.assert_allclose(np.linalg.norm(arc, axis=1), 2, rtol=1e-6)
+    angles = np.arctan2(arc[:, 1], arc[:, 0])
+    np.testing.assert_allclose(angles, np.linspace(0, np.pi / 2, 5), atol=1e-6)
+    # There is no arc between parallel vectors, nor from the origin.
+    for end in ([4.0, 0.0], [0.0, 0.0], [-2.0, 0.0]):
+        points = latent.interpolate(start, end, 3)
+        np.testing.assert_allclose(points[1], (start + end) / 2, atol=1e-6)
+
+
+def test_a_walk_starts_and_ends_at_the_samples_of_its_seeds():
+    model = linear_gan()
+    points = latent.walk(model, [3, 7, 1], steps=4, path="linear").reshape(2, 4, 2)
+    ends = model.generate(seeds=[3, 7, 1])
+    np.testing.assert_allclose(points[:, 0], ends[:2], atol=1e-6)
+    np.testing.assert_allclose(points[:, -1], ends[1:], atol=1e-6)
+    np.testing.assert_allclose(points[:, 1], (2 * ends[:2] + ends[1:]) / 3, atol=1e-6)
+
+
+def test_a_walk_keeps_its_class():
+    model = zoo.CGAN((2,), num_classes=3, generator_units=(8, 8, 8), seed=1)
+    points = latent.walk(model, [3, 7], steps=3, labels=2)
+    np.testing.assert_allclose(
+        points[[0, -1]], model.generate(seeds=[3, 7], labels=2), atol=1e-6
+    )
+    # A class left open is that of the first seed, all the way.
+    points = latent.walk(model, [3, 7], steps=3)
+    np.testing.assert_allclose(points[0], model.generate(seeds=[3])[0], atol=1e-6)
+    classes = [
+        label
+        for label in range(3)
+        if np.allclose(points[-1], model.generate(seeds=[7], labels=label), atol=1e-6)
+    ]
+    assert len(classes) == 1
+    same = latent.walk(model, [3, 7], steps=3, labels=classes[0])
+    np.testing.assert_allclose(points, same, atol=1e-6)
+
+
+def test_arithmetic_adds_the_means_of_groups():
+    model = linear_gan()
+    a, b, c = [0, 1, 2], [3, 4], [5]
+    result = latent.arithmetic(model, a, b, c)
+    means = [model.generate(seeds=seeds).mean(axis=0) for seeds in (a, b, c)]
+    np.testing.assert_allclose(result.means, means, atol=1e-6)
+    expected = means[0] - means[1] + means[2]
+    np.testing.assert_allclose(result.image[0], expected, atol=1e-6)
+    np.testing.assert_allclose(result.latent, 2 * expected, atol=1e-6)
+    assert [len(group) for group in result.groups] == [3, 2, 1]
+
+
+def test_nearest_equals_a_plain_search(monkeypatch):
+    random = np.random.default_rng(0)
+    queries, candidates = random.normal(size=(7, 2, 3)), random.normal(size=(50, 2, 3))
+    distances = np.linalg.norm(
+        queries.reshape(7, 1, 6) - candidates.reshape(1, 50, 6), axis=-1
+    )
+    monkeypatch.setattr(latent, "_CHUNK", 120)
+    found = latent.nearest(queries, candidates, k=4)
+    np.testing.assert_array_equal(found.indices, distances.argsort(axis=1)[:, :4])
+    np.testing.assert_allclose(
+        found.distances, np.sort(distances, axis=1)[:, :4], rtol=1e-5
+    )
+    itself = latent.nearest(candidates, candidates, k=1)
+    np.testing.assert_array_equal(itself.indices[:, 0], np.arange(50))
+    assert (itself.distances == 0).all()
+
+
+def test_inversion_finds_the_latents_of_a_sample():
+    model = linear_gan()
+    images = np.array([[0.3, -0.2], [0.1, 0.45]], np.float32)
+    found = latent.invert(model, images, steps=200, starts=2)
+    np.testing.assert_allclose(found.latents, 2 * images, atol=0.02)
+    np.testing.assert_allclose(found.images, images, atol=0.01)
+    assert (found.errors < 1e-4).all()
+
+
+def test_inversion_keeps_each_images_class():
+    model = zoo.CGAN((2,), num_classes=3, generator_units=(8, 8, 8), seed=1)
+    images = model.generate(seeds=[100, 101, 102], labels=[0, 1, 2])
+    found = latent.invert(model, images, steps=300, labels=[0, 1, 2])
+    assert found.errors.max() < 1e-3
+    again = model.decode(found.latents, labels=[0, 1, 2])
+    np.testing.assert_allclose(found.images, again, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda m: latent.walk(m, [1]), "two seeds"),
+        (lambda m: latent.walk(m, [1, 2], steps=1), "two points"),
+        (lambda m: latent.walk(m, [1, 2], path="round"), "'linear' or 'spherical'"),
+        (lambda m: latent.walk(m, [1, 2], labels=1), "knows no condition labels"),
+        (lambda m: latent.arithmetic(m, [1], [], [2]), "no seeds"),
+        (lambda m: latent.invert(m, np.zeros([1, 3])), r"\[n, 2\]"),
+        (lambda m: latent.nearest(np.zeros([1, 3]), np.zeros([9, 2])), "one shape"),
+        (lambda m: latent.nearest(np.zeros([1, 2]), np.zeros([9, 2]), 10), "1 to 9"),
+        (lambda m: latent.features_of(m, np.zeros([1, 2])), "Received: GAN"),
+    ],
+)
+def test_clear_errors(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(linear_gan())
+
+
+def test_every_verb_writes_its_picture(tmp_path):
+    model = zoo.CGAN((28, 28, 1), num_classes=10, generator_units=(8, 8, 8), seed=0)
+    model.save_to_preset(tmp_path / "cgan")
+    classifier = zoo.Classifier((28, 28, 1), 10, filters=(4,), seed=0)
+    classifier.save_to_preset(tmp_path / "classifier")
+    cgan, known = str(tmp_path / "cgan"), str(tmp_path / "classifier")
+    for arguments in (
+        ["walk", cgan, "--seeds", "1,2,3", "--steps", "4", "--label", "5"],
+        ["arithmetic", cgan, "-a", "1,2,3", "-b", "4,5", "-c", "6"],
+        ["neighbours", cgan, "-n", "3"],
+        ["neighbours", cgan, "-n", "3", "--features", known],
+        ["neighbours", known, "-n", "3", "--query", "digits"],
+        ["invert", cgan, "-n", "2", "--steps", "2", "--label", "5"],
+        ["sample", cgan, "-n", "4", "--labels", "3,7"],
+    ):
+        out = tmp_path / "picture.png"
+        done = CliRunner().invoke(main, [*arguments, "--out", str(out)])
+        assert done.exit_code == 0, done.output
+        assert min(Image.open(out).size) > 20
+        out.unlink()
+    done = CliRunner().invoke(main, ["walk", cgan, "--label", "12"])
+    assert done.exit_code == 1
+    assert done.output.count("\n") == 1
+    done = CliRunner().invoke(main, ["neighbours", cgan, "--query", "digits"])
+    assert done.exit_code == 1
+    assert "embed" in done.output

@@ -1,0 +1,188 @@
+"""`python -m zoo walk | arithmetic | neighbours | invert`: pictures of the latents."""
+
+import itertools
+
+import click
+import numpy as np
+
+from zoo import data, images, latent, plots
+from zoo.commands.flags import Integers
+from zoo.generative import GenerativeModel
+from zoo.model import Model
+
+_labels = click.option(
+    "--label", type=int, help="Class of all images, for a model of classes."
+)
+
+
+def _out(name):
+    return click.option(
+        "--out", default=name, show_default=True, help="The picture to write."
+    )
+
+
+def _conditions(label):
+    return {} if label is None else {"labels": label}
+
+
+def _real(model, name, split, limit=None):
+    """Loads images of a data set in the model's shape, in [-1, 1]."""
+    size, _, channels = model.image_shape
+    pixels, _ = data.load_arrays(
+        name, split, image_size=size, channels=channels, limit=limit
+    )
+    return images.from_uint8(pixels)
+
+
+@click.command()
+@click.argument("preset_or_run")
+@click.option(
+    "--seeds",
+    type=Integers(),
+    default="0,1,2,3,4",
+    show_default=True,
+    help="The walk goes from each to the next, a row each.",
+)
+@click.option("--steps", type=click.IntRange(2), default=10, show_default=True)
+@click.option(
+    "--path",
+    type=click.Choice(["linear", "spherical"]),
+    default="spherical",
+    show_default=True,
+)
+@_labels
+@_out("walk.png")
+def walk(preset_or_run, seeds, steps, path, label, out):
+    """Write a picture of walks through the latents, from seed to seed."""
+    model = GenerativeModel.from_preset(preset_or_run)
+    decoded = latent.walk(model, seeds, steps, path, **_conditions(label))
+    rows = decoded.reshape(-1, steps, *model.image_shape)
+    titles = [f"{start} → {end}" for start, end in itertools.pairwise(seeds)]
+    plots.table(rows, titles).save(out)
+    click.echo(f"{len(rows)} walks of {steps} steps: {out}")
+
+
+@click.command()
+@click.argument("preset_or_run")
+@click.option("-a", type=Integers(), required=True, help="Seeds of the first group.")
+@click.option("-b", type=Integers(), required=True, help="Seeds to subtract.")
+@click.option("-c", type=Integers(), required=True, help="Seeds to add.")
+@_labels
+@_out("arithmetic.png")
+def arithmetic(preset_or_run, a, b, c, label, out):
+    """Write a picture of a - b + c, on the mean latents of groups of seeds."""
+    model = GenerativeModel.from_preset(preset_or_run)
+    result = latent.arithmetic(model, a, b, c, **_conditions(label))
+    rows = [
+        np.concatenate([result.means[i : i + 1], group])
+        for i, group in enumerate(result.groups)
+    ]
+    titles = ["a", "- b", "+ c", "="]
+    plots.table([*rows, result.image], titles, ["mean"]).save(out)
+    click.echo(f"Mean of {a}, less that of {b}, plus that of {c}: {out}")
+
+
+@click.command()
+@click.argument("preset_or_run")
+@click.option(
+    "--data",
+    "name",
+    default="digits",
+    show_default=True,
+    help="The real images to search, as for train.",
+)
+@click.option("--split", default="train", show_default=True)
+@click.option(
+    "--query",
+    help="Data set to take the queries from, by the model's own features. [default: "
+    "samples of the model]",
+)
+@click.option(
+    "--query-split", default="test", show_default=True, help="Split of --query."
+)
+@click.option(
+    "--features",
+    help="Preset or run by whose features to compare samples. [default: pixels]",
+)
+@click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True)
+@click.option("-k", type=click.IntRange(1), default=3, show_default=True)
+@click.option("--seed", default=0, show_default=True, help="Seed of the first sample.")
+@_out("neighbours.png")
+def neighbours(
+    preset_or_run, name, split, query, query_split, features, count, k, seed, out
+):
+    """Write a picture of the nearest real images.
+
+    Of samples, they show whether the model copies its training data. Of the images of
+    another data set, --query, compared by what the model embeds or encodes them to, it
+    is a search across domains.
+    """
+    if query:
+        model = known_by = Model.from_preset(preset_or_run)
+        queries = _real(model, query, query_split, count)
+    else:
+        model = GenerativeModel.from_preset(preset_or_run)
+        known_by = Model.from_preset(features) if features else None
+        queries = model.generate(count, seed=seed)
+    candidates = _real(model, name, split)
+    if known_by is None:
+        found = latent.nearest(queries, candidates, k)
+    else:
+        found = latent.nearest(
+            latent.features_of(known_by, queries),
+            latent.features_of(known_by, candidates),
+            k,
+        )
+    rows = [
+        np.concatenate([queries[i : i + 1], candidates[found.indices[i]]])
+        for i in range(len(queries))
+    ]
+    kind = "image" if query else "seed"
+    first = 0 if query else seed
+    titles = [f"{kind} {first + i}" for i in range(len(rows))]
+    plots.table(rows, titles, ["query", "nearest"]).save(out)
+    click.echo(
+        f"The {k} nearest of {len(candidates)} images to each of {len(rows)}; mean "
+        f"distance of the first {found.distances[:, 0].mean():.4g}: {out}"
+    )
+
+
+@click.command()
+@click.argument("preset_or_run")
+@click.option(
+    "--data",
+    "name",
+    default="digits",
+    show_default=True,
+    help="The images to find latents of, as for train.",
+)
+@click.option("--split", default="test", show_default=True)
+@click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True)
+@click.option("--steps", type=click.IntRange(1), default=300, show_default=True)
+@click.option(
+    "--learning-rate", default=0.05, show_default=True, help="Learning rate of Adam."
+)
+@click.option(
+    "--starts",
+    type=click.IntRange(1),
+    default=4,
+    show_default=True,
+    help="Draws of the prior to start from; the best end counts.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+@_labels
+@_out("inversion.png")
+def invert(
+    preset_or_run, name, split, count, steps, learning_rate, starts, seed, label, out
+):
+    """Write a picture of real images and the nearest that the model can make.
+
+    The latents are found by optimization.
+    """
+    model = GenerativeModel.from_preset(preset_or_run)
+    real = _real(model, name, split, count)
+    found = latent.invert(
+        model, real, steps, learning_rate, starts, seed, **_conditions(label)
+    )
+    plots.table([real, found.images], ["real", "inverted"]).save(out)
+    click.echo(f"Mean squared error {found.errors.mean():.4f} in [-1, 1]: {out}")

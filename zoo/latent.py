@@ -1,0 +1,307 @@
+"""Tools for a trained generator's latents: walks, arithmetic, neighbours, inversion.
+
+They work on every `zoo.generative.GenerativeModel`, so on all models that decode
+latents; the nearest neighbours on features of any model that has `embed` or `encode`.
+Each function returns arrays, and `zoo.plots.table` makes a picture of them.
+"""
+
+import itertools
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+#: Distances computed at once, which bounds memory.
+_CHUNK = 2**26
+
+
+def interpolate(start, end, steps, path="spherical"):
+    """Lays points evenly on the way from one latent to another.
+
+    Args:
+        start: Array `[width]`.
+        end: Array `[width]`.
+        steps: Number of points, both ends included.
+        path: `"linear"`, or `"spherical"`: along the arc, which keeps to the lengths
+            that a prior of many dimensions draws (White 2016, arXiv:1609.04468).
+
+    Returns:
+        float32 array `[steps, width]`.
+
+    Raises:
+        ValueError: If the path is another, or there are less than two points.
+    """
+    if path not in ("linear", "spherical"):
+        raise ValueError(
+            f"Expected path 'linear' or 'spherical'. Received: path={path!r}"
+        )
+    if steps < 2:
+        raise ValueError(f"A walk has at least two points. Received: steps={steps}")
+    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    share = np.linspace(0, 1, steps)[:, None]
+    lengths = np.linalg.norm(start) * np.linalg.norm(end)
+    angle = np.arccos(np.clip(start @ end / lengths, -1, 1)) if lengths else 0.0
+    # There is no one arc between parallel vectors, nor from the origin.
+    if path == "linear" or np.sin(angle) < 1e-6:
+        points = (1 - share) * start + share * end
+    else:
+        points = np.sin((1 - share) * angle) * start + np.sin(share * angle) * end
+        points /= np.sin(angle)
+    return points.astype(np.float32)
+
+
+def walk(model, seeds, steps=10, path="spherical", **conditions):
+    """Decodes points on the way from the latents of each seed to those of the next.
+
+    Args:
+        model: A `zoo.generative.GenerativeModel`.
+        seeds: Two integers or more.
+        steps: Points from one seed to the next, both included.
+        path: As for `interpolate`.
+        **conditions: As `generate` takes them, one value for the whole walk; what is
+            left open is drawn from the first seed.
+
+    Returns:
+        float32 array `[(len(seeds) - 1) * steps, *image_shape]`.
+
+    Raises:
+        ValueError: If there are less than two seeds, or an argument is wrong.
+    """
+    if len(seeds) < 2:
+        raise ValueError(f"A walk needs two seeds or more. Received: seeds={seeds}")
+    given = _fixed(model, seeds[:1], conditions)
+    latents = _latents(model, seeds, given)
+    points = np.concatenate(
+        [
+            interpolate(start, end, steps, path)
+            for start, end in itertools.pairwise(latents)
+        ]
+    )
+    return _decode(model, points, given)
+
+
+class Arithmetic(NamedTuple):
+    """Result of `arithmetic`, images as from `generate`.
+
+    Attributes:
+        groups: List of the samples of each of the three groups.
+        means: `[3, ...]`, the image of each group's mean latent.
+        image: `[1, ...]`, the image of `mean(a) - mean(b) + mean(c)`.
+        latent: `[latent_dim]`, that latent.
+    """
+
+    groups: list
+    means: np.ndarray
+    image: np.ndarray
+    latent: np.ndarray
+
+
+def arithmetic(model, a, b, c, **conditions):
+    """Computes `a - b + c` on the mean latents of groups of seeds.
+
+    "Smiling woman - neutral woman + neutral man" of the DCGAN paper (Radford et al.
+    2016, section 6.3.2); means of about three samples are stable, single ones are not.
+
+    Args:
+        model: A `zoo.generative.GenerativeModel`.
+        a: Seeds of samples that show what is wanted, on the wrong ground.
+        b: Seeds of samples of that ground alone.
+        c: Seeds of samples of the right ground.
+        **conditions: As for `walk`.
+
+    Returns:
+        `Arithmetic`.
+
+    Raises:
+        ValueError: If a group is empty, or a condition is wrong.
+    """
+    if not (len(a) and len(b) and len(c)):
+        raise ValueError(f"A group has no seeds. Received: a={a}, b={b}, c={c}")
+    given = _fixed(model, a[:1], conditions)
+    latents = [_latents(model, seeds, given) for seeds in (a, b, c)]
+    means = np.stack([group.mean(axis=0) for group in latents])
+    latent = means[0] - means[1] + means[2]
+    return Arithmetic(
+        [_decode(model, group, given) for group in latents],
+        _decode(model, means, given),
+        _decode(model, latent[None], given),
+        latent,
+    )
+
+
+class Neighbours(NamedTuple):
+    """Result of `nearest`.
+
+    Attributes:
+        indices: int64 `[queries, k]`, which candidates, the nearest first.
+        distances: float32 `[queries, k]`, their Euclidean distances.
+    """
+
+    indices: np.ndarray
+    distances: np.ndarray
+
+
+def nearest(queries, candidates, k=3):
+    """Finds the k candidates nearest to each query, by Euclidean distance.
+
+    On pixels of samples and training images it shows whether a generator copies; on
+    features of images of two domains it is a search across them.
+
+    Args:
+        queries: Array `[n, ...]`; images, or features.
+        candidates: Array `[m, ...]` with rows of the same shape.
+        k: How many, at most m.
+
+    Returns:
+        `Neighbours`.
+
+    Raises:
+        ValueError: If the shapes differ or there are less than k candidates.
+    """
+    queries, candidates = np.asarray(queries), np.asarray(candidates)
+    if queries.shape[1:] != candidates.shape[1:]:
+        raise ValueError(
+            "Queries and candidates have rows of one shape. Received: "
+            f"{queries.shape[1:]} and {candidates.shape[1:]}"
+        )
+    if not 1 <= k <= len(candidates):
+        raise ValueError(
+            f"Expected k of 1 to {len(candidates)}, the candidates. Received: k={k}"
+        )
+    queries = queries.reshape(len(queries), -1).astype(np.float32)
+    candidates = candidates.reshape(len(candidates), -1).astype(np.float32)
+    squares = np.sum(candidates**2, axis=1)
+    indices = np.empty((len(queries), k), np.int64)
+    rows = max(1, _CHUNK // len(candidates))
+    for first in range(0, len(queries), rows):
+        part = queries[first : first + rows]
+        # Without the query's own square, which is the same for all candidates.
+        order = squares - 2 * part @ candidates.T
+        best = np.argpartition(order, k - 1, axis=1)[:, :k]
+        order = np.take_along_axis(order, best, axis=1).argsort(axis=1)
+        indices[first : first + rows] = np.take_along_axis(best, order, axis=1)
+    distances = np.linalg.norm(queries[:, None] - candidates[indices], axis=-1)
+    return Neighbours(indices, distances)
+
+
+def features_of(model, images):
+    """Computes what a model knows images by: `embed`, or `encode`.
+
+    Args:
+        model: A model that has one of them.
+        images: In [-1, 1], of the model's shape.
+
+    Returns:
+        float32 array `[n, features]`.
+
+    Raises:
+        ValueError: If the model has neither.
+    """
+    for name in ("embed", "encode"):
+        if hasattr(model, name):
+            return getattr(model, name)(images)
+    raise ValueError(
+        "Features are those of a model with `embed` or `encode`, such as a Classifier, "
+        f"DANN, DTN or AAE. Received: {type(model).__name__}"
+    )
+
+
+class Inversion(NamedTuple):
+    """Result of `invert`.
+
+    Attributes:
+        latents: float32 `[n, latent_dim]`.
+        images: float32 `[n, ...]`, what they decode to.
+        errors: float32 `[n]`, mean squared errors of the pixels in [-1, 1].
+    """
+
+    latents: np.ndarray
+    images: np.ndarray
+    errors: np.ndarray
+
+
+def invert(
+    model, images, steps=300, learning_rate=0.05, starts=4, seed=0, **conditions
+):
+    """Searches the latents that decode to given images.
+
+    Adam on the latents from draws of the prior, the generator fixed, minimizes the mean
+    squared error (Creswell & Bharath 2016, arXiv:1611.05644). Nothing keeps latents
+    inside the range of a bounded prior.
+
+    Args:
+        model: A `zoo.generative.GenerativeModel`.
+        images: Array `[n, *image_shape]` in [-1, 1].
+        steps: Steps of Adam.
+        learning_rate: Its learning rate.
+        starts: Draws that an image is tried from; the best end counts.
+        seed: First of the n * starts seeds of the draws.
+        **conditions: As `generate` takes them, for each image; what is left open is
+            drawn for each start.
+
+    Returns:
+        `Inversion`.
+
+    Raises:
+        ValueError: If the images have another shape, or a condition is wrong.
+    """
+    images = np.asarray(images, np.float32)
+    if images.shape[1:] != model.image_shape or not len(images):
+        raise ValueError(
+            f"Expected images of shape [n, {', '.join(map(str, model.image_shape))}]. "
+            f"Received: shape {list(images.shape)}"
+        )
+    count = len(images)
+    seeds = seed + np.arange(count * starts)
+    checked = model.checked_conditions(conditions, count)
+    tiled = {name: np.concatenate([v] * starts) for name, v in checked.items()}
+    given = _completed(model, seeds, tiled)
+    told = {name: given[name] for name in model.decoder_conditions}
+    targets = tf.constant(np.concatenate([images] * starts))
+    latents = keras.Variable(_latents(model, seeds, given))
+    optimizer = keras.optimizers.Adam(learning_rate)
+    optimizer.build([latents])
+
+    def errors_of(latents):
+        decoded = model.decode_rows(tf.convert_to_tensor(latents), **told)
+        squares = tf.square(decoded - targets)
+        return tf.reduce_mean(squares, axis=range(1, len(targets.shape)))
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            # The gradient of a sum is each row's own, and so are Adam's averages.
+            total = tf.reduce_sum(errors_of(latents))
+        optimizer.apply_gradients([(tape.gradient(total, [latents])[0], latents)])
+
+    for _ in range(steps):
+        step()
+    errors = errors_of(latents).numpy().reshape(starts, count)
+    best = errors.argmin(axis=0) * count + np.arange(count)
+    found = keras.ops.convert_to_numpy(latents)[best]
+    chosen = {name: values.numpy()[best] for name, values in told.items()}
+    return Inversion(found, model.decode(found, **chosen), errors.ravel()[best])
+
+
+def _completed(model, seeds, checked):
+    """Returns dict of the decoder's conditions as tensors, drawn where left open."""
+    completed = model.complete(checked, tf.constant(seeds, tf.int64))
+    return dict(zip(model.conditions, completed, strict=True))
+
+
+def _fixed(model, seed, conditions):
+    """Returns the completed conditions of one row that hold for a whole picture."""
+    return _completed(model, seed, model.checked_conditions(conditions, 1))
+
+
+def _latents(model, seeds, given):
+    """Returns the latents of seeds, of the prior under one row's conditions or each."""
+    seeds = np.asarray(seeds, np.int64)
+    repeated = {n: np.resize(v, (len(seeds), *v.shape[1:])) for n, v in given.items()}
+    return model.sample_prior(tf.constant(seeds), **repeated).numpy()
+
+
+def _decode(model, latents, given):
+    row = {name: given[name][0].numpy() for name in model.decoder_conditions}
+    return model.decode(latents, **row)
