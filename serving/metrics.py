@@ -1,6 +1,12 @@
 """What the server counts, for Prometheus."""
 
+import threading
+import time
+
+import grpc
 import prometheus_client
+
+from serving import errors
 
 _LATENCY_BUCKETS = (
     *(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30),
@@ -39,25 +45,46 @@ class Metrics:
             ["model", "signature"],
             registry=self.registry,
         )
+        self._in_flight = 0
+        self._lock = threading.Lock()
+        prometheus_client.Gauge(
+            "serving_requests_in_flight",
+            "Requests being answered",
+            registry=self.registry,
+        ).set_function(lambda: self._in_flight)
         self._children = {}
 
-    def observe(self, api, method, model, code, seconds):
-        """Counts one answered request.
+    def request(self, api, method):
+        """Returns a context manager that counts one request from start to end.
+
+        Its `model` is to be set once known, and only to the name of a model of ours:
+        what strangers write must not become labels. A ServingError that passes gives
+        the code.
 
         Args:
             api: `grpc` or `rest`.
-            method: Which call it was.
-            model: The model asked for, or empty where it is not a model of ours:
-                what strangers write must not become labels.
-            code: The name of the gRPC status code.
-            seconds: How long it took.
+            method: Which call it is.
         """
-        key = (api, method, model, code)
+        return _Request(self, api, method)
+
+    @property
+    def in_flight(self):
+        """How many requests are being answered."""
+        return self._in_flight
+
+    def _begin(self):
+        with self._lock:
+            self._in_flight += 1
+
+    def _end(self, request, code, seconds):
+        with self._lock:
+            self._in_flight -= 1
+        key = (request.api, request.method, request.model, code.name)
         found = self._children.get(key)
         if found is None:
             found = self._children[key] = (
-                self._requests.labels(api, method, model, code),
-                self._latency.labels(api, method, model),
+                self._requests.labels(*key),
+                self._latency.labels(*key[:-1]),
             )
         counter, histogram = found
         counter.inc()
@@ -77,6 +104,32 @@ class Metrics:
     def render(self):
         """Returns the exposition in Prometheus' text format."""
         return prometheus_client.generate_latest(self.registry)
+
+
+class _Request:
+    """Counts one request."""
+
+    __slots__ = ("_metrics", "_start", "api", "method", "model")
+
+    def __init__(self, metrics, api, method):
+        self._metrics = metrics
+        self.api = api
+        self.method = method
+        self.model = ""
+
+    def __enter__(self):
+        self._start = time.perf_counter()
+        self._metrics._begin()
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if kind is None:
+            code = grpc.StatusCode.OK
+        elif isinstance(error, errors.ServingError):
+            code = error.code
+        else:
+            code = grpc.StatusCode.INTERNAL
+        self._metrics._end(self, code, time.perf_counter() - self._start)
 
 
 class _Versions:

@@ -119,7 +119,8 @@ class ModelManager:
         batching_options: How requests are batched (None: not at all).
         per_model_batching: Whether a version's `batching_params.pbtxt` counts.
         max_message_bytes: The largest answer that will be computed.
-        on_change: Called with (model, version, state name) at each change.
+        allow_labels_for_unavailable: Whether a label may name a version that is not
+            loaded.
         on_batch: Called with (model, version, signature, rows, padded rows).
     """
 

@@ -372,10 +372,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return found, response
 
     def _predict(self, match, body):
-        start = time.perf_counter()
         services = self.server.services
-        code = grpc.StatusCode.OK
-        try:
+        with self.server.metrics.request("rest", "Predict") as observed:
+            observed.model = services.known(urllib.parse.unquote(match["name"]))
             request, by_rows = parse_predict(
                 body,
                 lambda: signatures.parse(self._signature_defs(match)[0].signature_def),
@@ -385,17 +384,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 request, time.monotonic() + _MAX_SECONDS, on_cancel=None
             )
             return render_predict(response, by_rows)
-        except errors.ServingError as error:
-            code = error.code
-            raise
-        finally:
-            self.server.metrics.observe(
-                "rest",
-                "Predict",
-                services.known(urllib.parse.unquote(match["name"])),
-                code.name,
-                time.perf_counter() - start,
-            )
 
     def _wrong_signature(self, match, body):
         key = _parse_json(body)

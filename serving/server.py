@@ -140,7 +140,6 @@ class Server:
         self.services = Services(self.models, root)
         self._health = health.HealthServicer(experimental_non_blocking=True)
         self._reported_health = None
-        self._in_flight = _InFlight()
         self._grpc = None
         self._rest = None
         self._stopping = threading.Event()
@@ -193,9 +192,7 @@ class Server:
             maximum_concurrent_rpcs=self._max_concurrent_requests,
             interceptors=(_LimitStreams(reflection.SERVICE_NAME),),
         )
-        self._grpc.add_generic_rpc_handlers(
-            _handlers(self.services, self.metrics, self._in_flight)
-        )
+        self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         pool = messages.new_pool(
             extra=(
@@ -281,33 +278,17 @@ class Server:
         # themselves: only the others are waited for.
         idle = 0
         while idle < 2 and not stopped.wait(0.1):
-            idle = 0 if self._in_flight.count else idle + 1
+            idle = 0 if self.metrics.in_flight else idle + 1
         self._grpc.stop(0).wait()
         if self._poller.is_alive():
             self._poller.join()
         self.models.close()
-
-    def wait(self):
-        """Blocks until the server is stopped."""
-        self._grpc.wait_for_termination()
 
     def __enter__(self):
         return self.start()
 
     def __exit__(self, *unused):
         self.stop()
-
-
-class _InFlight:
-    """How many requests are being answered."""
-
-    def __init__(self):
-        self.count = 0
-        self._lock = threading.Lock()
-
-    def add(self, difference):
-        with self._lock:
-            self.count += difference
 
 
 class _LimitStreams(grpc.ServerInterceptor):
@@ -363,7 +344,7 @@ def _source(models_dir, model_config_file):
     return (lambda: configs), root
 
 
-def _handlers(services, metrics, in_flight):
+def _handlers(services, metrics):
     """Returns the generic handlers of both services, on raw bytes."""
     predict = messages.PREDICTION_SERVICE
     model = messages.MODEL_SERVICE
@@ -385,7 +366,6 @@ def _handlers(services, metrics, in_flight):
                     answers[service, name],
                     metrics,
                     services,
-                    in_flight,
                 )
             )
             for name, request_class, _ in messages.methods(service)
@@ -400,7 +380,7 @@ def _plain(answer):
     return lambda request, deadline, on_cancel: answer(request)
 
 
-def _behaviour(method, request_class, answer, metrics, services, in_flight):
+def _behaviour(method, request_class, answer, metrics, services):
     """Returns the gRPC behaviour of one method.
 
     It takes and gives bytes: a message that cannot be parsed is then the caller's
@@ -408,34 +388,31 @@ def _behaviour(method, request_class, answer, metrics, services, in_flight):
     """
 
     def behaviour(content, context):
-        start = time.perf_counter()
-        model = ""
-        code = grpc.StatusCode.OK
-        in_flight.add(1)
         try:
-            try:
-                request = request_class.FromString(content)
-            except google.protobuf.message.DecodeError as error:
-                raise errors.invalid_argument(
-                    f"The request is not a {request_class.DESCRIPTOR.full_name}"
-                ) from error
-            model = services.known(_model_name(request))
-            response = answer(request, _deadline(context), _on_cancel(context))
-            return response.SerializeToString()
+            with metrics.request("grpc", method) as observed:
+                request = _parsed(request_class, content)
+                observed.model = services.known(_model_name(request))
+                response = answer(request, _deadline(context), _on_cancel(context))
+                return response.SerializeToString()
         except errors.ServingError as error:
-            code = error.code
-            context.abort(code, error.message)
+            context.abort(error.code, error.message)
         except Exception:
-            code = grpc.StatusCode.INTERNAL
             _log.exception("answering %s", method)
-            context.abort(code, "Internal error; the server's log has the details")
-        finally:
-            in_flight.add(-1)
-            metrics.observe(
-                "grpc", method, model, code.name, time.perf_counter() - start
+            context.abort(
+                grpc.StatusCode.INTERNAL,
+                "Internal error; the server's log has the details",
             )
 
     return behaviour
+
+
+def _parsed(request_class, content):
+    try:
+        return request_class.FromString(content)
+    except google.protobuf.message.DecodeError as error:
+        raise errors.invalid_argument(
+            f"The request is not a {request_class.DESCRIPTOR.full_name}"
+        ) from error
 
 
 def _model_name(request):
