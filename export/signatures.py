@@ -17,6 +17,7 @@ from zoo.aae import AAE
 from zoo.adversarial import AdversarialModel
 from zoo.autoencoder import AutoencoderModel
 from zoo.discriminative import DiscriminativeModel
+from zoo.dtn import DTN
 from zoo.images import from_uint8, to_uint8
 from zoo.infogan import InfoGAN
 
@@ -120,6 +121,22 @@ def _(model: AutoencoderModel):
             images,
         )
     return signatures
+
+
+@signatures_of.register
+def _(model: DTN):
+    inputs = {"images": rows(tf.uint8, *model.image_shape)}
+    transfer = Signature(
+        lambda images: {"images": to_uint8(model(from_uint8(images)))}, inputs
+    )
+    return {
+        "serving_default": transfer,
+        "transfer": transfer,
+        "png": Signature(lambda images: png(model(from_uint8(images))), inputs),
+        "embed": Signature(
+            lambda images: {"features": model.features_of(from_uint8(images))}, inputs
+        ),
+    }
 
 
 def _discriminate(model):

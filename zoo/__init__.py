@@ -20,9 +20,11 @@ from zoo import callbacks, conditions, layers, losses, plots, priors, rng
 from zoo.aae import AAE
 from zoo.cgan import CGAN
 from zoo.classifier import Classifier
+from zoo.dann import DANN
 from zoo.data import load_data
 from zoo.dcgan import DCGAN
 from zoo.distribution import strategy
+from zoo.dtn import DTN
 from zoo.gan import GAN
 from zoo.infogan import InfoGAN
 from zoo.model import Model
@@ -34,7 +36,9 @@ from_preset = Model.from_preset
 __all__ = [
     "AAE",
     "CGAN",
+    "DANN",
     "DCGAN",
+    "DTN",
     "GAN",
     "VAE",
     "Classifier",

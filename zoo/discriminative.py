@@ -1,11 +1,9 @@
 """What models that recognize images share: features, class probabilities, labels."""
 
 import keras
-import numpy as np
 import tensorflow as tf
 
 from zoo.data import load_arrays
-from zoo.images import from_uint8
 from zoo.metrics import label_accuracy
 from zoo.model import Model
 from zoo.schedules import ProgressSchedule
@@ -93,13 +91,6 @@ class DiscriminativeModel(Model):
         images, labels = load_arrays(**data_arguments)
         probabilities = self.classify(images)
         return round(label_accuracy(probabilities, labels), 4)
-
-    def _pixels(self, images):
-        images = np.asarray(images)
-        self._check_images(images)
-        if images.dtype == np.uint8:
-            return from_uint8(images)
-        return images.astype(np.float32)
 
     # Training
 

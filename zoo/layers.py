@@ -1,6 +1,7 @@
 """Layers that the papers need and Keras does not have."""
 
 import keras
+import tensorflow as tf
 from keras import ops
 
 
@@ -117,3 +118,29 @@ class Maxout(keras.layers.Layer):
                 self.maps.kernel_initializer
             ),
         }
+
+
+@keras.saving.register_keras_serializable("zoo")
+class GradientReversal(keras.layers.Layer):
+    """The identity, whose gradient is multiplied by -λ (Ganin & Lempitsky 2015, eq. 7, 8).
+
+    What comes before it learns to raise the loss that what comes after it lowers.
+
+    Call arguments:
+        inputs: Tensor of any shape.
+        factor: λ, a number or a scalar tensor; 1 by default.
+    """
+
+    def call(self, inputs, factor=1.0):
+        """Passes the inputs on."""
+
+        @tf.custom_gradient
+        def reverse(x):
+            return tf.identity(x), lambda gradient: -scale * gradient
+
+        scale = tf.cast(factor, inputs.dtype)
+        return reverse(inputs)
+
+    def compute_output_shape(self, input_shape, factor=None):
+        """Returns the input's shape."""
+        return input_shape

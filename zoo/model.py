@@ -16,6 +16,7 @@ import tensorflow as tf
 
 from zoo import data, presets, rng
 from zoo.checkpoints import BackupAndResume
+from zoo.images import from_uint8
 
 
 class Model(keras.Model):
@@ -278,6 +279,14 @@ class Model(keras.Model):
                 f"{type(self).__name__} was built for samples of shape "
                 f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
             )
+
+    def _pixels(self, images):
+        """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""
+        images = np.asarray(images)
+        self._check_images(images)
+        if images.dtype == np.uint8:
+            return from_uint8(images)
+        return images.astype(np.float32)
 
     @staticmethod
     def _in_batches(function, arrays, batch_size):

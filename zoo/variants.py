@@ -3,7 +3,9 @@
 from zoo.aae import AAE
 from zoo.cgan import CGAN
 from zoo.classifier import Classifier
+from zoo.dann import DANN
 from zoo.dcgan import DCGAN
+from zoo.dtn import DTN
 from zoo.gan import GAN
 from zoo.infogan import InfoGAN
 from zoo.vae import VAE
@@ -12,6 +14,8 @@ VARIANTS = {
     "gan": GAN,
     "dcgan": DCGAN,
     "classifier": Classifier,
+    "dann": DANN,
+    "dtn": DTN,
     "cgan": CGAN,
     "infogan": InfoGAN,
     "aae": AAE,

@@ -75,7 +75,18 @@ def _infogan(**kwargs):
     return zoo.InfoGAN((16, 16, 1), latent_dim=8, seed=1, **units, **filters, **kwargs)
 
 
+def _dann(**kwargs):
+    widths = {"filters": (4, 4), "kernel_size": 3, "units": 8}
+    return zoo.DANN((16, 16, 1), 10, seed=1, **widths, **kwargs)
+
+
+def _dtn(**kwargs):
+    widths = {"generator_filters": 4, "discriminator_filters": 4, "kernel_size": 3}
+    return zoo.DTN(_classifier(), seed=1, **widths, **kwargs)
+
+
 _DIGITS_16 = {"name": "digits", "image_size": 16}
+_TWO_DOMAINS = {**_DIGITS_16, "name": ("digits", "digits")}
 
 CASES = [
     Case("gan", _gan),
@@ -90,6 +101,8 @@ CASES = [
         {**_DIGITS_16, "labels": True},
         generates=False,
     ),
+    Case("dann", _dann, {"total_steps": 9}, _TWO_DOMAINS, generates=False),
+    Case("dtn", _dtn, {"averaging": 0.9}, _TWO_DOMAINS, generates=False),
     Case("cgan", _cgan, {"discriminator_steps": 2}, {"name": "digits", "labels": True}),
     Case(
         "cgan_convolutional",

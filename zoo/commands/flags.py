@@ -59,8 +59,10 @@ def _type(parameter):
     name, default = parameter.name, parameter.default
     if name.endswith("optimizer"):
         return Spec("OPTIMIZER")
-    if name in ("generator", "discriminator", "encoder", "decoder", "features"):
+    if name in ("generator", "discriminator", "encoder", "decoder"):
         return KerasModel()
+    if name == "features":
+        return click.STRING
     if isinstance(default, bool):
         return click.BOOL
     if isinstance(default, int):

@@ -175,7 +175,7 @@ def describe(name, split="train", image_size=None, channels=None, size=10_000):
     A tensorflow-datasets set that is not prepared yet is prepared.
 
     Args:
-        name: As for `load_data`, but not two names.
+        name: As for `load_data`; of two names it describes the first, the source.
         split: As for `load_data`.
         image_size: As for `load_data`.
         channels: As for `load_data`.
@@ -189,6 +189,8 @@ def describe(name, split="train", image_size=None, channels=None, size=10_000):
     """
     if _is_gaussian(name):
         return DataInfo(image_shape=(1,), num_classes=None, size=size)
+    if _is_pair(name):
+        name = name[0]
     selection = select(name, split, image_size, channels)
     return DataInfo(selection.shape, selection.num_classes, selection.size)
 
