@@ -16,6 +16,7 @@ class Case:
         compile: Arguments of `compile`.
         data: Arguments of `zoo.load_data`.
         generates: Whether the model makes samples from latents.
+        encodes: Whether calling the model encodes images and decodes them.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Case:
     compile: dict = dataclasses.field(default_factory=dict)
     data: dict = dataclasses.field(default_factory=lambda: {"name": "digits"})
     generates: bool = True
+    encodes: bool = False
 
     def load_data(self, batch_size=32):
         return zoo.load_data(**self.data, batch_size=batch_size)
@@ -85,8 +87,23 @@ def _dtn(**kwargs):
     return zoo.DTN(_classifier(), seed=1, **widths, **kwargs)
 
 
+def _aae(**kwargs):
+    form = {"form": "semi_supervised", "num_classes": 10, "posterior": "gaussian"}
+    return zoo.AAE((8, 8, 1), latent_dim=4, units=(16,), seed=1, **form, **kwargs)
+
+
+def _aae_labelled_prior(**kwargs):
+    form = {"form": "labelled_prior", "num_classes": 10, "posterior": "universal"}
+    return zoo.AAE((8, 8, 1), prior="swiss_roll", units=(16,), seed=1, **form, **kwargs)
+
+
+def _vae(**kwargs):
+    return zoo.VAE((8, 8, 1), prior="gaussian_mixture", units=(16,), seed=1, **kwargs)
+
+
 _DIGITS_16 = {"name": "digits", "image_size": 16}
 _TWO_DOMAINS = {**_DIGITS_16, "name": ("digits", "digits")}
+_DIGITS_8 = {"name": "digits", "image_size": 8}
 
 CASES = [
     Case("gan", _gan),
@@ -111,4 +128,13 @@ CASES = [
         {**_DIGITS_16, "labels": True},
     ),
     Case("infogan", _infogan, {"averaging": 0.9}, _DIGITS_16),
+    Case("aae", _aae, {"averaging": 0.9}, {**_DIGITS_8, "labels": True}, encodes=True),
+    Case(
+        "aae_labelled_prior",
+        _aae_labelled_prior,
+        {},
+        {**_DIGITS_8, "labels": True},
+        encodes=True,
+    ),
+    Case("vae", _vae, {}, _DIGITS_8, encodes=True),
 ]
