@@ -16,7 +16,17 @@ if keras.backend.backend() != "tensorflow":
         "from ~/.keras/keras.json."
     )
 
-from zoo import callbacks, conditions, layers, losses, plots, priors, rng
+from zoo import (
+    callbacks,
+    conditions,
+    latent,
+    layers,
+    losses,
+    one_dimensional,
+    plots,
+    priors,
+    rng,
+)
 from zoo.aae import AAE
 from zoo.cgan import CGAN
 from zoo.classifier import Classifier
@@ -47,10 +57,12 @@ __all__ = [
     "callbacks",
     "conditions",
     "from_preset",
+    "latent",
     "layers",
     "list_presets",
     "load_data",
     "losses",
+    "one_dimensional",
     "plots",
     "priors",
     "rng",

@@ -189,40 +189,6 @@ class AutoencoderModel(GenerativeModel):
         network = network or (lambda inputs: self.encoder(inputs, training=True))
         return self.infer(images, seeds, network)
 
-    def decode_rows(self, latents, **conditions):
-        """Decodes latents `[n, latent_dim]` into images in [-1, 1]; never an error.
-
-        Args:
-            latents: float32 tensor.
-            **conditions: Tensor for each of `decoder_conditions`. Those that are
-                missing or invalid are drawn by the row's latents.
-        """
-        given = {}
-        if self.decoder_conditions:
-            completed = self.complete(conditions, rng.seeds_from(latents))
-            given = dict(zip(self.conditions, completed, strict=True))
-        return self.decoder_in_use()(self.decoder_inputs(latents, **given))
-
-    def draw(self, seeds, **conditions):
-        """See `GenerativeModel.draw`."""
-        completed = self.complete(conditions, seeds)
-        given = dict(zip(self.conditions, completed, strict=True))
-        latents = self.sample_prior(seeds, **given)
-        return self.decoder_in_use()(self.decoder_inputs(latents, **given))
-
-    def sample_prior(self, seeds):
-        """Draws latents `[n, latent_dim]` from the prior, by seeds."""
-        return self.prior.sample(seeds)
-
-    def decoder_inputs(self, latents):
-        """Returns what the decoder takes: latents, and what is known beside them."""
-        return latents
-
-    @property
-    def decoder_conditions(self):
-        """Those of `conditions` that the decoder is told, and not the prior alone."""
-        return self.conditions
-
     @property
     def reconstruction_conditions(self):
         """Those of `decoder_conditions` that the encoder does not infer."""
@@ -266,31 +232,6 @@ class AutoencoderModel(GenerativeModel):
         """
         images = self._checked_images(images)
         return self._in_batches(lambda x: self.infer(x).means, [images], batch_size)
-
-    def decode(self, latents, batch_size=256, **conditions):
-        """Decodes latents to images.
-
-        Args:
-            latents: Array `[n, latent_dim]`.
-            batch_size: Rows computed at once.
-            **conditions: `decoder_conditions` by name, as `generate` takes them.
-
-        Returns:
-            float32 numpy array of shape `[n, *image_shape]` in [-1, 1].
-
-        Raises:
-            ValueError: If the latents are of another width, or a condition is not one
-                of the decoder's or out of range.
-        """
-        latents = np.asarray(latents, np.float32)
-        if latents.ndim != 2 or latents.shape[1] != self.latent_dim:
-            raise ValueError(
-                f"Expected latents of shape [n, {self.latent_dim}]. "
-                f"Received: shape {list(latents.shape)}"
-            )
-        return self._conditioned_batches(
-            self.decode_rows, latents, self.decoder_conditions, conditions, batch_size
-        )
 
     def reconstruct(self, images, batch_size=256, **conditions):
         """Encodes and decodes images.
@@ -339,24 +280,6 @@ class AutoencoderModel(GenerativeModel):
         prior = self.prior.sample(tf.range(2000)).numpy()
         latents = self.encode(images)
         return plots.latent_space(latents, labels, prior, manifold)
-
-    def _conditioned_batches(self, function, rows, taken, conditions, batch_size):
-        if unknown := sorted(set(conditions) - set(taken)):
-            raise ValueError(
-                f"This {type(self).__name__} takes {list(taken) or 'no conditions'} "
-                f"here. Received: {', '.join(unknown)}"
-            )
-        given = {
-            name: condition.checked(name, conditions.get(name), len(rows))
-            for name, condition in taken.items()
-        }
-        return self._in_batches(
-            lambda first, *values: function(
-                first, **dict(zip(given, values, strict=True))
-            ),
-            [rows, *given.values()],
-            batch_size,
-        )
 
     def _checked_images(self, images):
         images = np.asarray(images)

@@ -121,13 +121,21 @@ class GenerativeModel(AveragedModel):
         Returns:
             Samples `[n, *sample_shape]` in [-1, 1].
         """
-        given = self.complete(conditions, rng.seeds_from(latents))
-        return self.decoder_in_use()(join(latents, given), training=False)
+        given = {}
+        if self.decoder_conditions:
+            completed = self.complete(conditions, rng.seeds_from(latents))
+            given = dict(zip(self.conditions, completed, strict=True))
+        inputs = self.decoder_inputs(latents, **given)
+        return self.decoder_in_use()(inputs, training=False)
 
     def sample_prior(self, seeds, **conditions):
-        """Draws latents `[n, latent_dim]` from the prior, by seeds."""
+        """Draws latents `[n, latent_dim]` by seeds, under valid conditions."""
         del conditions
         return self.prior.sample(seeds)
+
+    def decoder_inputs(self, latents, **conditions):
+        """Returns what the decoder takes for latents and valid conditions."""
+        return join(latents, list(conditions.values()))
 
     @property
     def decoder_conditions(self):
@@ -156,15 +164,8 @@ class GenerativeModel(AveragedModel):
                 f"Expected latents of shape [n, {self.latent_dim}]. "
                 f"Received: shape {list(latents.shape)}"
             )
-        given = self.checked_conditions(
-            conditions, len(latents), self.decoder_conditions
-        )
-        return self._in_batches(
-            lambda rows, *values: self.decode_rows(
-                rows, **dict(zip(given, values, strict=True))
-            ),
-            [latents, *given.values()],
-            batch_size,
+        return self._conditioned_batches(
+            self.decode_rows, latents, self.decoder_conditions, conditions, batch_size
         )
 
     def draw(self, seeds, **conditions):
@@ -178,7 +179,10 @@ class GenerativeModel(AveragedModel):
         Returns:
             Samples `[n, *sample_shape]` in [-1, 1].
         """
-        inputs = join(self.prior.sample(seeds), self.complete(conditions, seeds))
+        completed = self.complete(conditions, seeds)
+        given = dict(zip(self.conditions, completed, strict=True))
+        latents = self.sample_prior(seeds, **given)
+        inputs = self.decoder_inputs(latents, **given)
         return self.decoder_in_use()(inputs, training=False)
 
     def generate(self, n=None, seed=0, *, seeds=None, batch_size=256, **conditions):
@@ -204,13 +208,8 @@ class GenerativeModel(AveragedModel):
                 is unknown, missing, of another shape, or out of range.
         """
         seeds = seeds_of(n, seed, seeds)
-        given = self.checked_conditions(conditions, len(seeds))
-        return self._in_batches(
-            lambda rows, *values: self.draw(
-                rows, **dict(zip(given, values, strict=True))
-            ),
-            [seeds, *given.values()],
-            batch_size,
+        return self._conditioned_batches(
+            self.draw, seeds, self.conditions, conditions, batch_size
         )
 
     def checked_conditions(self, conditions, count, known=None):
@@ -230,15 +229,24 @@ class GenerativeModel(AveragedModel):
         """
         known = self.conditions if known is None else known
         if unknown := sorted(set(conditions) - set(known)):
-            takes = f"takes {list(known)}" if known else "has none"
             raise ValueError(
-                f"{type(self).__name__} knows no condition {', '.join(unknown)}: it "
-                f"{takes}."
+                f"This {type(self).__name__} takes {list(known) or 'no conditions'} "
+                f"here. Received: {', '.join(unknown)}"
             )
         return {
             name: condition.checked(name, conditions.get(name), count)
             for name, condition in known.items()
         }
+
+    def _conditioned_batches(self, function, rows, known, conditions, batch_size):
+        given = self.checked_conditions(conditions, len(rows), known)
+        return self._in_batches(
+            lambda part, *values: function(
+                part, **dict(zip(given, values, strict=True))
+            ),
+            [rows, *given.values()],
+            batch_size,
+        )
 
     def sample_grid(self, n=64, seed=0, columns=None, **conditions):
         """Generates what a picture of samples shows.

@@ -116,7 +116,7 @@ def test_inversion_keeps_each_images_class():
         (lambda m: latent.walk(m, [1]), "two seeds"),
         (lambda m: latent.walk(m, [1, 2], steps=1), "two points"),
         (lambda m: latent.walk(m, [1, 2], path="round"), "'linear' or 'spherical'"),
-        (lambda m: latent.walk(m, [1, 2], labels=1), "knows no condition labels"),
+        (lambda m: latent.walk(m, [1, 2], labels=1), "takes no conditions here"),
         (lambda m: latent.arithmetic(m, [1], [], [2]), "no seeds"),
         (lambda m: latent.invert(m, np.zeros([1, 3])), r"\[n, 2\]"),
         (lambda m: latent.nearest(np.zeros([1, 3]), np.zeros([9, 2])), "one shape"),
