@@ -177,8 +177,9 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
     with strategy.scope():
         model = recipe.build()
         model.compile(**recipe.compile_arguments())
-    run.start()
-    model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
+    with run.writing():
+        run.start()
+        model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
     if run.backup.interrupted:
         epoch, batch = run.backup.position()
         click.echo(
@@ -187,6 +188,7 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
             err=True,
         )
         raise SystemExit(128 + run.backup.interrupted)
-    run.finish(model)
+    with run.writing():
+        run.finish(model)
     click.echo(f"The model is in {run.folder / runs.MODEL}. Look at it:")
     click.echo(f"  python -m zoo sample {out} --out samples.png")
