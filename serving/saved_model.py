@@ -12,6 +12,7 @@ import threading
 import google.protobuf.message
 import grpc
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.saved_model import loader_impl
 
 from serving import errors, messages, signatures
@@ -98,13 +99,15 @@ class SavedModel:
         key = (signature.key, outputs)
         call = self._callables.get(key)
         if call is None:
-            with self._lock, self._graph.as_default():
+            # The public make_callable looks every name up again at each call, which
+            # costs as much as computing a small model.
+            options = config_pb2.CallableOptions(
+                feed=[spec.tensor for spec in signature.inputs.values()],
+                fetch=[signature.outputs[name].tensor for name in outputs],
+            )
+            with self._lock:
                 call = self._callables.setdefault(
-                    key,
-                    self._session.make_callable(
-                        [signature.outputs[name].tensor for name in outputs],
-                        [spec.tensor for spec in signature.inputs.values()],
-                    ),
+                    key, self._session._make_callable_from_options(options)
                 )
         return call
 

@@ -1,6 +1,7 @@
 """What a model says about its own inputs and outputs."""
 
 import dataclasses
+import functools
 import math
 
 import numpy as np
@@ -43,14 +44,14 @@ class TensorSpec:
         """Whether dimension 0 is free, that is, counts the rows of a batch."""
         return bool(self.shape) and self.shape[0] is None
 
-    @property
+    @functools.cached_property
     def row_shape(self):
         """The shape of one row, or None where it is not fixed."""
         if not self.shape or None in self.shape[1:]:
             return None
         return self.shape[1:]
 
-    @property
+    @functools.cached_property
     def row_bytes(self):
         """The size of one row in bytes, or 0 where it is not fixed."""
         if self.row_shape is None:
@@ -79,7 +80,7 @@ class Signature:
     inputs: dict
     outputs: dict
 
-    @property
+    @functools.cached_property
     def batchable(self):
         """Whether rows of different requests may share one run."""
         inputs, outputs = self.inputs.values(), self.outputs.values()

@@ -276,13 +276,11 @@ def test_too_many_requests_at_once_are_refused_at_once(publish):
         client.metadata("good")
         slow = {"turns": np.array([100_000])}
         busy = [callers.submit(client.predict, "good", slow, "slow") for _ in range(2)]
-        code = None
-        while code is None and not any(call.done() for call in busy):
-            try:
-                client.status("good")
-            except serving.ServingError as error:
-                code = error.code
-        assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        while server.metrics.in_flight < 2:
+            time.sleep(0.001)
+        with pytest.raises(serving.ServingError) as caught:
+            client.status("good")
+        assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
         for call in busy:
             assert call.result()["turns"] == [100_000]
         assert client.status("good")[0].state == "AVAILABLE"
