@@ -4,10 +4,11 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, networks, priors, rng
+from zoo import losses, metrics, networks, priors, rng
 from zoo.adversarial import accuracies
 from zoo.autoencoder import AutoencoderModel, check_rows, euclidean
 from zoo.conditions import Classes
+from zoo.data import load_arrays
 
 #: The paper's length of the latents for each form (sections 4 to 6 and appendix A).
 _LATENT_DIMS = {
@@ -500,7 +501,7 @@ class AAE(AutoencoderModel):
         """Gives the probability of each class, or cluster, for images.
 
         Args:
-            images: Array `[n, *image_shape]`, float in [-1, 1].
+            images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
             batch_size: Rows computed at once.
 
         Returns:
@@ -508,16 +509,37 @@ class AAE(AutoencoderModel):
 
         Raises:
             ValueError: If the form has no classifier, or the images are of another
-                shape, or integers.
+                shape.
         """
         if not self.classifies:
             raise ValueError(
                 "Only the forms 'semi_supervised' and 'clustering' classify. "
                 f"This one is {self.form!r}."
             )
-        return self._in_batches(
-            self.classify_rows, [self._checked_images(images)], batch_size
-        )
+        return self._in_batches(self.classify_rows, [self._pixels(images)], batch_size)
+
+    def measure(self, **data_arguments):
+        """Measures reconstruction, and what the form's labels or clusters are worth.
+
+        Returns:
+            Dict of `reconstruction_loss`, see `AutoencoderModel.measure`; semi-
+            supervised of `test_error`, the share of images classified wrong; clustering
+            of `clustering_error`, that share on the second half of the images, when
+            each cluster has the label of its surest image of the first (section 6).
+        """
+        measured = super().measure(**data_arguments)
+        if self.classifies:
+            images, labels = load_arrays(**data_arguments)
+            probabilities = self.classify(images)
+        if self.form == "semi_supervised":
+            wrong = 1 - metrics.label_accuracy(probabilities, labels)
+            measured["test_error"] = round(wrong, 4)
+        elif self.form == "clustering":
+            half = len(labels) // 2
+            found = metrics.cluster_labels(probabilities[:half], labels[:half])
+            wrong = metrics.clustering_error(probabilities[half:], labels[half:], found)
+            measured["clustering_error"] = round(wrong, 4)
+        return measured
 
     def reconstruct_rows(self, images, **conditions):
         """See `AutoencoderModel.reconstruct_rows`."""

@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from zoo import networks, plots, rng
+from zoo.data import load_arrays
 from zoo.generative import GenerativeModel
 
 
@@ -221,35 +222,35 @@ class AutoencoderModel(GenerativeModel):
         """Encodes images to the mean of their latents.
 
         Args:
-            images: Array `[n, *image_shape]`, float in [-1, 1].
+            images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
             batch_size: Rows computed at once.
 
         Returns:
             float32 numpy array of shape `[n, latent_dim]`.
 
         Raises:
-            ValueError: If the images are of another shape, or integers.
+            ValueError: If the images are of another shape.
         """
-        images = self._checked_images(images)
+        images = self._pixels(images)
         return self._in_batches(lambda x: self.infer(x).means, [images], batch_size)
 
     def reconstruct(self, images, batch_size=256, **conditions):
         """Encodes and decodes images.
 
         Args:
-            images: Array `[n, *image_shape]`, float in [-1, 1].
+            images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
             batch_size: Rows computed at once.
             **conditions: `reconstruction_conditions` by name, as `generate` takes them.
 
         Returns:
-            float32 numpy array like `images`.
+            float32 numpy array of the same shape, in [-1, 1].
 
         Raises:
             ValueError: As `encode` and `decode` do.
         """
         return self._conditioned_batches(
             self.reconstruct_rows,
-            self._checked_images(images),
+            self._pixels(images),
             self.reconstruction_conditions,
             conditions,
             batch_size,
@@ -261,7 +262,7 @@ class AutoencoderModel(GenerativeModel):
         The walk is there for priors of the plane and decoders without conditions.
 
         Args:
-            images: Array `[n, *image_shape]`, float in [-1, 1].
+            images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
             labels: Integers `[n]`, which colour the images' latents, or None.
             columns: Images a row of the walk.
 
@@ -269,8 +270,8 @@ class AutoencoderModel(GenerativeModel):
             `PIL.Image.Image`; see `zoo.plots.latent_space`.
 
         Raises:
-            ValueError: If the images are of another shape, or integers, or the latents
-                have less than two numbers a row.
+            ValueError: If the images are of another shape, or the latents have less
+                than two numbers a row.
         """
         points, manifold = self.prior.walk(columns), None
         if points is not None and not self.decoder_conditions:
@@ -281,15 +282,12 @@ class AutoencoderModel(GenerativeModel):
         latents = self.encode(images)
         return plots.latent_space(latents, labels, prior, manifold)
 
-    def _checked_images(self, images):
-        images = np.asarray(images)
-        if images.dtype.kind != "f":
-            raise ValueError(
-                "Images are float in [-1, 1] here. Convert pixels by "
-                f"zoo.images.from_uint8. Received: dtype {images.dtype}"
-            )
-        self._check_images(images)
-        return images.astype(np.float32)
+    def measure(self, **data_arguments):
+        """Returns `reconstruction_loss`, that of the AAE, of test images."""
+        images, labels = load_arrays(**data_arguments)
+        told = {"labels": labels} if self.reconstruction_conditions else {}
+        errors = euclidean(self._pixels(images), self.reconstruct(images, **told))
+        return {"reconstruction_loss": round(float(np.mean(errors)), 3)}
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -283,6 +283,8 @@ def test_a_universal_posterior_depends_on_its_noise(batch):
 
 def test_reconstruct_is_decode_of_encode(batch):
     images = batch[0].numpy()
+    pixels = zoo.images.to_uint8(images)
+    np.testing.assert_allclose(vae().encode(pixels), vae().encode(images), atol=1e-5)
     for model in (aae(), vae()):
         expected = model.decode(model.encode(images))
         np.testing.assert_allclose(model.reconstruct(images), expected, atol=1e-6)
@@ -385,11 +387,23 @@ def test_wrong_images_labels_and_latents_are_refused(batch):
         model.generate(2, labels=10)
     with pytest.raises(ValueError, match="labels must be in 0"):
         model.reconstruct(images.numpy(), labels=-2)
-    with pytest.raises(ValueError, match="float in"):
-        model.encode(np.zeros((1, 8, 8, 1), np.uint8))
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.encode(np.zeros((1, 9, 9, 1), np.float32))
     with pytest.raises(ValueError, match=r"latents of shape \[n, 15\]"):
         model.decode(np.zeros((1, 4)))
     with pytest.raises(ValueError, match="takes no conditions here"):
         aae().decode(np.zeros((1, 8)), labels=1)
+
+
+def test_measures_what_the_form_is_for():
+    test = {"name": "digits", "split": "test", "image_size": 8}
+    measured = aae("semi_supervised").measure(**test)
+    assert set(measured) == {"reconstruction_loss", "test_error"}
+    assert 0.5 < measured["test_error"] <= 1
+    measured = aae("clustering").measure(**test)
+    assert set(measured) == {"reconstruction_loss", "clustering_error"}
+    model = aae("supervised")
+    model.compile()
+    logs = model.evaluate(digits(split="test"), verbose=0, return_dict=True)
+    expected = pytest.approx(logs["reconstruction_loss"], abs=1e-3)
+    assert model.measure(**test) == {"reconstruction_loss": expected}
