@@ -8,6 +8,7 @@ from zoo.commands.latents import latents
 from zoo.commands.listing import list_all
 from zoo.commands.sample import sample
 from zoo.commands.train import train
+from zoo.commands.transfer import transfer
 
 
 @click.group(cls=Group)
@@ -18,6 +19,7 @@ def main():
 main.add_command(list_all)
 main.add_command(train)
 main.add_command(sample)
+main.add_command(transfer)
 main.add_command(latents)
 for command in (walk, arithmetic, neighbours, invert):
     main.add_command(command)

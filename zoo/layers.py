@@ -122,7 +122,7 @@ class Maxout(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable("zoo")
 class GradientReversal(keras.layers.Layer):
-    """The identity, whose gradient is multiplied by -λ (Ganin & Lempitsky 2015, eq. 7, 8).
+    """The identity with its gradient times -λ (Ganin & Lempitsky 2015, eq. 7 and 8).
 
     What comes before it learns to raise the loss that what comes after it lowers.
 

@@ -4,7 +4,7 @@ import click
 
 from zoo import data, plots
 from zoo.commands.flags import Integers
-from zoo.model import Model
+from zoo.generative import GenerativeModel
 
 
 @click.command()
@@ -28,7 +28,7 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
 
     A model of classes has one class a column, and one seed a row.
     """
-    model = Model.from_preset(preset_or_run)
+    model = GenerativeModel.from_preset(preset_or_run)
     conditions = {} if labels is None else {"labels": labels}
     samples, columns = model.sample_grid(count, seed, columns, **conditions)
     grid = plots.image_grid(samples, columns)

@@ -1,0 +1,30 @@
+"""`python -m zoo transfer`: a picture of a domain transfer network at work."""
+
+import click
+import numpy as np
+
+from zoo import data, plots
+from zoo.dtn import DTN
+from zoo.images import to_uint8
+
+
+@click.command()
+@click.argument("preset_or_run")
+@click.option("--data", "name", metavar="DATA", required=True, help="Source images.")
+@click.option("--split", default="test", show_default=True)
+@click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--columns", type=click.IntRange(1), default=8, show_default=True)
+@click.option(
+    "--out", default="transfer.png", show_default=True, help="The picture to write."
+)
+def transfer(preset_or_run, name, split, count, columns, out):
+    """Write source images with what a DTN makes of each on its right."""
+    model = DTN.from_preset(preset_or_run)
+    size, _, channels = model.image_shape
+    source, _ = data.load_arrays(
+        name, split, image_size=size, channels=channels, limit=count
+    )
+    pairs = np.stack([source, to_uint8(model.transfer(source))], axis=1)
+    grid = plots.image_grid(pairs.reshape(-1, *model.image_shape), 2 * columns)
+    grid.save(out)
+    click.echo(f"{len(source)} images of {name} and what becomes of them: {out}")
