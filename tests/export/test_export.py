@@ -153,28 +153,7 @@ def domain_transfer(images, features):
     }
 
 
-def recognition(images, features):
-    classify = [{"images": images}, {"probabilities": ["float32", -1, 10]}]
-    return {
-        "serving_default": classify,
-        "classify": classify,
-        "embed": [{"images": images}, {"features": ["float32", -1, features]}],
-    }
-
-
-def domain_transfer(images, features):
-    return {
-        "serving_default": [{"images": images}, {"images": images}],
-        "transfer": [{"images": images}, {"images": images}],
-        "png": [{"images": images}, {"png_bytes": ["string", -1]}],
-        "embed": [{"images": images}, {"features": ["float32", -1, features]}],
-    }
-
-
 PINNED = {
-    "classifier": recognition(SMALL, 8),
-    "dann": recognition(SMALL, 16),
-    "dtn": domain_transfer(SMALL, 8),
     "classifier": recognition(SMALL, 8),
     "dann": recognition(SMALL, 16),
     "dtn": domain_transfer(SMALL, 8),
