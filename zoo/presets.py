@@ -245,7 +245,15 @@ def _fetch(url, path, digest):
         # A server without ranges answers 200 and the whole file.
         mode = "ab" if response.status == 206 else "wb"
         with open(partial, mode) as file:
+            started = file.tell()
             shutil.copyfileobj(response, file)
+            received = file.tell() - started
+        promised = int(response.headers.get("Content-Length", received))
+    if received < promised:
+        raise ValueError(
+            f"{url} can't be fetched: the connection broke off {promised - received} "
+            "bytes before the end. The next try goes on from there."
+        )
     if _sha256(partial) != digest:
         received = _sha256(partial)
         partial.unlink()
