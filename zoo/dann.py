@@ -186,7 +186,7 @@ class DANN(DiscriminativeModel):
 
     def train_step(self, data):
         """Runs one step of stochastic gradient descent (equations 4 to 6)."""
-        source, labels, target = self.unpack(data)
+        source, labels, target = self._unpack_domains(data)
         reversal = self.reversal()
         with self.minimizing("network") as objectives:
             source_features = self.features(source, training=True)
@@ -220,9 +220,9 @@ class DANN(DiscriminativeModel):
 
     def test_step(self, data):
         """Measures a pair of domains, or labelled images of the target domain."""
-        if not isinstance(data[0], (tuple, list)):
+        if isinstance(data, (tuple, list)) and not isinstance(data[0], (tuple, list)):
             data = (data, data[0])
-        images, labels, target = self.unpack(data)
+        images, labels, target = self._unpack_domains(data)
         features = self.features(images, training=False)
         loss, accuracy, count = self.test_labels(labels, self.label_head(features))
         source_logits = self.tell_domain(features)
@@ -237,18 +237,6 @@ class DANN(DiscriminativeModel):
             },
             count,
         )
-
-    def unpack(self, data):
-        """Splits a batch into source images, source labels and target images."""
-        if len(data) != 2 or not isinstance(data[0], (tuple, list)):
-            raise ValueError(
-                "DANN takes batches ((source_images, source_labels), target_images): "
-                "load two names, zoo.load_data((source, target))."
-            )
-        (source, labels), target = data
-        self._check_images(source)
-        self._check_images(target)
-        return source, labels, target
 
     def measure(self, *, name, **data_arguments):
         """Returns the accuracies on both domains, `name` being the pair of them."""

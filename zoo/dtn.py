@@ -273,7 +273,7 @@ class DTN(AveragedModel):
 
     def train_step(self, data):
         """Moves D by L_D, then g by L_GANG + α L_CONST + β L_TID + γ L_TV."""
-        source, target = self.unpack(data)
+        source, _, target = self._unpack_domains(data)
         # One batch of both domains, so that g's statistics are those of both.
         features = tf.concat([self.features_of(source), self.features_of(target)], 0)
         count = tf.shape(source)[0]
@@ -323,7 +323,7 @@ class DTN(AveragedModel):
 
     def test_step(self, data):
         """Measures all losses on a batch of test images; feeds `metrics`."""
-        source, target = self.unpack(data)
+        source, _, target = self._unpack_domains(data)
         from_source, from_target = self(source), self(target)
         logits = [self.discriminator(x) for x in (from_source, from_target, target)]
         terms = self._terms(
@@ -343,18 +343,6 @@ class DTN(AveragedModel):
                 "discriminator_accuracy": ternary_accuracy(*logits),
             }
         )
-
-    def unpack(self, data):
-        """Splits a batch into source and target images."""
-        if len(data) != 2 or not isinstance(data[0], (tuple, list)):
-            raise ValueError(
-                "DTN takes batches ((source_images, source_labels), target_images): "
-                "load two names, zoo.load_data((source, target))."
-            )
-        (source, _), target = data
-        self._check_images(source)
-        self._check_images(target)
-        return source, target
 
     def get_config(self):
         """Returns the constructor's arguments, f as its architecture."""

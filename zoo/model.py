@@ -280,6 +280,20 @@ class Model(keras.Model):
                 f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
             )
 
+    def _unpack_domains(self, data):
+        """Splits a batch of two domains: source images and labels, target images."""
+        pair = isinstance(data, (tuple, list)) and len(data) == 2
+        if not pair or not isinstance(data[0], (tuple, list)):
+            raise ValueError(
+                f"{type(self).__name__} takes batches "
+                "((source_images, source_labels), target_images): load two names, "
+                "zoo.load_data((source, target))."
+            )
+        (source, labels), target = data
+        self._check_images(source)
+        self._check_images(target)
+        return source, labels, target
+
     def _pixels(self, images):
         """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""
         images = np.asarray(images)

@@ -147,6 +147,6 @@ def test_errors_name_what_is_wrong():
         model.compile(domain_weight=-1.0)
     model.compile()
     with pytest.raises(ValueError, match="load two names"):
-        model.fit(pairs(1).map(lambda source, target: source), verbose=0)
+        model.fit(pairs(1).map(lambda source, target: target), verbose=0)
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.fit(pairs(1).map(lambda s, t: (s, t[:, :10])), verbose=0)

@@ -150,25 +150,24 @@ def test_a_step_of_one_player_leaves_the_statistics_of_the_other(classifier):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
-@pytest.mark.parametrize("term", ["gang", "const", "tid", "tv"])
-def test_each_term_moves_the_generator_alone(classifier, term):
-    weights = dict.fromkeys(("gang", "const", "tid", "tv"), 0.0)
-    weights[term] = 1.0
+def test_each_term_moves_the_generator_alone(classifier):
     model = tiny(classifier)
-    model.compile(**{f"{name}_weight": weight for name, weight in weights.items()})
-    batch = next(iter(pairs()))
-    logs = logs_of(model, batch)
-    assert logs["generator_loss"] == pytest.approx(logs[f"l_{term}"], rel=1e-6)
-    (source, _), target = batch
-    with tf.GradientTape() as tape:
+    (source, _), target = next(iter(pairs()))
+    with tf.GradientTape(persistent=True) as tape:
         fake, again = model(source, training=True), model(target, training=True)
-        loss = model._weighted(
-            model._terms(
-                model.features_of(source), fake, target, again, model.discriminator
-            )
+        terms = model._terms(
+            model.features_of(source), fake, target, again, model.discriminator
         )
-    gradients = tape.gradient(loss, model.generator.trainable_variables)
-    assert all(np.abs(gradient).max() > 0 for gradient in gradients)
+        losses = {}
+        for term in ("gang", "const", "tid", "tv"):
+            weights = dict.fromkeys(("gang", "const", "tid", "tv"), 0.0)
+            weights[term] = 2.0
+            model.compile(**{f"{name}_weight": w for name, w in weights.items()})
+            losses[term] = model._weighted(terms)
+    for term, loss in losses.items():
+        assert float(loss) == pytest.approx(2 * float(terms[f"l_{term}"]))
+        gradients = tape.gradient(loss, model.generator.trainable_variables)
+        assert all(np.abs(gradient).max() > 0 for gradient in gradients), term
 
 
 def test_transfer_takes_pixels_and_keeps_shape(classifier):

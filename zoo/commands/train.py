@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from zoo import distribution, recipes, runs
 from zoo.commands import flags, launcher
+from zoo.dtn import DTN
+from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
 from zoo.runs import Run
 from zoo.variants import VARIANTS
@@ -190,5 +192,9 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
         raise SystemExit(128 + run.backup.interrupted)
     with run.writing():
         run.finish(model)
-    click.echo(f"The model is in {run.folder / runs.MODEL}. Look at it:")
-    click.echo(f"  python -m zoo sample {out} --out samples.png")
+    click.echo(f"The model is in {run.folder / runs.MODEL}.")
+    if isinstance(model, GenerativeModel):
+        click.echo(f"Look at it: python -m zoo sample {out} --out samples.png")
+    elif isinstance(model, DTN):
+        source, _ = recipe.data["name"]
+        click.echo(f"Look at it: python -m zoo transfer {out} --data {source}")
