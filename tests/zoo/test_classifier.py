@@ -1,5 +1,7 @@
 """The classifier: known losses, augmentation, schedules, inference, errors."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,8 @@ import tensorflow as tf
 
 import zoo
 from zoo.augmentation import shift_and_flip
+from zoo.recipes import Recipe
+from zoo.runs import Run
 from zoo.schedules import CosineToZero, InverseDecay, progress
 
 LOGITS = np.array([[2.0, 0.0, -1.0], [0.5, 0.5, 3.0], [1.0, 1.0, 1.0]], np.float32)
@@ -176,3 +180,35 @@ def test_errors_name_what_is_wrong():
         model.fit(batches(1).map(lambda images, labels: images), verbose=0)
     with pytest.raises(ValueError, match="integer labels of shape"):
         model.label_loss(tf.constant([0.0, 1.0, 2.0]), LOGITS)
+
+
+def test_the_preset_of_a_run_says_what_the_recipe_says_and_what_was_measured(tmp_path):
+    said = {"licence": {"data": "BSD", "weights": "BSD"}, "paper": "none"}
+    recipe = Recipe(
+        "classifier",
+        {"name": "digits"},
+        model={"filters": [4, 8]},
+        epochs=2,
+        test_split="test",
+        metadata=said,
+    )
+    run = Run(tmp_path / "run", recipe)
+    model = recipe.build()
+    model.compile()
+    run.start()
+    model.fit(
+        recipe.load_data(),
+        epochs=2,
+        steps_per_epoch=2,
+        verbose=0,
+        callbacks=run.callbacks(model),
+    )
+    run.finish(model)
+    metadata = json.loads((tmp_path / "run" / "model" / "metadata.json").read_text())
+    assert metadata["licence"] == said["licence"]
+    assert metadata["recipe"]["seed"] == 0
+    assert "metadata" not in metadata["recipe"]
+    assert metadata["training_seconds"] >= 0
+    images, labels = zoo.data.load_arrays("digits", "test")
+    accuracy = (model.classify(images).argmax(-1) == labels).mean()
+    assert metadata["measured"] == {"test_accuracy": pytest.approx(accuracy, abs=1e-4)}
