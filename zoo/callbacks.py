@@ -68,7 +68,7 @@ class SampleGrid(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes a grid every so many steps."""
-        if self.every != "epoch" and int(self.model.steps) % self.every == 0:
+        if self.every != "epoch" and int(self.model.steps.numpy()) % self.every == 0:
             self._write()
 
     def on_epoch_end(self, epoch, logs=None):
@@ -141,7 +141,7 @@ class DensityAnimation(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         """Takes a frame every so many steps."""
-        if int(self.model.steps) % self.every == 0:
+        if int(self.model.steps.numpy()) % self.every == 0:
             self.frames.append(self.picture())
 
     def on_train_end(self, logs=None):
@@ -158,7 +158,7 @@ class DensityAnimation(keras.callbacks.Callback):
             self.model.generate(len(self.data)),
             self.grid,
             1 / (1 + np.exp(-np.asarray(logits))),
-            title=f"step {int(self.model.steps)}",
+            title=f"step {int(self.model.steps.numpy())}",
         )
 
 

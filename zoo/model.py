@@ -437,8 +437,16 @@ class Model(keras.Model):
 
     @property
     def metrics(self):
-        """Keras's metrics of this model, and the running means of `logged`."""
-        return super().metrics + self._running_means.metrics
+        """Keras's metrics of this model, and the running means of `logged`.
+
+        Those of `compile(metrics=)` count once `evaluate` has fed them: Keras asks for
+        all results after every training step, which never does.
+        """
+        given = self._compile_metrics
+        return [
+            *(each for each in super().metrics if each is not given or given.built),
+            *self._running_means.metrics,
+        ]
 
     def reset_metrics(self):
         """Resets what is averaged over an epoch; Keras calls it."""

@@ -14,6 +14,7 @@
         model/            the trained model, a preset
 """
 
+import contextlib
 import csv
 import dataclasses
 import json
@@ -25,7 +26,7 @@ import numpy as np
 
 import zoo.callbacks
 from zoo.autoencoder import AutoencoderModel
-from zoo.checkpoints import BackupAndResume
+from zoo.checkpoints import BackupAndResume, CheckpointError
 from zoo.distribution import is_chief
 from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
@@ -72,6 +73,19 @@ class Run:
                 "resumed with these: " + "; ".join(different)
             )
 
+    @contextlib.contextmanager
+    def writing(self):
+        """Says of a file that can't be written what became of the run."""
+        try:
+            yield
+        except OSError as error:
+            last = self.backup.last()
+            kept = f" The last checkpoint, {last}, stays." if last else ""
+            raise CheckpointError(
+                f"The run {self.folder} can't be written: {error}.{kept} Make room, or "
+                "choose another folder, and go on with --resume."
+            ) from error
+
     def start(self):
         """Makes the folder and writes the settings."""
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +97,7 @@ class Run:
         if not is_chief(model.distribute_strategy):
             return [self.backup]
         return [
-            keras.callbacks.CSVLogger(self.folder / "log.csv", append=bool(history)),
+            keras.callbacks.CSVLogger(self.folder / "log.csv", append=True),
             keras.callbacks.TensorBoard(self.folder / "events", write_graph=False),
             zoo.callbacks.TrainingCurves(self.folder / "curves.png", history),
             _Stopwatch(self.folder / SECONDS),
@@ -127,7 +141,8 @@ class Run:
             writer = csv.DictWriter(file, reader.fieldnames)
             writer.writeheader()
             writer.writerows(rows)
-        names = [name for name in reader.fieldnames if name != "epoch"]
+        # Keras has a column of NA for each number that validation did not give.
+        names = [n for n in reader.fieldnames if n != "epoch" and rows[0][n] != "NA"]
         return {name: [float(row[name]) for row in rows] for name in names}
 
     def finish(self, model):

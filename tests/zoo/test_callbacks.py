@@ -1,0 +1,160 @@
+"""Callbacks: ours, and Keras's own unchanged."""
+
+import csv
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+
+
+@pytest.fixture
+def gan():
+    model = zoo.GAN(
+        (16, 16, 1), 4, generator_units=(8,), discriminator_units=(4,), seed=0
+    )
+    model.compile()
+    return model
+
+
+@pytest.fixture(scope="module")
+def train():
+    return zoo.load_data("digits", image_size=16, batch_size=64)
+
+
+def fit(model, train, *callbacks, epochs=2):
+    return model.fit(
+        train, epochs=epochs, steps_per_epoch=4, verbose=0, callbacks=list(callbacks)
+    )
+
+
+def test_sample_grids_show_the_same_seeds(gan, train, tmp_path):
+    callback = zoo.callbacks.SampleGrid(
+        tmp_path / "grids", every=2, n=4, seed=5, log_dir=tmp_path / "events"
+    )
+    fit(gan, train, callback)
+    names = sorted(path.name for path in (tmp_path / "grids").glob("*.png"))
+    assert names == [f"{step:06d}.png" for step in (0, 2, 4, 6, 8)]
+    last = np.asarray(Image.open(tmp_path / "grids" / names[-1]))
+    expected = np.asarray(zoo.plots.image_grid(gan.generate(4, seed=5)))
+    np.testing.assert_array_equal(last, expected)
+    assert Image.open(tmp_path / "grids" / "samples.gif").n_frames == 5
+    assert list((tmp_path / "events").iterdir())
+
+
+def test_curves_are_drawn(gan, train, tmp_path):
+    fit(gan, train, zoo.callbacks.TrainingCurves(tmp_path / "curves.png"))
+    assert Image.open(tmp_path / "curves.png").size[0] > 400
+
+
+def test_keras_callbacks_work_unchanged(gan, train, tmp_path):
+    fit(
+        gan,
+        train,
+        keras.callbacks.CSVLogger(tmp_path / "log.csv"),
+        keras.callbacks.TensorBoard(tmp_path / "events"),
+        keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"),
+        keras.callbacks.TerminateOnNaN(),
+    )
+    with open(tmp_path / "log.csv") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2
+    assert float(rows[1]["generator_loss"]) > 0
+    loaded = keras.saving.load_model(tmp_path / "2.keras")
+    np.testing.assert_allclose(loaded.generate(2), gan.generate(2), atol=1e-6)
+
+
+def test_the_best_checkpoint_by_a_metric_is_kept(train, tmp_path):
+    gan = zoo.GAN((16, 16, 1), 4, generator_units=(8,), seed=0)
+    gan.compile(metrics=[keras.metrics.MeanSquaredError(name="distance")])
+    keep = keras.callbacks.ModelCheckpoint(
+        tmp_path / "best.keras", monitor="val_distance", save_best_only=True, mode="min"
+    )
+    test = zoo.load_data("digits", "test", image_size=16, batch_size=99)
+    history = gan.fit(
+        train,
+        epochs=3,
+        steps_per_epoch=4,
+        validation_data=test,
+        callbacks=[keep],
+        verbose=0,
+    ).history
+    best = keras.saving.load_model(tmp_path / "best.keras")
+    measured = best.evaluate(test, verbose=0, return_dict=True)["distance"]
+    assert measured == pytest.approx(min(history["val_distance"]), rel=1e-5)
+
+
+def make_not_a_number(model):
+    for weight in model.generator.trainable_variables:
+        weight.assign(weight * np.nan)
+
+
+def test_terminate_on_nan_sees_our_losses(gan, train):
+    make_not_a_number(gan)
+    history = fit(gan, train, keras.callbacks.TerminateOnNaN())
+    assert len(history.history["loss"]) == 1
+    assert np.isnan(history.history["loss"][0])
+
+
+def test_divergence_names_step_loss_and_checkpoint(gan, train, tmp_path):
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    fit(gan, train, backup, epochs=1)
+
+    class Spoil(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            make_not_a_number(self.model)
+
+    with pytest.raises(
+        RuntimeError, match=r"_loss is nan at step 5.*checkpoint is .*00000004"
+    ):
+        fit(gan, train, Spoil(), backup)
+
+
+@pytest.mark.parametrize("player", ["generator", "discriminator"])
+def test_schedules_reach_either_optimizer(gan, train, player):
+    schedule = keras.callbacks.LearningRateScheduler(lambda epoch: 0.01 / (epoch + 1))
+    fit(gan, train, zoo.callbacks.ForOptimizer(player, schedule))
+    assert float(getattr(gan, f"{player}_optimizer").learning_rate) == pytest.approx(
+        0.005
+    )
+    other = {"generator": "discriminator", "discriminator": "generator"}[player]
+    assert float(getattr(gan, f"{other}_optimizer").learning_rate) == pytest.approx(
+        2e-4
+    )
+
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 4, 0.5)
+    gan.compile(**{f"{player}_optimizer": keras.optimizers.SGD(decay)})
+    fit(gan, train, epochs=1)
+    assert float(getattr(gan, f"{player}_optimizer").learning_rate) == pytest.approx(
+        0.05
+    )
+
+
+def test_a_player_that_is_not_there_is_refused(gan, train):
+    with pytest.raises(ValueError, match="Expected one of"):
+        fit(
+            gan,
+            train,
+            zoo.callbacks.ForOptimizer("encoder", keras.callbacks.Callback()),
+        )
+
+
+def test_the_density_animation(train, tmp_path):
+    gan = zoo.GAN(
+        generator=zoo.one_dimensional.Generator(),
+        discriminator=zoo.one_dimensional.Discriminator(minibatch=True),
+        prior=zoo.priors.StratifiedRange(1, -8.0, 8.0),
+        seed=0,
+    )
+    gan.compile()
+    data = zoo.load_data("gaussian", batch_size=12, size=120)
+    callback = zoo.callbacks.DensityAnimation(
+        tmp_path / "film.gif", np.random.default_rng(0).normal(4, 0.5, 500), every=5
+    )
+    gan.fit(data, verbose=0, callbacks=[callback])
+    assert Image.open(tmp_path / "film.gif").n_frames == 3
+    assert (
+        Image.open(tmp_path / "film.png").size == Image.open(tmp_path / "film.gif").size
+    )

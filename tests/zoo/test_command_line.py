@@ -1,0 +1,103 @@
+"""The command line: flags as in Python, one-line errors, exit statuses."""
+
+import inspect
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+import zoo
+from zoo.__main__ import main
+from zoo.commands import flags
+from zoo.variants import VARIANTS
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def preset(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("presets") / "tiny"
+    zoo.GAN((8, 8, 1), 3, generator_units=(4,), seed=0).save_to_preset(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_every_argument_has_a_flag_with_help(name):
+    shown = run("train", name, "--help").output
+    variant = VARIANTS[name]
+    for function in (variant.__init__, variant.compile):
+        for argument in inspect.signature(function).parameters:
+            if argument not in ("self", "name", "keras_arguments"):
+                assert "--" + argument.replace("_", "-") in shown
+    described = flags.described_arguments(inspect.getdoc(variant))
+    for option in flags.flags_of(variant.__init__, variant.__doc__):
+        assert described[option.name]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("0.5", 0.5),
+        ("none", None),
+        ("hinge", "hinge"),
+        ('{"a": [1]}', {"a": [1]}),
+        (
+            "adam:learning_rate=1e-4,beta_1=0.5",
+            {
+                "class_name": "adam",
+                "config": {"learning_rate": 1e-4, "beta_1": 0.5},
+            },
+        ),
+    ],
+)
+def test_values_on_the_command_line(text, value):
+    assert flags.Spec("VALUE").convert(text, None, None) == value
+
+
+def test_list_names_variants_and_recipes():
+    shown = run("list")
+    assert shown.exit_code == 0
+    for name in (*VARIANTS, "gan_gaussian1d"):
+        assert name in shown.output
+
+
+def test_sample_writes_a_grid(preset, tmp_path):
+    done = run("sample", preset, "-n", 6, "--columns", 3, "--out", tmp_path / "x.png")
+    assert done.exit_code == 0, done.output
+    assert Image.open(tmp_path / "x.png").size == (3 * 10 + 2, 2 * 10 + 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["train", "no_such_variant"], 2, "No such command"),
+        (["train", "gan", "--epochs", "0"], 2, "Invalid value"),
+        (["train", "gan", "--image-shape", "a,b"], 2, "not a list of integers"),
+        (["train", "gan", "--generator-optimizer", "adam:x"], 2, "word:key=value"),
+        (["sample", "no_such_preset"], 1, "Unknown preset"),
+        (["sample", "."], 1, "neither a preset nor a finished run"),
+        (["sample", "dcgan_svhn_32"], 1, "has not been trained yet"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, status, message):
+    done = run(*arguments)
+    assert done.exit_code == status
+    assert message in done.output
+    assert "Traceback" not in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--data", "no_such_data"], "no_such_data"),
+        (["--loss", "no_such_loss"], "Expected one of"),
+        (["--latent-dim", "3", "--prior", '{"class_name": "Normal"}'], "latent"),
+    ],
+)
+def test_bad_settings_leave_no_folder(arguments, message, tmp_path):
+    done = run("train", "gan", "--out", tmp_path / "run", *arguments)
+    assert done.exit_code == 1, done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()

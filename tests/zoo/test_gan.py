@@ -1,0 +1,203 @@
+"""GAN and DCGAN: who trains what, what is refused, and the one-dimensional GAN."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo import networks
+from zoo.recipes import Recipe
+
+
+def tiny_dcgan(**kwargs):
+    sizes = {"generator_filters": 4, "discriminator_filters": 4, "kernel_size": 3}
+    return zoo.DCGAN((16, 16, 1), latent_dim=8, seed=0, **sizes, **kwargs)
+
+
+def copy_of(network):
+    copy = keras.models.clone_model(network)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def assert_equal_statistics(network, expected):
+    for ours, theirs in zip(
+        network.non_trainable_variables, expected.non_trainable_variables, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_each_player_moves_its_own_weights_and_statistics_only():
+    """What a step should do to the batch-norm statistics is done by hand to copies."""
+    gan = tiny_dcgan()
+    images = tf.constant(
+        np.random.default_rng(0).uniform(-1, 1, (8, 16, 16, 1)), tf.float32
+    )
+    for trained in ("generator", "discriminator"):
+        optimizers = {
+            f"{player}_optimizer": keras.optimizers.SGD(
+                0.1 if player == trained else 0.0
+            )
+            for player in gan.players()
+        }
+        gan.compile(**optimizers)
+        before = {name: copy_of(network) for name, network in gan.networks().items()}
+        first, second = (gan.draw_latents(8, stream=number) for number in (0, 1))
+        # The generator plays for the discriminator, and only its own step counts.
+        fake = copy_of(gan.generator)(first, training=True)
+        gan.train_step(images)
+        for name, network in gan.networks().items():
+            changed = any(
+                (now.numpy() != then.numpy()).any()
+                for now, then in zip(
+                    network.trainable_variables,
+                    before[name].trainable_variables,
+                    strict=True,
+                )
+            )
+            assert changed == (name == trained)
+        expected = before["generator"]
+        expected(second, training=True)
+        assert_equal_statistics(gan.generator, expected)
+        expected = before["discriminator"]
+        expected(images, training=True)
+        expected(fake, training=True)
+        assert_equal_statistics(gan.discriminator, expected)
+
+
+def test_averages_are_those_of_the_weights_and_statistics():
+    gan = tiny_dcgan()
+    gan.compile(averaging=0.5)
+    expected = gan.generator.get_weights()
+    data = zoo.load_data("digits", image_size=16, batch_size=32)
+    for step in range(3):
+        gan.fit(data, steps_per_epoch=1, initial_epoch=step, epochs=step + 1, verbose=0)
+        decay = min(0.5, (1 + step) / (10 + step))
+        expected = [
+            decay * average + (1 - decay) * weight
+            for average, weight in zip(
+                expected, gan.generator.get_weights(), strict=True
+            )
+        ]
+    for ours, theirs in zip(
+        gan.averaged_generator.get_weights(), expected, strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    # It is what generates.
+    latents = gan.prior.sample([3])
+    np.testing.assert_allclose(
+        gan.generate(1, seed=3), gan.averaged_generator(latents), atol=1e-6
+    )
+
+
+def test_replicas_draw_different_noise():
+    strategy = zoo.strategy("mirrored", 2)
+    with strategy.scope():
+        gan = tiny_dcgan()
+    drawn = strategy.run(lambda: gan.draw_latents(4, stream=0))
+    together = np.concatenate(strategy.experimental_local_results(drawn))
+    assert len(np.unique(together, axis=0)) == 8
+    # Side by side they are what one replica draws.
+    np.testing.assert_array_equal(together, tiny_dcgan().draw_latents(8, stream=0))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"loss": "no_such"}, "Expected one of"),
+        ({"update": "both"}, "'alternate' or 'simultaneous'"),
+        ({"discriminator_steps": 0}, "positive integer"),
+        (
+            {"update": "simultaneous", "discriminator_steps": 2},
+            "use update='alternate'",
+        ),
+        ({"label_smoothing": 0.7}, "below 0.5"),
+        ({"label_smoothing": 0.1, "loss": "hinge"}, "needs a loss of probabilities"),
+        ({"penalty_weight": 3.0}, "no effect without a penalty"),
+        ({"penalty": "gradient_penalty"}, "normalization='layer'"),
+        ({"averaging": 1.5}, "between 0 and 1"),
+    ],
+)
+def test_compile_refuses(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        tiny_dcgan().compile(**arguments)
+
+
+def test_one_optimizer_for_both_is_refused():
+    adam = keras.optimizers.Adam()
+    with pytest.raises(ValueError, match="share one optimizer"):
+        tiny_dcgan().compile(generator_optimizer=adam, discriminator_optimizer=adam)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"steps_per_execution": 2}, {"jit_compile": True}]
+)
+def test_what_fails_under_replicas_is_refused(arguments):
+    with zoo.strategy("mirrored", 2).scope():
+        gan = tiny_dcgan()
+        with pytest.raises(ValueError, match="2 replicas"):
+            gan.compile(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((16, 32, 1), "square"),
+        ((8, 8, 1), "16 to 128"),
+        ((22, 22, 1), "halves to 11"),
+        ((32, 32, 2), "1 or 3 channels"),
+    ],
+)
+def test_shapes_that_do_not_fit_are_refused(shape, message):
+    with pytest.raises(ValueError, match=message):
+        zoo.DCGAN(shape)
+
+
+@pytest.mark.parametrize("size", [16, 28, 32, 64, 128])
+def test_sizes(size):
+    gan = zoo.DCGAN((size, size, 3), 4, generator_filters=2, discriminator_filters=2)
+    assert gan.generate(1).shape == (1, size, size, 3)
+
+
+def test_the_cats_tutorial_s_networks():
+    gan = Recipe.of_preset("dcgan_afhq_cats_128").model
+    plan = networks.upsampling_plan(128, gan["start_size"])
+    assert plan == (8, 4)
+    assert gan["generator_filters"] * 2 ** (plan[1] - 1) == 1024
+
+
+def test_networks_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="no weights yet"):
+        zoo.GAN(generator=keras.Sequential([keras.layers.Dense(2)]))
+    with pytest.raises(ValueError, match="Set latent_dim=1"):
+        zoo.GAN(generator=zoo.one_dimensional.Generator(), latent_dim=3)
+    with pytest.raises(ValueError, match="discriminator takes"):
+        zoo.GAN((3,), discriminator=zoo.one_dimensional.Discriminator())
+    with pytest.raises(ValueError, match="rows of 3 numbers"):
+        zoo.GAN((3,), latent_dim=4, prior=zoo.priors.Normal(3))
+
+
+def test_batches_of_another_shape_are_refused():
+    gan = tiny_dcgan()
+    gan.compile()
+    with pytest.raises(ValueError, match=r"shape \(16, 16, 1\)"):
+        gan.fit(zoo.load_data("digits"), verbose=0)
+
+
+@pytest.mark.parametrize("arguments", [{}, {"n": 1, "seeds": [1]}, {"seeds": [0.5]}])
+def test_generate_refuses(arguments):
+    with pytest.raises(ValueError, match="seeds"):
+        tiny_dcgan().generate(**arguments)
+
+
+def test_the_one_dimensional_gan_learns_mean_and_width():
+    recipe = Recipe.of_preset("gan_gaussian1d_minibatch")
+    gan = recipe.build()
+    gan.compile(**recipe.compile_arguments())
+    untrained = gan.generate(2000)
+    gan.fit(recipe.load_data(), epochs=10, verbose=0)
+    samples = gan.generate(2000)
+    assert abs(untrained.mean() - 4) > 1
+    assert samples.mean() == pytest.approx(4, abs=0.35)
+    assert 0.3 < samples.std() < 0.7

@@ -1,0 +1,208 @@
+"""Real processes, really stopped: what `python -m zoo train --resume` makes of it."""
+
+import csv
+import json
+import os
+import pathlib
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import zoo
+
+#: A training of 4 epochs of 46 steps, a moment each.
+TRAIN = [
+    *(sys.executable, "-m", "zoo", "train", "gan", "--batch-size", "32"),
+    *("--generator-units", "16", "--discriminator-units", "8", "--epochs", "4"),
+]
+EPOCHS, STEPS = 4, 46
+
+
+def train(out, *arguments, **kwargs):
+    return subprocess.run(
+        [*TRAIN, "--out", str(out), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        **kwargs,
+    )
+
+
+def start(out, *arguments):
+    """Starts a training that would go on for long."""
+    return subprocess.Popen(
+        [*TRAIN, "--out", str(out), "--epochs", "1000", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_step(out, step, process):
+    """Waits for a checkpoint of that step or later."""
+    checkpoints = pathlib.Path(out) / "checkpoints"
+    for _ in range(1200):
+        names = [path.name for path in checkpoints.glob("[0-9]*")]
+        if any(int(name) >= step for name in names):
+            return
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.1)
+    raise AssertionError(f"no checkpoint of step {step} in two minutes")
+
+
+def weights(out):
+    return [
+        w for n in zoo.from_preset(out).networks().values() for w in n.get_weights()
+    ]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    done = train(out)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def assert_ends_as(uninterrupted, out):
+    for ours, theirs in zip(weights(out), weights(uninterrupted), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    with open(out / "log.csv") as file:
+        assert [int(row["epoch"]) for row in csv.DictReader(file)] == [*range(EPOCHS)]
+
+
+def test_a_run_folder_holds_what_it_promises(uninterrupted):
+    assert json.loads((uninterrupted / "run.json").read_text())["variant"] == "gan"
+    for name in ("log.csv", "curves.png", "samples/samples.gif", "model/config.json"):
+        assert (uninterrupted / name).stat().st_size > 0, name
+    assert len(list((uninterrupted / "samples").glob("*.png"))) == EPOCHS + 1
+    assert list(uninterrupted.glob("events/**/*tfevents*"))
+    assert not list(uninterrupted.glob("**/.partial*"))
+
+
+def test_sigterm_saves_in_mid_epoch_and_resuming_gives_the_same_bits(
+    uninterrupted, tmp_path
+):
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for_step(out, STEPS, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "go on with --resume" in errors
+    assert "Traceback" not in errors
+
+    position = zoo.callbacks.BackupAndResume(out / "checkpoints").position()
+    assert position is not None
+    if position[0] >= EPOCHS:
+        pytest.skip("this machine trained all epochs before the signal arrived")
+    done = train(out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert_ends_as(uninterrupted, out)
+
+
+def test_sigkill_loses_at_most_the_epoch(uninterrupted, tmp_path):
+    out = tmp_path / "run"
+    process = start(out)
+    wait_for_step(out, STEPS, process)
+    process.kill()
+    process.wait()
+    last = zoo.callbacks.BackupAndResume(out / "checkpoints").last()
+    assert int(last.name) % STEPS == 0
+    if int(last.name) >= EPOCHS * STEPS:
+        pytest.skip("this machine trained all epochs before the kill arrived")
+    done = train(out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert_ends_as(uninterrupted, out)
+
+
+def test_resuming_with_other_settings_is_refused(uninterrupted):
+    done = train(uninterrupted, "--resume", "--batch-size", "64")
+    assert done.returncode == 1
+    assert "batch_size: 32 there, 64 asked for" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_another_run_s_folder_is_refused(uninterrupted, tmp_path):
+    done = train(uninterrupted)
+    assert done.returncode == 1
+    assert "holds a run already" in done.stderr
+
+    (tmp_path / "letter.txt").write_text("not yours")
+    done = train(tmp_path)
+    assert done.returncode == 1
+    assert "is no run" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_folder_that_cannot_be_is_refused_before_training(tmp_path):
+    (tmp_path / "file").write_text("")
+    done = train(tmp_path / "file" / "run")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "Epoch 1" not in done.stdout
+
+
+def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path):
+    """A limit on the size of files stands for the disk."""
+    out = tmp_path / "run"
+    done = train(out, "--epochs", "1")
+    assert done.returncode == 0, done.stderr
+    before = zoo.callbacks.BackupAndResume(out / "checkpoints").last()
+
+    def limit():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    done = train(out, "--resume", "--epochs", "2", preexec_fn=limit)
+    assert done.returncode == 1, done.stdout
+    assert "can't be written" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert zoo.callbacks.BackupAndResume(out / "checkpoints").last() == before
+    assert not list(out.glob("checkpoints/.partial*"))
+
+    done = train(out, "--resume", "--epochs", "2")
+    assert done.returncode == 0, done.stderr
+
+
+def test_two_workers_one_killed_end_as_uninterrupted(tmp_path):
+    def launch(out, *arguments, **kwargs):
+        return train(out, "--workers", "2", "--epochs", "2", *arguments, **kwargs)
+
+    whole = tmp_path / "whole"
+    done = launch(whole)
+    assert done.returncode == 0, done.stderr
+
+    out = tmp_path / "killed"
+    process = start(out, "--workers", "2")
+    wait_for_step(out, STEPS, process)
+    workers = children_of(process.pid)
+    assert len(workers) == 2
+    os.kill(workers[1], signal.SIGKILL)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 1
+    assert "with --resume to go on from the last checkpoint" in errors
+    assert not children_of(process.pid)
+
+    done = launch(out, "--resume")
+    assert done.returncode == 0, done.stderr
+    for ours, theirs in zip(weights(out), weights(whole), strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def children_of(pid):
+    found = []
+    for entry in pathlib.Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            except OSError:  # It has ended since.
+                continue
+            if int(fields[1]) == pid and fields[0] != "Z":
+                found.append(int(entry.name))
+    return sorted(found)
