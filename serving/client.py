@@ -165,8 +165,10 @@ class _Calls:
             labels: The class of each row, or one for all, where the model is
                 conditional; -1, or nothing, draws one from the row's seed.
             conditions: The condition vector of each row, where the model takes one.
-            categories: The categorical codes of each row (InfoGAN).
-            codes: The continuous codes of each row (InfoGAN).
+            categories: The categorical codes of each row (InfoGAN); -1, or nothing,
+                draws them from the row's seed.
+            codes: The continuous codes of each row (InfoGAN); NaN, or nothing, draws
+                them from the row's seed.
             version: A version number, instead of the newest.
             version_label: A version label, such as `stable`.
             timeout: Seconds, instead of the client's own.
@@ -556,7 +558,7 @@ def _in_words(error, address):
 
 
 # Inputs that may be left out: the model then draws them from the row's seed.
-_DRAWN = {"labels": -1, "categories": -1}
+_DRAWN = {"labels": -1, "categories": -1, "codes": np.nan}
 
 
 def _checked(target, signature, inputs):
@@ -580,7 +582,8 @@ def _checked(target, signature, inputs):
                 raise errors.RequestError(
                     f"{target} needs {spec} for {signature.key!r}; it was not given"
                 )
-            array = np.full((rows, *spec.row_shape), _DRAWN[name], np.int64)
+            wanted = tensors.numpy_type(spec.data_type)
+            array = np.full((rows, *spec.row_shape), _DRAWN[name], wanted)
         elif arrays[name].ndim == 0 and spec.shape and len(spec.shape) == 1:
             array = np.full(rows, arrays[name])  # One label for all rows.
         else:

@@ -13,6 +13,7 @@ import urllib.request
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_models
 
 import serving
@@ -60,6 +61,33 @@ def test_labels(client):
     assert one_for_all[:, 0, 0, 0].tolist() == [30, 40, 50]
     drawn = client.generate("conditional", 3, seed=0)
     assert drawn[:, 0, 0, 0].tolist() == [10, 20 + 20, 30 + 40]
+
+
+def test_codes_that_are_left_out_are_drawn_by_the_model(tmp_path):
+    class Coded(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.int64, "seeds"),
+                tf.TensorSpec([None, 1], tf.int64, "categories"),
+                tf.TensorSpec([None, 2], tf.float32, "codes"),
+            ]
+        )
+        def sample(self, seeds, categories, codes):
+            drawn = tf.cast(tf.math.is_nan(codes), tf.uint8)
+            level = drawn[:, :1] + 10 * tf.cast(1 + categories, tf.uint8)
+            return {"images": level[:, :, None, None]}
+
+    module = Coded()
+    tf.saved_model.save(
+        module, str(tmp_path / "coded" / "1"), signatures={"sample": module.sample}
+    )
+    with (
+        serving.Server(tmp_path, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        assert client.generate("coded", 3).ravel().tolist() == [1, 1, 1]
+        given = client.generate("coded", 1, categories=[[4]], codes=[[0.5, 0.0]])
+        assert given.ravel().tolist() == [50]
 
 
 def test_calls_on_pictures(client):
