@@ -98,7 +98,14 @@ class Recipe:
     def compile_arguments(self):
         """Returns the arguments of `compile`, with objects for their configs."""
         # Keras puts objects into the configs that it is given.
-        return keras.saving.deserialize_keras_object(copy.deepcopy(self.compile))
+        arguments = copy.deepcopy(self.compile)
+        # Optimizers stay configs: `compile` finds those by a short name such as adam.
+        return {
+            name: value
+            if name.endswith("optimizer")
+            else keras.saving.deserialize_keras_object(value)
+            for name, value in arguments.items()
+        }
 
     @classmethod
     def load(cls, path):

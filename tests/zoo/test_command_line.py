@@ -2,6 +2,7 @@
 
 import inspect
 
+import keras
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -9,6 +10,7 @@ from PIL import Image
 import zoo
 from zoo.__main__ import main
 from zoo.commands import flags
+from zoo.recipes import Recipe
 from zoo.variants import VARIANTS
 
 
@@ -101,3 +103,18 @@ def test_bad_settings_leave_no_folder(arguments, message, tmp_path):
     assert done.exit_code == 1, done.output
     assert "Traceback" not in done.output
     assert not (tmp_path / "run").exists()
+
+
+def test_an_optimizer_on_the_command_line_reaches_compile():
+    spec = flags.Spec("OPTIMIZER").convert("adam:learning_rate=1e-3", None, None)
+    recipe = Recipe(
+        "gan",
+        {"name": "digits", "image_size": 8},
+        model={"generator_units": (4,), "discriminator_units": (4,)},
+        compile={"generator_optimizer": spec, "loss": "hinge"},
+    )
+    model = recipe.build()
+    model.compile(**recipe.compile_arguments())
+    assert isinstance(model.generator_optimizer, keras.optimizers.Adam)
+    assert float(model.generator_optimizer.learning_rate) == pytest.approx(1e-3)
+    assert recipe.compile["generator_optimizer"]["class_name"] == "adam"
