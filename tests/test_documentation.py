@@ -9,7 +9,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/training.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/training.md", "docs/from-the-tutorials.md"]
+)
 def test_snippets_run(page, tmp_path, monkeypatch):
     blocks = re.findall(
         r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
