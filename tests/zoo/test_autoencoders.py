@@ -4,9 +4,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from click.testing import CliRunner
 from scipy import stats
 
 import zoo
+from zoo.__main__ import main
 from zoo.aae import AAE
 from zoo.autoencoder import euclidean
 from zoo.vae import VAE, bernoulli_loss, normal_divergence
@@ -415,3 +417,28 @@ def test_measures_what_the_form_is_for():
     logs = model.evaluate(digits(split="test"), verbose=0, return_dict=True)
     expected = pytest.approx(logs["reconstruction_loss"], abs=1e-3)
     assert model.measure(**test) == {"reconstruction_loss": expected}
+
+
+# Pictures
+
+
+def test_the_picture_has_a_manifold_where_there_is_a_walk(batch):
+    images, labels = batch
+    alone = aae().latent_space(images, labels)
+    beside = aae(prior="gaussian_mixture").latent_space(images, labels, columns=4)
+    assert beside.width > 1.5 * alone.width
+    # A decoder that is told labels has no single picture of a point.
+    supervised = aae("supervised", prior="gaussian_mixture")
+    assert supervised.latent_space(images).width == alone.width
+    with pytest.raises(ValueError, match="at least two numbers a row"):
+        aae(latent_dim=1).latent_space(images)
+
+
+def test_the_command_line_draws_latents(tmp_path):
+    vae().save_to_preset(tmp_path / "vae")
+    picture = tmp_path / "latents.png"
+    arguments = ["latents", tmp_path / "vae", "-n", 20, "--out", picture]
+    done = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert done.exit_code == 0, done.output
+    assert "20 images among the latents" in done.output
+    assert picture.exists()
