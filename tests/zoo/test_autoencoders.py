@@ -55,8 +55,9 @@ def compile_only(model, player, learning_rate=0.1):
 
 
 def compile_fast(model):
-    """Compiles with adversaries that get somewhere on few and small images."""
+    """Compiles with rates that get somewhere on few and small images."""
     model.compile(
+        autoencoder_optimizer=keras.optimizers.SGD(0.01, momentum=0.9),
         discriminator_optimizer=keras.optimizers.SGD(0.1),
         encoder_optimizer=keras.optimizers.SGD(0.1),
     )
