@@ -3,6 +3,7 @@
 import click
 
 from zoo.commands.errors import Group
+from zoo.commands.evaluate import evaluate
 from zoo.commands.explore import arithmetic, invert, neighbours, walk
 from zoo.commands.latents import latents
 from zoo.commands.listing import list_all
@@ -19,6 +20,7 @@ def main():
 main.add_command(list_all)
 main.add_command(train)
 main.add_command(sample)
+main.add_command(evaluate)
 main.add_command(transfer)
 main.add_command(latents)
 for command in (walk, arithmetic, neighbours, invert):

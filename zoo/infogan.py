@@ -11,6 +11,9 @@ from keras import layers
 from zoo import losses, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
+from zoo.data import load_arrays
+from zoo.images import from_uint8
+from zoo.metrics import code_matching_error
 
 
 class InferredCodes(NamedTuple):
@@ -430,6 +433,24 @@ class InfoGAN(AdversarialModel):
                 for kind in range(2)
             )
         )
+
+    def measure(self, **data_arguments):
+        """Measures what the categorical codes are worth as classes (section 7.2).
+
+        Returns:
+            Dict of `code_matching_error`, the share of images whose category is matched
+            to another class, of the categorical code that matches best; empty without
+            categorical codes or labels.
+        """
+        images, labels = load_arrays(**data_arguments)
+        if labels is None or not self.categorical_codes:
+            return {}
+        probabilities = self.infer(from_uint8(images)).category_probabilities
+        errors = [
+            code_matching_error(probabilities[:, code], labels)
+            for code in range(self.categorical_codes)
+        ]
+        return {"code_matching_error": round(min(errors), 4)}
 
     def vary(self, code, rows=1, seed=0, columns=None, low=-2.0, high=2.0):
         """Generates rows in each of which one code varies and all else stays.

@@ -152,6 +152,11 @@ def resolve(handle, sha256=None):
     )
 
 
+def fingerprint(handle):
+    """Returns the SHA-256 that pins a preset, which `from_preset(sha256=)` takes."""
+    return _sha256(resolve(handle) / METADATA)
+
+
 def check(folder, sha256=None):
     """Verifies the files of a preset folder against their hashes.
 

@@ -93,6 +93,17 @@ class Integers(click.ParamType):
             )
 
 
+class DataName(click.ParamType):
+    """The name of a data set, or those of two domains as a list."""
+
+    name = "NAME[,NAME]"
+
+    def convert(self, value, param, ctx):
+        """Parses `mnist,mnist_m`."""
+        names = value if isinstance(value, list) else value.split(",")
+        return names if len(names) > 1 else names[0]
+
+
 class Spec(click.ParamType):
     """A number, a word, `word:key=value,key=value`, or JSON.
 

@@ -101,7 +101,7 @@ def _data_flags():
             help="digits, gaussian, a tensorflow-datasets name, a folder or an .npz "
             "file; with a comma between them, two for a domain model. "
             "[default: digits]",
-            type=_DataName(),
+            type=flags.DataName(),
         ),
         click.Option(
             ["--split"], help="Split, such as train[:50000]. [default: train]"
@@ -115,14 +115,6 @@ def _data_flags():
         ),
         click.Option(["--size"], type=int, help="Rows of gaussian. [default: 10000]"),
     ]
-
-
-class _DataName(click.ParamType):
-    name = "NAME[,NAME]"
-
-    def convert(self, value, param, ctx):
-        names = value if isinstance(value, list) else value.split(",")
-        return names if len(names) > 1 else names[0]
 
 
 def _run_flags(recipe):

@@ -1,0 +1,208 @@
+"""Evaluating: every number with its provenance, and equal to one computed by hand."""
+
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import zoo
+from zoo import data, evaluation, images, metrics
+from zoo.__main__ import main
+
+COUNT = 60
+LABELS = np.arange(COUNT) % 10
+SIZES = {"image_size": 8, "channels": 1}
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("presets")
+
+
+@pytest.fixture(scope="module")
+def gan(folder):
+    model = zoo.CGAN(
+        (8, 8, 1),
+        num_classes=10,
+        latent_dim=3,
+        generator_units=(4, 4, 8),
+        discriminator_units=(4, 4, 4),
+        seed=0,
+    )
+    model.save_to_preset(folder / "cgan")
+    return model
+
+
+@pytest.fixture(scope="module")
+def classifier(folder, gan):
+    """A tiny classifier that finds several classes among the samples."""
+    model = zoo.Classifier((8, 8, 1), 10, filters=(4, 6), seed=0)
+    kernel, bias = model.label_head.get_weights()
+    bias -= model.embed(gan.generate(COUNT, labels=LABELS)).mean(axis=0) @ kernel
+    model.label_head.set_weights([kernel, bias])
+    model.save_to_preset(folder / "classifier")
+    return model
+
+
+@pytest.fixture(scope="module")
+def evaluated(folder, gan, classifier):
+    """The report on the GAN as JSON, and what was printed."""
+    out = folder / "cgan.json"
+    arguments = ["--data", "digits", "--features", folder / "classifier", "--seed", 7]
+    arguments += ["--count", COUNT, "--parzen", "--json", out]
+    done = run("evaluate", folder / "cgan", *arguments)
+    assert done.exit_code == 0, done.output
+    return json.loads(out.read_text()), done.output
+
+
+def by_name(report):
+    return {m["name"].split()[0]: m for m in report["measurements"]}
+
+
+def test_numbers_are_those_of_the_metrics(evaluated, gan, classifier):
+    report, _ = evaluated
+    samples = images.to_uint8(gan.generate(COUNT, seed=7, labels=LABELS))
+    real, _ = data.load_arrays("digits", "test", limit=COUNT, **SIZES)
+    train, _ = data.load_arrays("digits", "train", limit=COUNT, **SIZES)
+    features, real_features, train_features = map(
+        classifier.embed, (samples, real, train)
+    )
+    gaussian, real_gaussian, train_gaussian = map(
+        metrics.feature_gaussian, (features, real_features, train_features)
+    )
+    probabilities = classifier.classify(samples)
+    found = {name: m["value"] for name, m in by_name(report).items()}
+    validation, _ = data.load_arrays("digits", limit=1000, **SIZES)
+    parzen = metrics.parzen_score(samples / 255, validation / 255, real / 255)
+    kernel = metrics.kernel_distance(
+        real_features, features, subset_size=COUNT // 2, seed=7
+    )
+    balance = metrics.class_balance(probabilities)
+    assert len(np.unique(probabilities.argmax(axis=1))) > 3
+    expected = {
+        "frechet_distance": metrics.frechet_distance(*real_gaussian, *gaussian),
+        "frechet_distance_of_train": metrics.frechet_distance(
+            *real_gaussian, *train_gaussian
+        ),
+        "kernel_distance": kernel.value,
+        "classifier_score": metrics.classifier_score(probabilities).value,
+        **metrics.precision_recall(real_features, features)._asdict(),
+        **metrics.density_coverage(real_features, features)._asdict(),
+        "smallest_class_share": balance.smallest,
+        "largest_class_share": balance.largest,
+        "label_accuracy": metrics.label_accuracy(probabilities, LABELS),
+        "parzen_log_likelihood": parzen.value,
+    }
+    assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
+    assert by_name(report)["kernel_distance"]["spread"] > 0
+    assert report["class_shares"] == pytest.approx(balance.shares)
+
+
+def test_numbers_say_where_they_come_from(evaluated, folder):
+    report, output = evaluated
+    assert (report["model"], report["data"], report["seed"]) == ("CGAN", "digits", 7)
+    distance = by_name(report)["frechet_distance"]
+    metadata = (folder / "classifier" / "metadata.json").read_bytes()
+    assert distance["hash"] == hashlib.sha256(metadata).hexdigest()
+    assert distance["features"] == str(folder / "classifier")
+    assert distance["resize"] == "none"
+    assert (distance["real_count"], distance["generated_count"]) == (COUNT, COUNT)
+    assert zoo.from_preset(folder / "cgan", sha256=report["sha256"])
+    assert str(metrics.Measurement(**distance)) in output
+
+
+def test_resize_rules_name_each_step(folder, classifier):
+    network = evaluation.FeatureNetwork(folder / "classifier")
+    rules = {
+        ((8, 8, 1), (8, 8, 1)): "none",
+        ((8, 8, 1), (16, 16, 1)): "antialiased 8x8x1>16x16x1>8x8x1",
+        (None, (8, 8, 1)): "antialiased any>8x8x1",
+    }
+    for shapes, rule in rules.items():
+        assert network.provenance(shapes)["resize"] == rule
+
+
+def test_a_classifier_is_measured_on_all_there_is(folder, classifier):
+    report = evaluation.evaluate(folder / "classifier", "digits")
+    (accuracy,) = report.measurements
+    assert (accuracy.name, accuracy.real_count) == ("test_accuracy", 297)
+    expected = classifier.measure(name="digits", split="test", **SIZES)
+    assert accuracy.value == expected["test_accuracy"]
+
+
+def test_codes_of_infogan_are_matched_to_classes(folder, classifier):
+    model = zoo.InfoGAN(
+        (16, 16, 1),
+        latent_dim=2,
+        generator_filters=2,
+        discriminator_filters=2,
+        hidden_units=4,
+        recognition_units=4,
+        seed=0,
+    )
+    model.save_to_preset(folder / "infogan")
+    report = evaluation.evaluate(
+        folder / "infogan", "digits", count=COUNT, features=folder / "classifier"
+    )
+    error = report.measurements[-1]
+    real, labels = data.load_arrays("digits", "test", image_size=16, limit=COUNT)
+    codes = model.infer(images.from_uint8(real)).category_probabilities[:, 0]
+    assert error.name == "code_matching_error"
+    assert error.value == pytest.approx(
+        metrics.code_matching_error(codes, labels), 1e-3
+    )
+
+
+def test_models_of_two_domains_take_two_names(folder, classifier):
+    f = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
+    dtn = zoo.DTN(f, generator_filters=2, discriminator_filters=2, seed=0)
+    dtn.save_to_preset(folder / "dtn")
+    pair = ["digits", "digits"]
+    report = evaluation.evaluate(
+        folder / "dtn", pair, count=COUNT, features=folder / "classifier"
+    )
+    (accuracy,) = report.measurements
+    real, labels = data.load_arrays("digits", "test", image_size=16, limit=COUNT)
+    assert accuracy.value == dtn.transfer_accuracy(real, labels, classifier)
+    assert accuracy.resize == "antialiased 8x8x1>16x16x1>8x8x1"
+    dann = zoo.DANN((28, 28, 1), 10, filters=(2,), units=4, seed=0)
+    dann.save_to_preset(folder / "dann")
+    report = evaluation.evaluate(folder / "dann", pair)
+    assert {m.name: m.value for m in report.measurements} == dann.measure(
+        name=pair, split="test"
+    )
+    assert [m.real_count for m in report.measurements] == [297, 297]
+
+
+def test_mistakes_are_one_line(folder, gan, classifier):
+    zoo.GAN(
+        generator=zoo.one_dimensional.Generator(),
+        discriminator=zoo.one_dimensional.Discriminator(),
+        prior=zoo.priors.StratifiedRange(1, -8.0, 8.0),
+        seed=0,
+    ).save_to_preset(folder / "gaussian")
+    cases = [
+        ([folder / "cgan", "--data", "digits"], 1, "no feature network for digits"),
+        ([folder / "cgan", "--data", "digits"], 1, "classifier_mnist"),
+        ([folder / "cgan", "--data", "digits,digits"], 1, "one data set"),
+        ([folder / "gaussian", "--data", "gaussian"], 1, "Only images"),
+        ([folder / "cgan", "--data", "nothing"], 1, "no such data set"),
+        ([folder / "cgan"], 2, "--data"),
+        ([folder / "cgan", "--data", "digits", "--count", 5], 2, "--count"),
+        (
+            [folder / "cgan", "--data", "digits", "--features", folder / "cgan"],
+            1,
+            "a DiscriminativeModel was asked for",
+        ),
+    ]
+    for arguments, status, message in cases:
+        done = run("evaluate", *arguments)
+        assert done.exit_code == status, done.output
+        assert message in done.output
+        assert "Traceback" not in done.output

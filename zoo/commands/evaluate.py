@@ -1,0 +1,75 @@
+"""`python -m zoo evaluate`: numbers for how good a model is."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import sys
+
+import click
+
+from zoo import evaluation
+from zoo.commands.flags import DataName
+
+
+@click.command()
+@click.argument("preset_or_run")
+@click.option(
+    "--data",
+    "name",
+    type=DataName(),
+    required=True,
+    help="The real images, as for train; with a comma between them, two for a domain "
+    "model.",
+)
+@click.option("--split", default="test", show_default=True)
+@click.option(
+    "--count",
+    type=click.IntRange(20),
+    default=10_000,
+    show_default=True,
+    help="Samples, and real images, at most as many as there are.",
+)
+@click.option("--seed", default=0, show_default=True, help="Seed of the first sample.")
+@click.option(
+    "--features",
+    metavar="PRESET_OR_RUN",
+    help="The classifier to look through. [default: classifier_<data>]",
+)
+@click.option(
+    "--parzen",
+    is_flag=True,
+    help="Add the log-likelihood under Parzen windows; the papers take 10000 samples.",
+)
+@click.option(
+    "--json",
+    "out",
+    type=click.Path(dir_okay=False, path_type=pathlib.Path),
+    help="Write the numbers into this file, too.",
+)
+def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
+    """Measure a preset, by name, folder or URL, or a run.
+
+    Samples of a generator are compared with real images through a classifier's
+    features, and so is as large a part of the train split: the distance a perfect
+    generator would have.
+    """
+    measured = evaluation.evaluate(
+        preset_or_run,
+        name,
+        split,
+        count,
+        seed,
+        features,
+        parzen,
+        functools.partial(click.progressbar, label="images", file=sys.stderr),
+    )
+    for measurement in measured.measurements:
+        click.echo(measurement)
+    if measured.class_shares is not None:
+        shares = " ".join(f"{100 * share:.1f}" for share in measured.class_shares)
+        click.echo(f"classes of the samples in %: {shares}")
+    if out:
+        text = json.dumps(dataclasses.asdict(measured), indent=2, allow_nan=False)
+        out.write_text(text + "\n")
+        click.echo(f"The numbers are in {out}.")

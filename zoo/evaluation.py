@@ -1,0 +1,364 @@
+"""Measures a model on real images: what `python -m zoo evaluate` prints.
+
+Samples of a generator are compared with as many real images through the features of a
+classifier, by everything in `zoo.metrics`. Both are uint8, brought to the shape of the
+generator and then of the classifier. A model that recognizes images is measured by its
+own `measure`; so is a generator that has one, beside its samples.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import types
+
+import keras
+import numpy as np
+
+from zoo import data, metrics, presets
+from zoo.autoencoder import AutoencoderModel
+from zoo.dann import DANN
+from zoo.data.fitting import fit
+from zoo.data.selection import select
+from zoo.discriminative import DiscriminativeModel
+from zoo.dtn import DTN
+from zoo.generative import GenerativeModel
+from zoo.images import to_uint8
+from zoo.infogan import InfoGAN
+from zoo.metrics import Measurement
+from zoo.model import Model
+
+#: Where the width of Parzen windows is chosen: of MNIST, the last 10,000 images to
+#: train on, of which the authors' code takes 1,000.
+VALIDATION, _VALIDATION_COUNT = "train[-10000:]", 1000
+#: Images between two moves of the progress bar.
+_CHUNK = 256
+#: Images in a subset of the kernel distance, as in its paper.
+_KERNEL_SUBSET = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What was measured of a model.
+
+    Attributes:
+        preset: The preset or run.
+        sha256: Of its `metadata.json`, which `from_preset(sha256=)` takes.
+        model: Name of its class.
+        data: Name of the real images, or the pair of source and target.
+        split: Their split.
+        seed: Seed of the first sample.
+        measurements: List of `zoo.metrics.Measurement`.
+        class_shares: Share of each class among the samples, None without samples.
+    """
+
+    preset: str
+    sha256: str
+    model: str
+    data: str | list[str]
+    split: str
+    seed: int
+    measurements: list[Measurement]
+    class_shares: list[float] | None = None
+
+
+@contextlib.contextmanager
+def _silent(length):
+    del length
+    yield types.SimpleNamespace(update=lambda count: None)
+
+
+def evaluate(
+    handle,
+    name,
+    split="test",
+    count=10_000,
+    seed=0,
+    features=None,
+    parzen=False,
+    progress=_silent,
+):
+    """Measures a model.
+
+    Args:
+        handle: Preset by name, folder or URL, or a run.
+        name: Real images, as for `zoo.load_data`; of a domain model two.
+        split: Their split.
+        count: Samples to draw, and real images to load, the first ones. Where there are
+            fewer, as many samples are drawn.
+        seed: Seed of the first sample, and of random subsets.
+        features: Preset or run of the `zoo.DiscriminativeModel` to look through; None
+            for the built-in `classifier_<name>`.
+        parzen: Whether to compute the log-likelihood under Parzen windows too.
+        progress: Called with the number of images to work through; returns a context
+            manager whose object is told of them by `update(count)`, such as a
+            `click.progressbar`.
+
+    Returns:
+        `Evaluation`.
+
+    Raises:
+        ValueError: If the model makes no images, needs two domains or takes only one,
+            there is no feature network for the data, or the data can't be loaded.
+    """
+    model = Model.from_preset(handle)
+    if len(model.image_shape) != 3:
+        raise ValueError(
+            f"Only images can be evaluated. {handle} makes rows of shape "
+            f"{model.image_shape}."
+        )
+    pair = isinstance(name, (list, tuple))
+    if pair != isinstance(model, (DANN, DTN)):
+        raise ValueError(
+            f"A {type(model).__name__} is measured on "
+            f"{'one data set' if pair else 'a source and a target data set'}. "
+            f"Received: {name!r}"
+        )
+    size, _, channels = model.image_shape
+    arguments = {
+        "split": split,
+        "image_size": size,
+        "channels": channels,
+        "limit": count,
+    }
+    shares = None
+    if isinstance(model, DTN):
+        source, target = name
+        measurements = _transfer(
+            model, features, target, {"name": source, **arguments}, seed
+        )
+    elif isinstance(model, GenerativeModel):
+        measurements, shares = _samples(
+            model, features, {"name": name, **arguments}, seed, parzen, progress
+        )
+        if isinstance(model, (AutoencoderModel, InfoGAN)):
+            measurements += _by_itself(model, {"name": name, **arguments}, seed)
+    else:
+        measurements = _by_itself(model, {"name": name, **arguments}, seed)
+    return Evaluation(
+        preset=str(handle),
+        sha256=presets.fingerprint(handle),
+        model=type(model).__name__,
+        data=name,
+        split=split,
+        seed=seed,
+        measurements=measurements,
+        class_shares=shares,
+    )
+
+
+class FeatureNetwork:
+    """A classifier through which images are compared.
+
+    Args:
+        handle: Its preset or run.
+
+    Attributes:
+        model: The `DiscriminativeModel`.
+    """
+
+    def __init__(self, handle):
+        self.model = DiscriminativeModel.from_preset(handle)
+        self._name, self._hash = str(handle), presets.fingerprint(handle)
+
+    @classmethod
+    def find(cls, handle, name):
+        """Returns the one asked for, or the built-in one of a data set.
+
+        Raises:
+            ValueError: If none is asked for and none is built in.
+        """
+        if handle is not None:
+            return cls(handle)
+        built_in = [
+            preset
+            for preset, metadata in presets.list_presets().items()
+            if preset.startswith("classifier_") and metadata["trained"]
+        ]
+        wanted = f"classifier_{pathlib.Path(name).stem}"
+        if wanted not in built_in:
+            raise ValueError(
+                f"There is no feature network for {name}, {wanted}. Name one by "
+                f"--features: of {built_in}, or a classifier trained on this data."
+            )
+        return cls(wanted)
+
+    def embed(self, images):
+        """Returns the features of uint8 images of any shape, `[n, features]`."""
+        size, _, channels = self.model.image_shape
+        return self.model.embed(np.asarray(fit(images, size, channels)))
+
+    def classify(self, features):
+        """Returns the probabilities of the classes, given the features."""
+        return keras.ops.softmax(self.model.label_head(features)).numpy()
+
+    def provenance(self, shapes):
+        """Returns what a `Measurement` says of the network.
+
+        Args:
+            shapes: Shapes that an image had on its way here; None for any.
+        """
+        path = [shapes[0]]
+        for shape in (*shapes[1:], self.model.image_shape):
+            if shape != path[-1]:
+                path.append(shape)
+        steps = ["x".join(map(str, shape)) if shape else "any" for shape in path]
+        rule = "none" if len(steps) == 1 else f"antialiased {'>'.join(steps)}"
+        return {"features": self._name, "hash": self._hash, "resize": rule}
+
+
+def _transfer(model, features, target, arguments, seed):
+    """Measures whether images keep their class in the other domain."""
+    images, labels = data.load_arrays(**arguments)
+    network = FeatureNetwork.find(features, target)
+    accuracy = model.transfer_accuracy(images, labels, network.model)
+    return [
+        Measurement(
+            "transfer_accuracy",
+            accuracy,
+            real_count=len(images),
+            generated_count=len(images),
+            seed=seed,
+            **network.provenance([_native_shape(arguments), model.image_shape]),
+        )
+    ]
+
+
+def _by_itself(model, arguments, seed):
+    """Measures what the model's own `measure` says."""
+    name = arguments["name"]
+    domains = {}
+    if isinstance(name, (list, tuple)):
+        # Numbers of one domain are named after it.
+        domains = dict(zip(("source", "target"), name, strict=True))
+    measurements = []
+    for key, value in model.measure(**arguments).items():
+        known = {k: v for k, v in arguments.items() if k != "limit"}
+        known["name"] = domains.get(key.partition("_")[0], name)
+        count = min(data.describe(**known).size, arguments["limit"])
+        measurements.append(Measurement(key, value, real_count=count, seed=seed))
+    return measurements
+
+
+def _samples(model, features, arguments, seed, parzen, progress):
+    """Compares samples with real images; returns numbers and shares of the classes."""
+    real, _ = data.load_arrays(**arguments)
+    if real.shape[1:] != model.image_shape:
+        raise ValueError(
+            f"The model makes images of shape {model.image_shape}, and real ones are "
+            f"brought to a square only: {real.shape[1:]}."
+        )
+    network = FeatureNetwork.find(features, arguments["name"])
+    count = len(real)
+    # The distance between real images that nobody could tell apart is the floor.
+    train, _ = data.load_arrays(**{**arguments, "split": "train", "limit": count})
+    asked = _labels(model, count)
+    conditions = {} if asked is None else {"labels": asked}
+    with progress(length=3 * count + len(train)) as bar:
+        seeds = np.arange(seed, seed + count)
+        generated = _in_chunks(
+            lambda rows: to_uint8(
+                model.generate(
+                    seeds=seeds[rows],
+                    **{name: values[rows] for name, values in conditions.items()},
+                )
+            ),
+            count,
+            bar,
+        )
+        real_features, train_features, generated_features = (
+            _in_chunks(
+                lambda rows, images=images: network.embed(images[rows]),
+                len(images),
+                bar,
+            )
+            for images in (real, train, generated)
+        )
+    provenance = network.provenance([_native_shape(arguments), model.image_shape])
+    common = {"real_count": count, "generated_count": count, "seed": seed}
+    numbers = _distances(real_features, generated_features, seed)
+    probabilities = network.classify(generated_features)
+    score = metrics.classifier_score(probabilities)
+    balance = metrics.class_balance(probabilities)
+    numbers += [
+        ("classifier_score", *score),
+        ("smallest_class_share", balance.smallest, None),
+        ("largest_class_share", balance.largest, None),
+    ]
+    if asked is not None and asked.max() < probabilities.shape[1]:
+        accuracy = metrics.label_accuracy(probabilities, asked)
+        numbers.append(("label_accuracy", accuracy, None))
+    measurements = [
+        Measurement(name, value, spread, **provenance, **common)
+        for name, value, spread in numbers
+    ]
+    floor = Measurement(
+        "frechet_distance_of_train",
+        _frechet(real_features, train_features),
+        real_count=count + len(train),
+        **provenance,
+    )
+    measurements.insert(1, floor)
+    if parzen:
+        measurements.append(_parzen(generated, real, arguments, common))
+    return measurements, balance.shares.tolist()
+
+
+def _labels(model, count):
+    """Returns the classes to ask for, in turn; None where the model knows none."""
+    classes = model.conditions.get("labels")
+    # Clusters have no numbers that a classifier could know.
+    if classes is None or getattr(model, "form", None) == "clustering":
+        return None
+    return np.arange(count) % classes.num_classes
+
+
+def _in_chunks(function, count, bar):
+    parts = []
+    for start in range(0, count, _CHUNK):
+        rows = slice(start, min(start + _CHUNK, count))
+        parts.append(function(rows))
+        bar.update(rows.stop - rows.start)
+    return np.concatenate(parts)
+
+
+def _distances(real, generated, seed):
+    """Returns tuples of name, value and spread of all that compares features."""
+    subset = min(_KERNEL_SUBSET, len(real) // 2)
+    kernel = metrics.kernel_distance(real, generated, subset_size=subset, seed=seed)
+    precision, recall = metrics.precision_recall(real, generated)
+    density, coverage = metrics.density_coverage(real, generated)
+    return [
+        ("frechet_distance", _frechet(real, generated), None),
+        ("kernel_distance", *kernel),
+        ("precision", precision, None),
+        ("recall", recall, None),
+        ("density", density, None),
+        ("coverage", coverage, None),
+    ]
+
+
+def _frechet(one, other):
+    return metrics.frechet_distance(
+        *metrics.feature_gaussian(one), *metrics.feature_gaussian(other)
+    )
+
+
+def _parzen(generated, real, arguments, common):
+    validation, _ = data.load_arrays(
+        **{**arguments, "split": VALIDATION, "limit": _VALIDATION_COUNT}
+    )
+    score = metrics.parzen_score(*(x / 255 for x in (generated, validation, real)))
+    return Measurement(
+        f"parzen_log_likelihood (sigma {score.sigma:.3g})",
+        score.value,
+        score.standard_error,
+        **common,
+    )
+
+
+def _native_shape(arguments):
+    """Returns the shape of the real images as they are, None where they differ."""
+    known = {k: v for k, v in arguments.items() if k != "limit"}
+    selection = select(**known)
+    shape = selection.source.shape(selection.parts[0][0])
+    return None if None in shape else shape
