@@ -299,7 +299,7 @@ def _samples(model, features, arguments, seed, parzen, progress):
     )
     measurements.insert(1, floor)
     if parzen:
-        measurements.append(_parzen(generated, real, arguments, common))
+        measurements += _parzen(generated, real, arguments, common)
     return measurements, balance.shares.tolist()
 
 
@@ -348,12 +348,12 @@ def _parzen(generated, real, arguments, common):
         **{**arguments, "split": VALIDATION, "limit": _VALIDATION_COUNT}
     )
     score = metrics.parzen_score(*(x / 255 for x in (generated, validation, real)))
-    return Measurement(
-        f"parzen_log_likelihood (sigma {score.sigma:.3g})",
-        score.value,
-        score.standard_error,
-        **common,
-    )
+    return [
+        Measurement(
+            "parzen_log_likelihood", score.value, score.standard_error, **common
+        ),
+        Measurement("parzen_sigma", score.sigma, **common),
+    ]
 
 
 def _native_shape(arguments):

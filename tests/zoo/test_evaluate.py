@@ -62,7 +62,7 @@ def evaluated(folder, gan, classifier):
 
 
 def by_name(report):
-    return {m["name"].split()[0]: m for m in report["measurements"]}
+    return {m["name"]: m for m in report["measurements"]}
 
 
 def test_numbers_are_those_of_the_metrics(evaluated, gan, classifier):
@@ -98,6 +98,7 @@ def test_numbers_are_those_of_the_metrics(evaluated, gan, classifier):
         "largest_class_share": balance.largest,
         "label_accuracy": metrics.label_accuracy(probabilities, LABELS),
         "parzen_log_likelihood": parzen.value,
+        "parzen_sigma": parzen.sigma,
     }
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert by_name(report)["kernel_distance"]["spread"] > 0
