@@ -26,7 +26,7 @@ def strategy(name="none", replicas=None):
             `TF_CONFIG` lists; `"tpu"` for the TPU that `TPU_NAME` names (written to
             TensorFlow's documentation and never run: we have no TPU).
         replicas: For `"mirrored"`: how many devices to use; None for all GPUs, or the
-            CPU where there is none. Without a GPU, more than 1 splits the CPU into
+            CPU's logical devices where there is none. Without a GPU, more than 1 splits the CPU into
             logical devices, which must happen before TensorFlow's first operation.
 
     Raises:
@@ -59,26 +59,24 @@ def is_chief(strategy):
 
 
 def _devices(replicas):
-    """Returns the names of so many devices of this machine, or None for all."""
-    if replicas is None:
-        return None
-    gpus = tf.config.list_logical_devices("GPU") if _gpus() else []
-    if gpus:
-        if replicas > len(gpus):
+    """Returns the names of so many devices of this machine, or of all."""
+    if tf.config.list_physical_devices("GPU"):
+        gpus = tf.config.list_logical_devices("GPU")
+        if replicas is not None and replicas > len(gpus):
             raise ValueError(
                 f"{replicas} replicas need {replicas} GPUs; here are {len(gpus)}."
             )
         return tuple(gpu.name for gpu in gpus[:replicas])
     cpu = tf.config.list_physical_devices("CPU")[0]
     configured = tf.config.get_logical_device_configuration(cpu) or [None]
-    if len(configured) < replicas:
+    if replicas is not None and len(configured) < replicas:
         # Once TensorFlow has started it refuses, and the devices are what they are.
         with contextlib.suppress(RuntimeError):
             tf.config.set_logical_device_configuration(
                 cpu, [tf.config.LogicalDeviceConfiguration()] * replicas
             )
     cpus = tf.config.list_logical_devices("CPU")
-    if replicas > len(cpus):
+    if replicas is not None and replicas > len(cpus):
         raise ValueError(
             f"{replicas} replicas on the CPU need {replicas} logical devices, and "
             f"TensorFlow has started with {len(cpus)}. Ask for the strategy first."
@@ -91,10 +89,6 @@ def _mirrored(devices):
     # Every MirroredStrategy counts its collective operations from the same number, and
     # those of two on the same devices get in each other's way. So there is one.
     return tf.distribute.MirroredStrategy(devices)
-
-
-def _gpus():
-    return tf.config.list_physical_devices("GPU")
 
 
 def _check_tf_config():

@@ -66,7 +66,7 @@ def load_data(
     itself gives a new order each time, too. All images are decoded and resized once
     and kept in memory as uint8, except for tensorflow-datasets sets that need more
     than 2 GiB: these are read anew each epoch through a shuffle buffer of 10,000
-    images, whose order depends on the global seed (`tf.random.set_seed`) as well.
+    images.
 
     Under a `tf.distribute` strategy the global batch is split over the replicas in the
     order of its rows.

@@ -112,6 +112,9 @@ class Streamed:
             if not plan.shuffle:
                 return self.records
             seed = rng.fold_in(rng.fold_in(plan.seed, epoch), number)
+            # This function's graph gets a global seed of its own. That of the program
+            # would have a say in the order, and at 0 TensorFlow refuses the tensor.
+            tf.random.set_seed(1)
             return self.records.shuffle(
                 SHUFFLE_BUFFER, seed=seed, reshuffle_each_iteration=False
             )
