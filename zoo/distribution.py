@@ -26,7 +26,7 @@ def strategy(name="none", replicas=None):
             `TF_CONFIG` lists; `"tpu"` for the TPU that `TPU_NAME` names (written to
             TensorFlow's documentation and never run: we have no TPU).
         replicas: For `"mirrored"`: how many devices to use; None for all GPUs, or the
-            CPU's logical devices where there is none. Without a GPU, more than 1 splits the CPU into
+            CPU where there is none. Without a GPU, more than 1 splits the CPU into
             logical devices, which must happen before TensorFlow's first operation.
 
     Raises:
