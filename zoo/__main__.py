@@ -7,6 +7,7 @@ from zoo.commands.evaluate import evaluate
 from zoo.commands.explore import arithmetic, invert, neighbours, walk
 from zoo.commands.latents import latents
 from zoo.commands.listing import list_all
+from zoo.commands.reproduce import reproduce
 from zoo.commands.sample import sample
 from zoo.commands.train import train
 from zoo.commands.transfer import transfer
@@ -21,6 +22,7 @@ main.add_command(list_all)
 main.add_command(train)
 main.add_command(sample)
 main.add_command(evaluate)
+main.add_command(reproduce)
 main.add_command(transfer)
 main.add_command(latents)
 for command in (walk, arithmetic, neighbours, invert):

@@ -119,7 +119,7 @@ class AdversarialModel(GenerativeModel):
             generator_optimizer: Keras optimizer, name or config.
             discriminator_optimizer: Keras optimizer, name or config.
             loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
-                `"wasserstein"` or a `zoo.losses.AdversarialLoss`.
+                `"wasserstein"`, `"feature_matching"` or a `zoo.losses.AdversarialLoss`.
             penalty: `"gradient_penalty"`, `"r1"`, a `zoo.losses.Penalty` or None.
             penalty_weight: Factor of the penalty; None for its paper's.
             discriminator_steps: Updates of the discriminator for each of the
@@ -138,7 +138,7 @@ class AdversarialModel(GenerativeModel):
         Raises:
             ValueError: If an argument is out of range or two do not go together.
         """
-        self.loss = losses.get(loss)
+        self.loss = losses.get(loss, matching=True)
         self.penalty = losses.get_penalty(penalty)
         self.penalty_weight = (
             self.penalty.default_weight
@@ -190,14 +190,27 @@ class AdversarialModel(GenerativeModel):
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
         with self.minimizing("generator") as objectives:
             fake = self.generator(join(latents, given), training=True)
-            fake_logits = self.pass_through(self.discriminator, join(fake, given))
-            objectives["generator"] = self.loss.generator(_flat(fake_logits))
+            objectives["generator"] = self._generator_loss(
+                real, fake, given, self.pass_through
+            )
 
         discriminator_losses, real_logits, fake_logits = zip(*logs, strict=True)
         return self.end_step(
             generator_loss=objectives["generator"],
             discriminator_loss=tf.reduce_mean(discriminator_losses),
             **accuracies(tf.concat(real_logits, 0), tf.concat(fake_logits, 0)),
+        )
+
+    def _generator_loss(self, real, fake, conditions, call):
+        """Returns what the generator minimizes, calling the discriminator by `call`."""
+        if not isinstance(self.loss, losses.FeatureMatching):
+            logits = call(self.discriminator, join(fake, conditions))
+            return self.loss.generator(_flat(logits))
+        features = self.loss.features(self.discriminator)
+        return self.loss.match(
+            call(features, join(real, conditions)),
+            call(features, join(fake, conditions)),
+            self.mean_of_replicas,
         )
 
     def _simultaneous_step(self, images, conditions):
@@ -227,7 +240,9 @@ class AdversarialModel(GenerativeModel):
             self._compile_metrics.update_state(images, fake)
         return self._log(
             {
-                "generator_loss": self.loss.generator(fake_logits),
+                "generator_loss": self._generator_loss(
+                    images, fake, conditions, lambda network, inputs: network(inputs)
+                ),
                 "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
                 **accuracies(real_logits, fake_logits),
             }
@@ -335,6 +350,13 @@ class AdversarialModel(GenerativeModel):
             raise ValueError(
                 "update='simultaneous' moves both players once a batch; with "
                 f"discriminator_steps={steps} use update='alternate'."
+            )
+        if self.update == "simultaneous" and isinstance(
+            self.loss, losses.FeatureMatching
+        ):
+            raise ValueError(
+                "'feature_matching' looks at features of real images beside generated "
+                "ones, which update='simultaneous' has no pass for: use 'alternate'."
             )
         if not 0 <= self.label_smoothing < 0.5:
             raise ValueError(

@@ -438,9 +438,10 @@ class InfoGAN(AdversarialModel):
         """Measures what the categorical codes are worth as classes (section 7.2).
 
         Returns:
-            Dict of `code_matching_error`, the share of images whose category is matched
-            to another class, of the categorical code that matches best; empty without
-            categorical codes or labels.
+            Dict of `information`, the bound of the categorical codes in nats over as
+            many samples as there are images, and of `code_matching_error`, the share of
+            images whose category is matched to another class, of the categorical code
+            that matches best; empty without categorical codes or labels.
         """
         images, labels = load_arrays(**data_arguments)
         if labels is None or not self.categorical_codes:
@@ -450,7 +451,22 @@ class InfoGAN(AdversarialModel):
             code_matching_error(probabilities[:, code], labels)
             for code in range(self.categorical_codes)
         ]
-        return {"code_matching_error": round(min(errors), 4)}
+        return {
+            "information": round(self._information_of_samples(len(images)), 4),
+            "code_matching_error": round(min(errors), 4),
+        }
+
+    def _information_of_samples(self, count):
+        """Returns the categorical bound over samples of the seeds 0 to `count` - 1."""
+        shape = (count, self.categorical_codes)
+        categories = np.arange(count * self.categorical_codes).reshape(shape)
+        categories %= self.num_categories
+        samples = self.generate(count, categories=categories)
+        probabilities = self.infer(samples).category_probabilities
+        guessed = np.take_along_axis(probabilities, categories[..., None], axis=2)
+        log_q = np.log(np.maximum(guessed, np.finfo(np.float32).tiny))
+        ceiling = self.categorical_codes * math.log(self.num_categories)
+        return float(ceiling + log_q.sum(axis=(1, 2)).mean())
 
     def vary(self, code, rows=1, seed=0, columns=None, low=-2.0, high=2.0):
         """Generates rows in each of which one code varies and all else stays.

@@ -125,6 +125,35 @@ class Wasserstein(AdversarialLoss):
         return -ops.mean(fake_logits)
 
 
+@keras.saving.register_keras_serializable("zoo")
+class FeatureMatching(NonSaturating):
+    """The generator matches mean features of the data (Salimans et al. 2016, sec. 3.1).
+
+    It minimizes ||E f(x) - E f(G(z))||², where f is what the discriminator's last layer
+    with weights takes. The discriminator's objective is that of the minimax game.
+    """
+
+    def features(self, discriminator):
+        """Returns f, a network on the discriminator's inputs and weights."""
+        *_, last = (layer for layer in discriminator.layers if layer.weights)
+        return keras.Model(discriminator.inputs, last.input, name="matched_features")
+
+    def match(self, real_features, fake_features, mean_of_replicas):
+        """Scalar that the generator minimizes.
+
+        Args:
+            real_features: f of real rows, `[n, features]`.
+            fake_features: f of generated rows.
+            mean_of_replicas: Function that takes a tensor to its mean over replicas,
+                with a gradient: the means are over the batch of all of them.
+        """
+        real, fake = (
+            mean_of_replicas(ops.mean(ops.cast(rows, "float32"), axis=0))
+            for rows in (real_features, fake_features)
+        )
+        return ops.sum(ops.square(real - fake))
+
+
 class Penalty:
     """A penalty on the gradient of the discriminator by its input."""
 
@@ -200,6 +229,7 @@ _LOSSES = {
     "least_squares": LeastSquares,
     "hinge": Hinge,
     "wasserstein": Wasserstein,
+    "feature_matching": FeatureMatching,
 }
 _PENALTIES = {"gradient_penalty": GradientPenalty, "r1": R1}
 
@@ -218,9 +248,21 @@ def _resolve(kind, identifier, table, base):
     )
 
 
-def get(loss):
-    """Resolves `compile(loss=)`: a name, an `AdversarialLoss` or its config."""
-    return _resolve("loss", loss, _LOSSES, AdversarialLoss)
+def get(loss, matching=False):
+    """Resolves `compile(loss=)`: a name, an `AdversarialLoss` or its config.
+
+    Args:
+        loss: What to resolve.
+        matching: Whether the model can do feature matching.
+    """
+    resolved = _resolve("loss", loss, _LOSSES, AdversarialLoss)
+    if isinstance(resolved, FeatureMatching) and not matching:
+        raise ValueError(
+            "'feature_matching' is a loss of GAN, DCGAN and CGAN: this model's "
+            "generator has another objective. Choose one of "
+            f"{sorted(_LOSSES.keys() - {'feature_matching'})}."
+        )
+    return resolved
 
 
 def get_penalty(penalty):

@@ -415,6 +415,10 @@ class Model(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         return tf.reduce_sum(values * marked) * replicas / tf.maximum(count, 1.0)
 
+    def mean_of_replicas(self, value):
+        """Returns the mean of a tensor over replicas, through which gradients flow."""
+        return tf.distribute.get_replica_context().all_reduce("mean", value)
+
     def end_step(self, **values):
         """Counts the step and returns the logs of `train_step`.
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import zoo
 from zoo import losses
 
 REAL = np.array([2.0, -1.0, 0.5], np.float32)
@@ -112,3 +113,34 @@ def test_gradient_penalty_interpolates_each_row_by_its_own_share():
 def test_unknown_names_are_refused(get):
     with pytest.raises(ValueError, match=r"Expected one of \[.*'r1'|'hinge'"):
         get("no_such_thing")
+
+
+def test_feature_matching_compares_means():
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(8, 5)), rng.normal(size=(8, 5))
+    distance = ((real.mean(0) - fake.mean(0)) ** 2).sum()
+    matched = losses.FeatureMatching().match(real, fake, lambda mean: mean)
+    assert float(matched) == pytest.approx(distance, rel=1e-6)
+
+
+def test_matched_features_are_what_the_last_layer_takes():
+    gan = zoo.GAN((4, 4, 1), 3, generator_units=(8,), discriminator_units=(4,), seed=0)
+    features = losses.FeatureMatching().features(gan.discriminator)
+    images = gan.generate(6)
+    assert features(images).shape == (6, 4)
+    kernel, bias = gan.discriminator.layers[-2].get_weights()
+    logits = features(images) @ kernel + bias
+    np.testing.assert_allclose(logits[:, 0], gan.discriminate(images), rtol=1e-5)
+
+
+@pytest.mark.parametrize("variant", [zoo.InfoGAN, zoo.AAE])
+def test_feature_matching_is_refused_where_it_means_nothing(variant):
+    model = variant((16, 16, 1))
+    with pytest.raises(ValueError, match="loss of GAN, DCGAN and CGAN"):
+        model.compile(loss="feature_matching")
+
+
+def test_feature_matching_needs_alternate_updates():
+    gan = zoo.GAN((4, 4, 1), 3, generator_units=(8,), discriminator_units=(4,), seed=0)
+    with pytest.raises(ValueError, match="use 'alternate'"):
+        gan.compile(loss="feature_matching", update="simultaneous")

@@ -1,0 +1,136 @@
+"""Makes a preset of the package from a finished run: `python packaging/publish.py RUN`.
+
+Measures the model on all test images, and again on few, for the test that recomputes
+the numbers; keeps what it gives for four inputs, for the test that a preset stays the
+same; and draws a grid of its samples for the documentation.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+import sys
+
+import click
+import numpy as np
+
+import zoo
+from zoo import evaluation, plots, presets
+from zoo.generative import GenerativeModel
+from zoo.images import from_uint8, to_uint8
+from zoo.recipes import Recipe
+from zoo.runs import MODEL, SETTINGS
+
+ROOT = pathlib.Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+PICTURES = ROOT / "docs" / "images" / "presets"
+#: Samples of the quick evaluation that a test repeats.
+FEW = 1000
+#: Numbers that `python -m zoo list` shows, of those that `evaluate` gives.
+SHOWN = (
+    "frechet_distance",
+    "precision",
+    "recall",
+    "smallest_class_share",
+    "largest_class_share",
+    "label_accuracy",
+    "reconstruction_loss",
+    "test_error",
+    "test_accuracy",
+    "source_test_accuracy",
+    "target_test_accuracy",
+    "transfer_accuracy",
+    "information",
+    "code_matching_error",
+    "clustering_error",
+)
+
+
+def golden(model):
+    """Returns what a model gives for four inputs that need no data beside it."""
+    if isinstance(model, GenerativeModel):
+        samples = model.generate(4, seed=0)
+        return to_uint8(samples) if len(model.image_shape) == 3 else samples
+    size, _, channels = model.image_shape
+    images, _ = zoo.data.load_arrays(
+        "digits", "test", image_size=size, channels=channels, limit=4
+    )
+    if hasattr(model, "transfer"):
+        return to_uint8(model.transfer(images))
+    return model.classify(images)
+
+
+def picture(model, recipe):
+    """Returns the picture of the documentation; None of what makes no images."""
+    if len(model.image_shape) != 3:
+        return None
+    size, _, channels = model.image_shape
+    name = recipe.data["name"]
+    source = name[0] if isinstance(name, list) else name
+    real, _ = zoo.data.load_arrays(
+        source, "test", image_size=size, channels=channels, limit=60
+    )
+    if isinstance(model, GenerativeModel):
+        samples, columns = model.sample_grid(60, 0, 10)
+        titles = ("real", "generated")
+    elif hasattr(model, "transfer"):
+        samples, columns, titles = model.transfer(real), 10, ("source", "transferred")
+    else:
+        return None
+    return plots.beside(
+        plots.image_grid(from_uint8(real), columns),
+        plots.image_grid(samples, columns),
+        titles,
+    )
+
+
+@click.command()
+@click.argument("run", type=click.Path(exists=True, path_type=pathlib.Path))
+@click.option("--name", help="Name of the preset. [default: that of the run's folder]")
+@click.option("--features", help="Classifier to look through. [default: the data's]")
+def publish(run, name, features):
+    """Make the preset, its golden file and its picture from a finished RUN."""
+    name = name or run.name
+    recipe = Recipe.load(run / SETTINGS)
+    model = zoo.from_preset(run)
+    target = presets.BUILT_IN / name
+    metadata = json.loads((run / MODEL / presets.METADATA).read_text())
+    evaluate = functools.partial(
+        evaluation.evaluate, run, recipe.data["name"], features=features
+    )
+    few = {}
+    if len(model.image_shape) == 3:
+        bar = functools.partial(click.progressbar, label="images", file=sys.stderr)
+        whole = evaluate(progress=bar)
+        metadata["evaluation"] = {
+            "data": whole.data,
+            "split": whole.split,
+            "measurements": [dataclasses.asdict(m) for m in whole.measurements],
+            "class_shares": whole.class_shares,
+        }
+        metadata["measured"] = {
+            m.label: round(m.value, 4) for m in whole.measurements if m.name in SHOWN
+        }
+        few = {m.name: m.value for m in evaluate(count=FEW).measurements}
+    target.mkdir(exist_ok=True)
+    for file in (presets.CONFIG, presets.WEIGHTS):
+        shutil.copyfile(run / MODEL / file, target / file)
+    text = json.dumps(metadata, indent=2, sort_keys=True, ensure_ascii=False)
+    (target / presets.METADATA).write_text(text + "\n")
+
+    GOLDEN.mkdir(exist_ok=True)
+    np.savez_compressed(GOLDEN / f"{name}.npz", outputs=golden(model))
+    settings = {"data": recipe.data["name"], "features": features, "count": FEW}
+    (GOLDEN / f"{name}.json").write_text(
+        json.dumps({**settings, "measured": few}, indent=2) + "\n"
+    )
+    drawn = picture(model, recipe)
+    if drawn is not None:
+        PICTURES.mkdir(exist_ok=True)
+        drawn.save(PICTURES / f"{name}.png")
+    click.echo(f"{name}: {metadata['measured']}")
+
+
+if __name__ == "__main__":
+    publish()

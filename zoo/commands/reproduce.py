@@ -1,0 +1,58 @@
+"""`python -m zoo reproduce`: the papers' numbers, measured on our trainings."""
+
+import functools
+import pathlib
+import sys
+
+import click
+
+from zoo import reproduction, runs
+from zoo.commands.flags import Integers
+from zoo.commands.train import run_training
+
+
+@click.command()
+@click.argument("rows", nargs=-1, type=click.Choice(list(reproduction.ROWS)))
+@click.option(
+    "--seeds",
+    type=Integers(),
+    default="0",
+    show_default=True,
+    help="Trainings of a row.",
+)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    default="runs/reproduce",
+    show_default=True,
+    help="Where the runs go, ROW-SEED each, and with them what was interrupted.",
+)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    default="runs/reproduce/results",
+    show_default=True,
+    help="Where what was measured is kept. What is there is not measured again.",
+)
+def reproduce(rows, seeds, out, results):
+    """Train and measure ROWS of the table of papers' numbers, and print it.
+
+    A training that was interrupted goes on. Without ROWS, print the table of what has
+    been measured.
+    """
+    progress = functools.partial(click.progressbar, label="images", file=sys.stderr)
+    for row in rows:
+        for seed in seeds:
+            path = reproduction.result_path(results, row, seed)
+            if path.exists():
+                continue
+            run = out / f"{row}-{seed}"
+            if not (run / runs.MODEL).exists():
+                recipe = reproduction.ROWS[row].recipe_of(seed)
+                run_training(recipe, run, resume=True)
+            reproduction.Result.of(row, run, progress).save(path)
+    found = reproduction.results_in(results)
+    if not found:
+        raise ValueError(f"No results are in {results} yet. Name rows to reproduce.")
+    asked = {name: found[name] for name in rows or found}
+    click.echo(reproduction.table(asked))

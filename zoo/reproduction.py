@@ -1,0 +1,327 @@
+"""The papers' numbers and ours: what `python -m zoo reproduce` trains and prints.
+
+A row names the recipe that is trained, what differs from it, how the trained model is
+measured, and the number that the paper has for it. What a seed gives is a result, kept
+as JSON; the table is drawn from the results alone.
+"""
+
+import copy
+import dataclasses
+import json
+import os
+import pathlib
+import platform
+import statistics
+
+import tensorflow as tf
+
+from zoo import evaluation
+from zoo.metrics import Measurement
+from zoo.model import Model
+from zoo.recipes import Recipe
+
+#: Samples that are compared with the data, as in the papers' protocols.
+SAMPLES = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A number of a paper, and how ours is got.
+
+    Attributes:
+        what: What is measured of what, for the table.
+        recipe: Preset whose recipe is trained.
+        measure: Name of the measurement that stands beside the paper's number.
+        paper: The paper's number, None where it has none.
+        source: Where in which paper.
+        unit: `"nats"`, `"%"` (the measurement is a share) or `""`.
+        changes: Settings that differ from the recipe's, such as
+            `{"data.labelled": 1000}`.
+        beside: Other measurements to print, by name.
+    """
+
+    what: str
+    recipe: str
+    measure: str
+    paper: float | None
+    source: str
+    unit: str = ""
+    changes: dict = dataclasses.field(default_factory=dict)
+    beside: tuple[str, ...] = ()
+
+    def recipe_of(self, seed):
+        """Returns the recipe to train from a seed."""
+        settings = copy.deepcopy(dataclasses.asdict(Recipe.of_preset(self.recipe)))
+        settings["seed"] = seed
+        # Networks that are given have seeds of their own.
+        for network in settings["model"].values():
+            if isinstance(network, dict) and "seed" in network.get("config", {}):
+                network["config"]["seed"] = seed
+        for path, value in self.changes.items():
+            *groups, name = path.split(".")
+            group = settings
+            for key in groups:
+                group = group[key]
+            group[name] = value
+        return Recipe(**settings)
+
+    def measured(self, run, progress):
+        """Measures the model of a finished run by the row's protocol.
+
+        Args:
+            run: Folder of the run.
+            progress: As `zoo.evaluation.evaluate` takes it.
+
+        Returns:
+            List of `zoo.metrics.Measurement`.
+        """
+        recipe = Recipe.load(pathlib.Path(run) / "run.json")
+        if recipe.data["name"] == "gaussian":
+            samples = Model.from_preset(run).generate(SAMPLES, seed=0)
+            return [
+                Measurement(name, float(value), generated_count=SAMPLES)
+                for name, value in (
+                    ("deviation", samples.std()),
+                    ("mean", samples.mean()),
+                )
+            ]
+        evaluated = evaluation.evaluate(
+            run,
+            recipe.data["name"],
+            count=SAMPLES,
+            parzen=self.measure == "parzen_log_likelihood",
+            progress=progress,
+        )
+        return evaluated.measurements
+
+
+def _gaussian(minibatch):
+    suffix = "_minibatch" if minibatch else ""
+    return Row(
+        f"1-D GAN {'with' if minibatch else 'without'} minibatch discrimination: "
+        "deviation, the data's being 0.50",
+        f"gan_gaussian1d{suffix}",
+        "deviation",
+        None,
+        "Salimans et al. 2016, section 3.2: no number",
+        beside=("mean",),
+    )
+
+
+def _parzen(model, recipe, paper, source):
+    return Row(
+        f"{model} on MNIST: Parzen-window log-likelihood",
+        recipe,
+        "parzen_log_likelihood",
+        paper,
+        source,
+        "nats",
+        beside=("parzen_sigma", "frechet_distance", "frechet_distance_of_train"),
+    )
+
+
+def _semisupervised(labels, paper):
+    changes = {} if labels == 100 else {"data.labelled": labels}
+    return Row(
+        f"AAE, semi-supervised, {labels or 'all'} labels of MNIST: test error",
+        "aae_mnist_semisupervised",
+        "test_error",
+        paper,
+        "Makhzani et al. 2016, table 2",
+        "%",
+        changes,
+    )
+
+
+def _clusters(count, paper):
+    return Row(
+        f"AAE, {count} clusters of MNIST without labels: test error",
+        "aae_mnist_clusters",
+        "clustering_error",
+        paper,
+        "Makhzani et al. 2016, table 3",
+        "%",
+        {"model.num_classes": count},
+    )
+
+
+def _dtn(what, paper, changes):
+    return Row(
+        f"DTN, MNIST-M → MNIST{what}: accuracy of a classifier of MNIST",
+        "dtn_mnist_m_mnist",
+        "transfer_accuracy",
+        paper,
+        "Taigman et al. 2017, table 2, on SVHN → MNIST",
+        "%",
+        changes,
+    )
+
+
+def _dann(what, paper, changes):
+    return Row(
+        f"{what}, MNIST → MNIST-M: accuracy on the target",
+        "dann_mnist_mnist_m",
+        "target_test_accuracy",
+        paper,
+        "Ganin & Lempitsky 2015, table 1",
+        "%",
+        changes,
+        beside=("source_test_accuracy",),
+    )
+
+
+#: The rows of the table, by the name that `reproduce` takes.
+ROWS = {
+    "gaussian1d": _gaussian(minibatch=False),
+    "gaussian1d_minibatch": _gaussian(minibatch=True),
+    "gan_parzen": _parzen("GAN", "gan_mnist", 225, "Goodfellow et al. 2014, table 1"),
+    "cgan_parzen": _parzen(
+        "CGAN", "cgan_mnist_mlp", 132, "Mirza & Osindero 2014, table 1"
+    ),
+    "aae_parzen": _parzen(
+        "AAE", "aae_mnist_parzen", 340, "Makhzani et al. 2016, table 1"
+    ),
+    "aae_semisupervised_100": _semisupervised(100, 0.0190),
+    "aae_semisupervised_1000": _semisupervised(1000, 0.0160),
+    "aae_semisupervised_all": _semisupervised(None, 0.0085),
+    "aae_clusters_16": _clusters(16, 0.0955),
+    "aae_clusters_30": _clusters(30, 0.0410),
+    "infogan_codes": Row(
+        "InfoGAN on MNIST: error of the categorical code as a classifier",
+        "infogan_mnist",
+        "code_matching_error",
+        0.05,
+        "Chen et al. 2016, section 7.2",
+        "%",
+        beside=("information", "frechet_distance"),
+    ),
+    "dann": _dann("DANN", 0.7666, {}),
+    "dann_source_only": _dann("Source only", 0.5225, {"compile.domain_weight": 0.0}),
+    "dtn": _dtn("", 0.9066, {}),
+    "dtn_without_tid": _dtn(" without L_TID", 0.8840, {"compile.tid_weight": 0.0}),
+    "dtn_without_const": _dtn(
+        " without L_CONST", 0.7455, {"compile.const_weight": 0.0}
+    ),
+    "dtn_without_both": _dtn(
+        " without L_CONST and L_TID",
+        0.0528,
+        {"compile.const_weight": 0.0, "compile.tid_weight": 0.0},
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What one seed gave.
+
+    Attributes:
+        row: Key of `ROWS`.
+        seed: Seed of the training.
+        training_seconds: How long it took.
+        measurements: Name, value, counts and features of everything measured, as
+            `Measurement` has them.
+        machine: Processor, cores and versions.
+        epochs: Passes over the data.
+    """
+
+    row: str
+    seed: int
+    training_seconds: int
+    epochs: int
+    measurements: list[dict]
+    machine: str
+
+    @classmethod
+    def of(cls, row, run, progress):
+        """Measures the run of a row."""
+        metadata = json.loads((pathlib.Path(run) / "model/metadata.json").read_text())
+        return cls(
+            row=row,
+            seed=metadata["recipe"]["seed"],
+            training_seconds=metadata["training_seconds"],
+            epochs=metadata["recipe"]["epochs"],
+            measurements=[
+                dataclasses.asdict(m) for m in ROWS[row].measured(run, progress)
+            ],
+            machine=f"{platform.machine()}, {os.cpu_count()} cores, "
+            f"TensorFlow {tf.__version__}",
+        )
+
+    @classmethod
+    def load(cls, path):
+        """Reads what `save` wrote."""
+        return cls(**json.loads(path.read_text()))
+
+    def save(self, path):
+        """Writes JSON."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
+        path.write_text(text + "\n")
+
+    def value(self, name):
+        """Returns the value of a measurement."""
+        return next(m["value"] for m in self.measurements if m["name"] == name)
+
+
+def result_path(folder, row, seed):
+    """Returns where the result of a row and seed is kept in a folder."""
+    return pathlib.Path(folder) / f"{row}-{seed}.json"
+
+
+def results_in(folder):
+    """Returns a dict from row to the list of its results, by seed."""
+    found = {
+        name: sorted(pathlib.Path(folder).glob(f"{name}-[0-9]*.json")) for name in ROWS
+    }
+    return {
+        name: sorted((Result.load(path) for path in paths), key=lambda r: r.seed)
+        for name, paths in found.items()
+        if paths
+    }
+
+
+HEADER = """\
+| row | paper | ours | seeds | beside it | samples | epochs | training |
+|---|---|---|---|---|---|---|---|"""
+
+
+def line(name, results):
+    """Returns the line of the table, in Markdown, that a row's results make."""
+    row = ROWS[name]
+    values = [result.value(row.measure) for result in results]
+    beside = ", ".join(
+        f"{other.replace('_', ' ')} "
+        f"{_number(statistics.median(r.value(other) for r in results), other)}"
+        for other in row.beside
+    )
+    first = next(m for m in results[0].measurements if m["name"] == row.measure)
+    seconds = statistics.median(result.training_seconds for result in results)
+    cells = (
+        f"`{name}`: {row.what}",
+        "–" if row.paper is None else f"{_shown(row.paper, row.unit)}",
+        f"**{_shown(statistics.median(values), row.unit)}**",
+        ", ".join(
+            f"{_shown(v, row.unit)} ({r.seed})"
+            for v, r in zip(values, results, strict=True)
+        ),
+        beside or "–",
+        f"{first['generated_count'] or first['real_count']:,}",
+        str(results[0].epochs),
+        f"{seconds / 60:.0f} min",
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def table(results):
+    """Returns the table of all results, in Markdown."""
+    return "\n".join([HEADER, *(line(name, found) for name, found in results.items())])
+
+
+def _shown(value, unit):
+    if unit == "%":
+        return f"{100 * value:.2f} %"
+    return f"{value:.0f} {unit}" if unit else f"{value:.2f}"
+
+
+def _number(value, name):
+    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.3g}"
