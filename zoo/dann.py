@@ -48,7 +48,7 @@ class DANN(DiscriminativeModel):
 
     Example::
 
-        pair = ("mnist", "../shared/data/mnist_m")
+        pair = ("mnist", "mnist_m")
         train = zoo.load_data(pair, image_size=28, channels=3)
         dann = zoo.DANN((28, 28, 3), num_classes=10, seed=0)
         dann.compile()

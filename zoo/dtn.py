@@ -60,7 +60,7 @@ class DTN(AveragedModel):
 
     Example::
 
-        pair = ("../shared/data/mnist_m", "mnist")
+        pair = ("mnist_m", "mnist")
         train = zoo.load_data(pair, image_size=28, channels=3)
         dtn = zoo.DTN(features="classifier_mnist_m", seed=0)
         dtn.compile(averaging=0.999)

@@ -333,6 +333,16 @@ def test_tensorflow_datasets(shared_tfds):
     assert batch.shape == (7, 32, 32, 3)
 
 
+def test_own_sets_are_found_by_name_in_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "sets").mkdir()
+    np.savez(tmp_path / "sets" / "mine.npz", image=numbered(3)[0])
+    with pytest.raises(ValueError, match=r"or in ZOO_DATA_DIR.*'mine.npz'"):
+        describe("mine.npz")
+    monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path / "sets"))
+    assert describe("mine.npz").size == 3
+
+
 def test_npz(mnist_m):
     assert describe(mnist_m, "test") == DataInfo((28, 28, 3), 10, 3_000)
     with np.load(mnist_m / "test.npz") as members:

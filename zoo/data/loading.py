@@ -52,7 +52,9 @@ def load_data(
     - A folder of images. Subfolders are classes, numbered in the order of their names.
       The files are taken in an order of their names' hashes.
     - An `.npz` file with `image` (uint8 `[N, H, W]` or `[N, H, W, C]`) and perhaps
-      `label` (integers `[N]`), or a folder of one such `<split>.npz` a split.
+      `label` (integers `[N]`), or a folder of one such `<split>.npz` a split. These,
+      and folders of images, are looked for in the working directory and then in the
+      environment variable `ZOO_DATA_DIR`: `"mnist_m"` may be a folder there.
     - An array of images like `image`, or a tuple `(images, labels)`.
     - Two of these (not `"gaussian"`), a source and a target domain. An epoch goes once
       through the larger one; the smaller starts again as often as needed. Without

@@ -9,6 +9,10 @@ from zoo.data.array_source import ArraySource, DigitsSource, NpzSource
 from zoo.data.folder_source import FolderSource
 from zoo.data.tfds_source import TfdsSource, tfds_names
 
+#: Environment variable: the folder in which data sets of one's own lie by their names,
+#: as those of tensorflow-datasets lie in TFDS_DATA_DIR.
+DATA_DIR = "ZOO_DATA_DIR"
+
 
 def find_source(name):
     """Finds what `name` names.
@@ -40,8 +44,9 @@ def find_source(name):
     # "emnist/letters" and "mnist:3.0.1" name a configuration and a version.
     if re.split("[/:]", name)[0] in known:
         return TfdsSource(name)
-    if path.exists():
-        return _source_at(path)
+    for folder in (pathlib.Path(), pathlib.Path(os.environ.get(DATA_DIR, ""))):
+        if (folder / name).exists():
+            return _source_at(folder / name)
     raise ValueError(_unknown_name(name, known))
 
 
@@ -63,7 +68,8 @@ def _unknown_name(name, known):
     return (
         "There is no such data set. There are 'digits', 'gaussian', the names of "
         "tensorflow-datasets (prepared ones in TFDS_DATA_DIR too), a folder of images, "
-        f"an .npz file, and a folder of <split>.npz files.{hint} Received: {name!r}"
+        "an .npz file, and a folder of <split>.npz files, here or in "
+        f"{DATA_DIR}.{hint} Received: {name!r}"
     )
 
 
