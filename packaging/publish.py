@@ -26,7 +26,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 PICTURES = ROOT / "docs" / "images" / "presets"
 #: Samples of the quick evaluation that a test repeats.
-FEW = 1000
+FEW = 500
 #: Numbers that `python -m zoo list` shows, of those that `evaluate` gives.
 SHOWN = (
     "frechet_distance",

@@ -1,0 +1,100 @@
+"""`python -m zoo reproduce`: rows, results and the table in the documentation."""
+
+import dataclasses
+import inspect
+import json
+import pathlib
+
+import pytest
+from click.testing import CliRunner
+
+import zoo
+from zoo import reproduction
+from zoo.__main__ import main
+from zoo.reproduction import ROWS, Result
+from zoo.variants import VARIANTS
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs"
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_changes_only_settings_that_there_are(name):
+    row = ROWS[name]
+    recipe = row.recipe_of(seed=3)
+    assert recipe.seed == 3
+    variant = VARIANTS[recipe.variant]
+    known = {
+        "model": inspect.signature(variant.__init__).parameters,
+        "compile": inspect.signature(variant.compile).parameters,
+        "data": inspect.signature(zoo.load_data).parameters,
+    }
+    for path in row.changes:
+        group, _, setting = path.partition(".")
+        assert setting in known[group], path
+
+
+def test_seeds_reach_networks_that_are_given():
+    networks = ROWS["gaussian1d"].recipe_of(seed=7).model
+    assert networks["generator"]["config"]["seed"] == 7
+    assert networks["discriminator"]["config"]["seed"] == 7
+
+
+def result(row, seed, value, **beside):
+    measurements = [
+        {"name": name, "value": v, "generated_count": 10_000, "real_count": 0}
+        for name, v in {ROWS[row].measure: value, **beside}.items()
+    ]
+    return Result(row, seed, 120 + seed, 20, measurements, "two cores")
+
+
+def test_a_line_has_the_median_and_every_seed():
+    results = [
+        result("gaussian1d", seed, value, mean=4.0)
+        for seed, value in enumerate((0.2, 0.5, 0.3))
+    ]
+    line = reproduction.line("gaussian1d", results)
+    assert "| – | **0.30** | 0.20 (0), 0.50 (1), 0.30 (2) | mean 4 | 10,000 |" in line
+
+
+def test_shares_are_printed_in_percent_beside_the_papers():
+    line = reproduction.line("dann", [result("dann", 0, 0.7, source_test_accuracy=0.9)])
+    assert "| 76.66 % | **70.00 %** |" in line
+    assert "source test accuracy 90.00 %" in line
+
+
+def test_results_come_back_from_their_files(tmp_path):
+    for seed in (1, 0):
+        saved = result("gaussian1d", seed, 0.25, mean=4.0)
+        saved.save(reproduction.result_path(tmp_path, "gaussian1d", seed))
+    found = reproduction.results_in(tmp_path)
+    assert list(found) == ["gaussian1d"]
+    assert [r.seed for r in found["gaussian1d"]] == [0, 1]
+
+
+def test_a_row_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch):
+    changes = {"epochs": 1, "data.size": 120}
+    small = dataclasses.replace(ROWS["gaussian1d"], changes=changes)
+    monkeypatch.setitem(ROWS, "gaussian1d", small)
+    arguments = ["reproduce", "gaussian1d", "--seeds", "0,1"]
+    arguments += ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "kept")]
+    first = CliRunner().invoke(main, arguments)
+    assert first.exit_code == 0, first.output
+    assert "| row | paper | ours |" in first.output
+    kept = json.loads((tmp_path / "kept" / "gaussian1d-1.json").read_text())
+    assert kept["seed"] == 1
+    assert {m["name"] for m in kept["measurements"]} == {"deviation", "mean"}
+    (tmp_path / "runs").rename(tmp_path / "gone")
+    again = CliRunner().invoke(main, arguments)
+    assert again.output.splitlines()[-3:] == first.output.splitlines()[-3:]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_results_and_no_rows_is_an_error_in_words(tmp_path):
+    done = CliRunner().invoke(main, ["reproduce", "--results", str(tmp_path)])
+    assert done.exit_code == 1
+    assert "Name rows to reproduce" in done.output
+
+
+def test_the_documentation_has_the_table_of_the_kept_results():
+    table = reproduction.table(reproduction.results_in(DOCS / "reproduction"))
+    assert table in (DOCS / "reproduction.md").read_text()
