@@ -1,11 +1,6 @@
 import io
 import itertools
 import json
-import os
-import pathlib
-import socket
-import subprocess
-import sys
 import textwrap
 import urllib.error
 
@@ -14,10 +9,9 @@ import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
+from workers import run_workers
 
 from zoo.data import DataInfo, describe, epochs, load_arrays, load_data, selection
-
-REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -411,34 +405,11 @@ print(json.dumps([local(next(rows)[1])[0].numpy().tolist() for _ in range(3)]))
 
 
 def test_workers_take_their_rows_in_order():
-    addresses = [f"127.0.0.1:{free_port()}" for _ in range(2)]
-    workers = [start_worker(addresses, index) for index in range(2)]
-    outputs = [worker.communicate(timeout=120) for worker in workers]
-    for worker, (_, errors) in zip(workers, outputs, strict=True):
-        assert worker.returncode == 0, errors[-2000:]
-    parts = [json.loads(output.splitlines()[-1]) for output, _ in outputs]
+    outputs = run_workers("-c", textwrap.dedent(WORKER), timeout=120)
+    parts = [json.loads(output.splitlines()[-1]) for output in outputs]
     dataset = load_data(numbered(16), batch_size=8, labels=True)
     expected = [labels for _, labels in elements(epochs(dataset, epoch=2), 3)]
     np.testing.assert_array_equal(np.concatenate(parts, axis=1), expected)
-
-
-def start_worker(addresses, index):
-    cluster = {"worker": addresses}
-    config = {"cluster": cluster, "task": {"type": "worker", "index": index}}
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(WORKER)],
-        env={**os.environ, "TF_CONFIG": json.dumps(config)},
-        cwd=REPOSITORY,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 # Errors

@@ -1,0 +1,55 @@
+"""Trains every variant for some steps of SGD: one of two workers, or all alone.
+
+`python tests/support/train_every_variant.py FOLDER [CASE ...]` writes the weights and
+the logs of each case into `FOLDER/<case>.npz`; of several workers the first one does.
+"""
+
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from variants import CASES
+
+import zoo
+
+STEPS = 5
+
+
+def train(case, strategy):
+    """Returns weights and logs after some steps, by name."""
+    with strategy.scope():
+        model = case.build()
+        optimizers = {
+            f"{player}_optimizer": keras.optimizers.SGD(0.01)
+            for player in model.players()
+        }
+        model.compile(**case.compile, **optimizers)
+    logs = model.fit(case.load_data(), steps_per_epoch=STEPS, verbose=0).history
+    weights = {
+        f"{name}/{number}": weight
+        for name, network in model.networks().items()
+        for number, weight in enumerate(network.get_weights())
+    }
+    return weights | {f"logs/{name}": np.ravel(value) for name, value in logs.items()}
+
+
+def main(folder, *names):
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(0)
+    workers = "TF_CONFIG" in os.environ
+    strategy = zoo.strategy("multi_worker_mirrored" if workers else "none")
+    for case in CASES:
+        if names and case.name not in names:
+            continue
+        trained = train(case, strategy)
+        if zoo.distribution.is_chief(strategy):
+            np.savez(pathlib.Path(folder) / f"{case.name}.npz", **trained)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
