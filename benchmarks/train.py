@@ -1,15 +1,18 @@
-"""Speed of training: `python -m benchmarks.train`.
+"""Speed of training: `python -m benchmarks.train [SECTION ...]`.
 
 Every figure is a ratio of two things timed in turn in one process, round by round, and
 the median of the rounds: machines are noisy, ratios less so.
 """
 
+import contextlib
+import importlib.util
 import json
 import os
 import platform
 import resource
 import statistics
-import time
+import subprocess
+import sys
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -19,6 +22,12 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
+from benchmarks.loops import BareLoop, Process, TutorialModel
+from benchmarks.operations import matmul_rate, step_operations
+from benchmarks.timing import interleaved, ratio
+
+#: Channels of the discriminator's first layer; the generator has twice as many.
+FILTERS = 32
 
 
 def batches(batch_size, image_shape=(28, 28, 1), steps=1):
@@ -28,140 +37,269 @@ def batches(batch_size, image_shape=(28, 28, 1), steps=1):
     return dataset.cache().repeat(steps)
 
 
-class BareLoop:
-    """The loop that one writes by hand over a DCGAN's networks.
+def dcgan(size=28, **compile_arguments):
+    """Returns a compiled DCGAN of the width that is measured."""
+    model = zoo.DCGAN(
+        (size, size, 1),
+        generator_filters=2 * FILTERS,
+        discriminator_filters=FILTERS,
+        seed=0,
+    )
+    model.compile(**compile_arguments)
+    return model
 
-    No metrics, no noise by seed, no callbacks; alternate updates or one shared forward
-    pass.
-    """
 
-    def __init__(self, model, simultaneous):
-        self.generator, self.discriminator = model.generator, model.discriminator
-        self.latent_dim = model.latent_dim
-        self.optimizers = [keras.optimizers.Adam(2e-4, beta_1=0.5) for _ in range(2)]
-        for optimizer, network in zip(
-            self.optimizers, (self.generator, self.discriminator), strict=True
-        ):
-            optimizer.build(network.trainable_variables)
-        step = self._simultaneous_step if simultaneous else self._alternate_step
-        self.step = tf.function(step)
+def milliseconds(seconds, steps):
+    """Returns the median of rounds of so many steps, in milliseconds a step."""
+    return 1e3 * statistics.median(seconds) / steps
 
-    def _latents(self, images):
-        return tf.random.normal([tf.shape(images)[0], self.latent_dim])
 
-    def _alternate_step(self, images):
-        generator, discriminator = self.generator, self.discriminator
-        fake = generator(self._latents(images), training=True)
-        with tf.GradientTape() as tape:
-            loss = discriminator_loss(
-                discriminator(images, training=True), discriminator(fake, training=True)
+def loop(rounds, steps):
+    """`fit` against a hand-written loop over the same networks."""
+    click.echo(f"{'update':<14}{'batch':>6}{'fit':>11}{'loop':>11}{'fit / loop':>12}")
+    for update in ("alternate", "simultaneous"):
+        for batch_size in (32, 128):
+            model, bare = dcgan(update=update), BareLoop(dcgan(), update)
+            warm, dataset = (
+                batches(batch_size, steps=2),
+                batches(batch_size, steps=steps),
             )
-        self._apply(1, tape, loss, discriminator)
-        with tf.GradientTape() as tape:
-            fake = generator(self._latents(images), training=True)
-            loss = generator_loss(discriminator(fake, training=True))
-        self._apply(0, tape, loss, generator)
-
-    def _simultaneous_step(self, images):
-        generator, discriminator = self.generator, self.discriminator
-        with tf.GradientTape(persistent=True) as tape:
-            fake = generator(self._latents(images), training=True)
-            fake_logits = discriminator(fake, training=True)
-            losses = (
-                generator_loss(fake_logits),
-                discriminator_loss(discriminator(images, training=True), fake_logits),
+            model.fit(warm, verbose=0)
+            bare.run(warm)
+            seconds = interleaved(
+                {
+                    "fit": lambda m=model, d=dataset: m.fit(d, verbose=0),
+                    "loop": lambda b=bare, d=dataset: b.run(d),
+                },
+                rounds,
             )
-        self._apply(1, tape, losses[1], discriminator)
-        self._apply(0, tape, losses[0], generator)
+            click.echo(
+                f"{update:<14}{batch_size:>6}"
+                f"{milliseconds(seconds['fit'], steps):>8.1f} ms"
+                f"{milliseconds(seconds['loop'], steps):>8.1f} ms"
+                f"{ratio(seconds['loop'], seconds['fit']):>12.3f}"
+            )
 
-    def _apply(self, number, tape, loss, network):
-        gradients = tape.gradient(loss, network.trainable_variables)
-        self.optimizers[number].apply_gradients(
-            zip(gradients, network.trainable_variables, strict=True)
+
+def variants(rounds, steps):
+    """What `fit` adds to the bare `train_step` of every variant."""
+    click.echo(f"{'variant':<12}{'fit':>11}{'bare':>11}{'bare / fit':>12}{'added':>11}")
+    for name, variant in zoo.variants.VARIANTS.items():
+        model, dataset = _variant(name, variant)
+        data = zoo.data.epochs(dataset)
+        batch = next(iter(data))
+        model.fit(data, steps_per_epoch=2, verbose=0)
+        step = tf.function(model.train_step)
+
+        def bare(step=step, batch=batch):
+            for _ in range(steps):
+                step(batch)
+
+        bare()
+        ready = tf.data.Dataset.from_tensors(batch).cache().repeat(steps)
+        seconds = interleaved(
+            {
+                "fit": lambda m=model, d=ready: keras.Model.fit(m, d, verbose=0),
+                "bare": bare,
+            },
+            rounds,
+        )
+        fit_ms, bare_ms = (milliseconds(seconds[k], steps) for k in ("fit", "bare"))
+        click.echo(
+            f"{name:<12}{fit_ms:>8.1f} ms{bare_ms:>8.1f} ms"
+            f"{ratio(seconds['bare'], seconds['fit']):>12.3f}"
+            f"{fit_ms - bare_ms:>8.2f} ms"
         )
 
-    def run(self, dataset):
-        for images in dataset:
-            self.step(images)
+
+def _variant(name, variant):
+    """Returns a compiled model of a variant on digits, and its data."""
+    size, domains = {"image_size": 28, "batch_size": 64}, ("digits", "digits")
+    arguments = {"image_shape": (28, 28, 1), "seed": 0}
+    if name == "dtn":
+        model = zoo.DTN(zoo.Classifier((28, 28, 1), 10, seed=0), seed=0)
+        model.compile()
+        return model, zoo.load_data(domains, **size)
+    if name in ("cgan", "dann", "classifier"):
+        arguments["num_classes"] = 10
+    model = variant(**arguments)
+    labels = {"labels": True} if name in ("cgan", "classifier") else {}
+    steps = {"total_steps": 1000} if name in ("dann", "classifier") else {}
+    model.compile(**steps)
+    data = domains if name == "dann" else "digits"
+    return model, zoo.load_data(data, **size, **labels)
 
 
-def generator_loss(fake_logits):
-    return tf.reduce_mean(tf.nn.softplus(-fake_logits))
-
-
-def discriminator_loss(real_logits, fake_logits):
-    real = tf.reduce_mean(tf.nn.softplus(-real_logits))
-    return real + tf.reduce_mean(tf.nn.softplus(fake_logits))
-
-
-def seconds_of(function):
-    started = time.perf_counter()
-    function()
-    return time.perf_counter() - started
-
-
-def fit_against_bare_loop(filters, batch_size, update, steps, rounds):
-    """Times `fit` and the hand-written loop in turn.
-
-    Returns:
-        Dict with the medians: milliseconds a step of each, and `ratio`, the speed of
-        `fit` as a share of the loop's.
-    """
-    sizes = {"generator_filters": 2 * filters, "discriminator_filters": filters}
-    models = [zoo.DCGAN((28, 28, 1), seed=0, **sizes) for _ in range(2)]
-    models[0].compile(update=update)
-    loop = BareLoop(models[1], simultaneous=update == "simultaneous")
+def peers(rounds, steps):
+    """The same DCGAN in `fit`, in a bare loop, in the usual tutorial, in PyTorch."""
+    batch_size = 128
+    model, bare, tutorial = dcgan(), BareLoop(dcgan(), "alternate"), None
+    tutorial = TutorialModel(dcgan())
+    tutorial.compile()
     warm, dataset = batches(batch_size, steps=2), batches(batch_size, steps=steps)
-    models[0].fit(warm, verbose=0)
-    loop.run(warm)
-    pairs = []
-    for number in range(rounds):
-        timed = [
-            ("fit", lambda: models[0].fit(dataset, verbose=0)),
-            ("loop", lambda: loop.run(dataset)),
-        ]
-        # Whoever comes second meets a warmer machine, so they take turns.
-        pairs.append(
-            {name: seconds_of(run) for name, run in timed[:: 1 if number % 2 else -1]}
+    model.fit(warm, verbose=0)
+    bare.run(warm)
+    tutorial.fit(warm, verbose=0)
+    operations = steps * step_operations(model, batch_size)
+    rates = []
+    with contextlib.ExitStack() as stack:
+        functions = {
+            "matmul": lambda: rates.append(matmul_rate()),
+            "fit": lambda: model.fit(dataset, verbose=0),
+            "bare loop": lambda: bare.run(dataset),
+            "tutorial": lambda: tutorial.fit(dataset, verbose=0),
+        }
+        if importlib.util.find_spec("torch"):
+            pytorch = stack.enter_context(
+                Process("benchmarks.pytorch_dcgan", FILTERS, batch_size)
+            )
+            functions["pytorch"] = lambda: pytorch.run(steps)
+        else:
+            click.echo(
+                "PyTorch is not here: pip install -r benchmarks/requirements.txt"
+            )
+        seconds = interleaved(functions, rounds)
+    click.echo(
+        f"{operations / steps / 1e9:.2f} billion operations a step, matrix products at "
+        f"{statistics.median(rates) / 1e9:.0f} billion a second\n"
+        f"{'way':<12}{'a step':>11}{'to fit':>12}{'of matmul rate':>16}"
+    )
+    for name in functions.keys() - {"matmul"}:
+        share = statistics.median(
+            operations / s / r for s, r in zip(seconds[name], rates, strict=True)
         )
-    return {
-        "update": update,
-        "filters": filters,
-        "batch_size": batch_size,
-        "fit_ms": 1e3 * statistics.median(pair["fit"] for pair in pairs) / steps,
-        "loop_ms": 1e3 * statistics.median(pair["loop"] for pair in pairs) / steps,
-        "ratio": statistics.median(pair["loop"] / pair["fit"] for pair in pairs),
-    }
+        click.echo(
+            f"{name:<12}{milliseconds(seconds[name], steps):>8.1f} ms"
+            f"{ratio(seconds[name], seconds['fit']):>12.2f}{share:>16.2f}"
+        )
+
+
+def pipeline(rounds, steps):
+    """The input pipeline alone, beside the steps that it feeds."""
+    batch_size = 128
+    images = np.random.default_rng(0).integers(
+        0, 256, (60_000, 28, 28, 1), dtype=np.uint8
+    )
+    stream = iter(zoo.data.epochs(zoo.load_data(images, batch_size=batch_size)))
+    model, ready = dcgan(), batches(batch_size, steps=steps)
+    model.fit(ready, verbose=0)
+
+    def draw():
+        for _ in range(steps):
+            next(stream)
+
+    draw()
+    seconds = interleaved(
+        {"input": draw, "fit": lambda: model.fit(ready, verbose=0)}, rounds
+    )
+    click.echo(
+        f"{milliseconds(seconds['input'], steps):.2f} ms a batch of {batch_size}, "
+        f"{ratio(seconds['input'], seconds['fit']):.4f} of a step"
+    )
+
+
+def cost(rounds, steps):
+    """Cost of a row against batch size, image size and replicas; peak memory."""
+    click.echo(f"{'size':>5}{'batch':>6}{'replicas':>10}{'a row':>11}{'peak':>11}")
+    settings = [
+        *((28, batch, 1) for batch in (8, 32, 128, 256)),
+        *((size, 32, 1) for size in (16, 32, 64, 128)),
+        (28, 128, 2),
+    ]
+    for size, batch_size, replicas in settings:
+        # Memory is that of a process, so each has its own.
+        done = subprocess.run(
+            [
+                *(sys.executable, "-m", "benchmarks.train", "one-size"),
+                *map(str, (size, batch_size, replicas, min(steps, 10), rounds)),
+            ],
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        measured = json.loads(done.stdout.splitlines()[-1])
+        click.echo(
+            f"{size:>5}{batch_size:>6}{replicas:>10}"
+            f"{measured['ms_a_row']:>8.2f} ms{measured['peak_gib']:>7.1f} GiB"
+        )
+
+
+def _one_size(size, batch_size, replicas, steps, rounds):
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * replicas,
+    )
+    strategy = zoo.strategy("mirrored" if replicas > 1 else "none", replicas)
+    with strategy.scope():
+        model = dcgan(size)
+    dataset = batches(batch_size, (size, size, 1), steps)
+    model.fit(dataset, verbose=0)
+    seconds = interleaved({"fit": lambda: model.fit(dataset, verbose=0)}, rounds)["fit"]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    row = milliseconds(seconds, steps) / batch_size
+    click.echo(json.dumps({"ms_a_row": row, "peak_gib": peak}))
+
+
+def determinism(rounds, steps):
+    """What `zoo train` pays for the same bits on every run."""
+    with (
+        Process("benchmarks.train", "worker", "free") as free,
+        Process("benchmarks.train", "worker", "deterministic") as deterministic,
+    ):
+        seconds = interleaved(
+            {
+                "free": lambda: free.run(steps),
+                "deterministic": lambda: deterministic.run(steps),
+            },
+            rounds,
+        )
+    share = ratio(seconds["deterministic"], seconds["free"])
+    click.echo(f"deterministic operations take {share:.3f} of the time of free ones")
+
+
+def _worker(mode):
+    """Trains for as many steps as each line of standard input says."""
+    keras.utils.set_random_seed(0)
+    if mode == "deterministic":
+        tf.config.experimental.enable_op_determinism()
+    model = dcgan()
+    for line in sys.stdin:
+        model.fit(batches(128, steps=int(line)), verbose=0)
+        print(json.dumps("done"), flush=True)
+
+
+SECTIONS = {
+    section.__name__: section
+    for section in (loop, variants, peers, pipeline, determinism, cost)
+}
 
 
 @click.command()
+@click.argument("sections", nargs=-1)
 @click.option("--rounds", default=7, show_default=True, help="Interleaved rounds.")
 @click.option("--steps", default=30, show_default=True, help="Steps a round.")
-@click.option("--filters", default=32, show_default=True, help="Width of the DCGAN.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON lines only.")
-def main(rounds, steps, filters, as_json):
-    """Time `fit` against a bare hand-written loop over the same networks."""
-    if not as_json:
-        click.echo(
-            f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
-            f"TensorFlow {tf.__version__}, Keras {keras.__version__}; DCGAN 28×28, "
-            f"{2 * filters} and {filters} filters; medians of {rounds} rounds of "
-            f"{steps} steps\n\n"
-            f"{'update':<14}{'batch':>6}{'fit':>10}{'bare loop':>12}{'fit / loop':>12}"
-        )
-    for update in ("alternate", "simultaneous"):
-        for batch_size in (32, 128):
-            row = fit_against_bare_loop(filters, batch_size, update, steps, rounds)
-            if as_json:
-                click.echo(json.dumps(row))
-            else:
-                click.echo(
-                    f"{update:<14}{batch_size:>6}{row['fit_ms']:>7.1f} ms"
-                    f"{row['loop_ms']:>9.1f} ms{row['ratio']:>12.3f}"
-                )
+def main(sections, rounds, steps):
+    """Time `fit` of the DCGAN and what it is compared with.
+
+    SECTIONS are loop, variants, peers, pipeline, determinism and cost; all by default.
+    """
+    if sections[:1] == ("one-size",):
+        return _one_size(*map(int, sections[1:]))
+    if sections[:1] == ("worker",):
+        return _worker(*sections[1:])
+    if unknown := set(sections) - SECTIONS.keys():
+        raise click.BadParameter(f"{sorted(unknown)} are not of {list(SECTIONS)}")
+    click.echo(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, "
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}; DCGAN with "
+        f"{2 * FILTERS} and {FILTERS} filters; medians of {rounds} rounds of {steps} "
+        "steps"
+    )
+    for name in sections or SECTIONS:
+        click.echo(f"\n{name}: {SECTIONS[name].__doc__.splitlines()[0]}")
+        SECTIONS[name](rounds, steps)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    if not as_json:
-        click.echo(f"\npeak memory {peak:.1f} GiB")
+    click.echo(f"\npeak memory {peak:.1f} GiB")
 
 
 if __name__ == "__main__":

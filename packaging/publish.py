@@ -113,6 +113,10 @@ def publish(run, name, features):
             m.label: round(m.value, 4) for m in whole.measurements if m.name in SHOWN
         }
         few = {m.name: m.value for m in evaluate(count=FEW).measurements}
+    else:
+        samples = model.generate(FEW)
+        few = {"mean": float(samples.mean()), "deviation": float(samples.std())}
+        metadata["measured"] = {name: round(value, 4) for name, value in few.items()}
     target.mkdir(exist_ok=True)
     for file in (presets.CONFIG, presets.WEIGHTS):
         shutil.copyfile(run / MODEL / file, target / file)
