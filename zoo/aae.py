@@ -399,8 +399,7 @@ class AAE(AutoencoderModel):
         self._evaluated_batches.assign_add(1)
         real = self._judge(self._drawn(seeds, rows, labels), _predict)
         fake = self._judge(self._encoded(code, labels), _predict)
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(images, self.draw(seeds))
+        self.feed_metrics(images, self.draw(seeds))
         logs = {
             "reconstruction_loss": self._reconstruction_loss(
                 images, reconstructions, labels

@@ -236,8 +236,7 @@ class AdversarialModel(GenerativeModel):
         fake = self.decoder_in_use()(join(latents, conditions), training=False)
         real_logits = self.discriminate(images, conditions)
         fake_logits = self.discriminate(fake, conditions)
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(images, fake)
+        self.feed_metrics(images, fake)
         return self._log(
             {
                 "generator_loss": self._generator_loss(

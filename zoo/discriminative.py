@@ -177,8 +177,7 @@ class DiscriminativeModel(Model):
             Loss and accuracy, means over the labelled rows of this replica, and the
             number of these, by which batches weigh.
         """
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(labels, tf.nn.softmax(logits))
+        self.feed_metrics(labels, tf.nn.softmax(logits))
         known = tf.cast(labels >= 0, tf.float32)
         count = tf.reduce_sum(known)
         loss, accuracy = (

@@ -333,8 +333,7 @@ class DTN(AveragedModel):
             from_target,
             self.discriminator,
         )
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(target, from_source)
+        self.feed_metrics(target, from_source)
         return self._log(
             {
                 "generator_loss": self._weighted(terms),

@@ -330,8 +330,7 @@ class InfoGAN(AdversarialModel):
         guessed = self.discriminator(fake, training=False)
         information = self.information(codes, guessed)
         reward = self._weighted(information)
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(images, fake)
+        self.feed_metrics(images, fake)
         return self._log(
             {
                 "generator_loss": self.loss.generator(guessed["logits"]) - reward,

@@ -428,6 +428,11 @@ class Model(keras.Model):
         self.steps.assign_add(1)
         return self._log(values)
 
+    def feed_metrics(self, expected, given):
+        """Gives `compile(metrics=)`, if there are any, a batch in `test_step`."""
+        if self._compile_metrics is not None:
+            self._compile_metrics.update_state(expected, given)
+
     def _log(self, values, weight=None):
         """Adds a batch to the means over the epoch, by `weight`, and returns them."""
         total = sum(value for name, value in values.items() if name.endswith("_loss"))

@@ -146,8 +146,7 @@ class VAE(AutoencoderModel):
         self._evaluated_batches.assign_add(1)
         code = self.infer(images, seeds)
         reconstructions = self.decoder_in_use()(code.latents)
-        if self._compile_metrics is not None:
-            self._compile_metrics.update_state(images, self.draw(seeds))
+        self.feed_metrics(images, self.draw(seeds))
         return self._log(self._bound(images, code, reconstructions), weight=count)
 
     def unpack(self, data):
