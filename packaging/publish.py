@@ -72,7 +72,9 @@ def picture(model, recipe):
         source, "test", image_size=size, channels=channels, limit=60
     )
     if isinstance(model, GenerativeModel):
-        samples, columns = model.sample_grid(60, 0, 10)
+        # One class a column, where the model knows classes.
+        columns = None if "labels" in model.conditions else 10
+        samples, columns = model.sample_grid(60, columns=columns)
         titles = ("real", "generated")
     elif hasattr(model, "transfer"):
         samples, columns, titles = model.transfer(real), 10, ("source", "transferred")

@@ -100,7 +100,9 @@ def beside(left, right, titles):
         right: `PIL.Image.Image`.
         titles: Two strings.
     """
-    figure = Figure(figsize=(10, 5.4), layout="constrained")
+    # Each is five inches wide, and the figure as high as the taller one with its title.
+    height = 5 * max(picture.height / picture.width for picture in (left, right))
+    figure = Figure(figsize=(10, height + 0.4), layout="constrained")
     for axes, picture, title in zip(
         figure.subplots(1, 2), (left, right), titles, strict=True
     ):
