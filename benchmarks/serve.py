@@ -23,7 +23,12 @@ import time
 import click
 
 CALLERS = (1, 8, 32)
-MODELS = {"dcgan28": (28, 28, 1), "dcgan64": (64, 64, 3)}
+#: Shapes of the images, and the recipes whose networks make them; None for the paper's.
+MODELS = {
+    "dcgan28": ((28, 28, 1), None),
+    "dcgan28_narrow": ((28, 28, 1), "dcgan_mnist"),
+    "dcgan64_narrow": ((64, 64, 3), "dcgan_afhq_cats_64"),
+}
 
 
 class Worker:
@@ -76,9 +81,12 @@ def export(folder, models):
     """Writes each model plain and compiled by XLA."""
     import zoo
     from export import to_saved_model
+    from zoo.recipes import Recipe
 
     for name in models:
-        model = zoo.DCGAN(image_shape=MODELS[name], latent_dim=100, seed=0)
+        shape, recipe = MODELS[name]
+        widths = Recipe.of_preset(recipe).model if recipe else {}
+        model = zoo.DCGAN(shape, seed=0, **widths)
         for suffix, compiled in (("", False), ("_xla", True)):
             to_saved_model(
                 model, pathlib.Path(folder) / f"{name}{suffix}", jit_compile=compiled
