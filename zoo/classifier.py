@@ -36,13 +36,17 @@ class Classifier(DiscriminativeModel):
         num_classes: Number of classes.
         filters: Channels of each block; the last are the length of a feature row.
         convolutions: Convolutions of a block.
+        features: Keras model from images to rows, instead of the default network.
+        label_head: Keras model from these rows to logits `[n, num_classes]`, instead of
+            the default network.
         seed: Integer from which initial weights and augmentation follow; None draws
             one.
         name: Name of the model.
         dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
 
     Raises:
-        ValueError: If the images are too small for so many blocks.
+        ValueError: If the images are too small for so many blocks, or a network that
+            is given does not fit them.
 
     Example::
 
@@ -69,6 +73,8 @@ class Classifier(DiscriminativeModel):
         num_classes=None,
         filters=(32, 64, 128),
         convolutions=1,
+        features=None,
+        label_head=None,
         seed=None,
         name=None,
         dtype=None,
@@ -82,19 +88,22 @@ class Classifier(DiscriminativeModel):
         )
         self.filters = tuple(filters)
         self.convolutions = convolutions
+        networks.check_built(features=features, label_head=label_head)
+        self._remember_given(features=features, label_head=label_head)
+        with self._networks_policy():
+            self.features = features or self.build_features()
+            self.label_head = label_head or self.build_label_head()
+        self._check_networks()
+        self.built = True
+
+    def build_features(self):
+        """Returns the network from images to feature rows."""
         if min(self.image_shape[:2]) < 2 ** len(self.filters):
             raise ValueError(
                 f"{len(self.filters)} blocks halve the images so often, so both sides "
                 f"must be at least {2 ** len(self.filters)}. Received: "
                 f"image_shape={self.image_shape}"
             )
-        with self._networks_policy():
-            self.features = self.build_features()
-            self.label_head = self.build_label_head()
-        self.built = True
-
-    def build_features(self):
-        """Returns the network from images to feature rows."""
         initializers = networks.he_initializers(self.seed)
         images = keras.Input(self.image_shape, name="images")
         x = images

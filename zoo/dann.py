@@ -39,12 +39,18 @@ class DANN(DiscriminativeModel):
         filters: Channels of the convolutions, each followed by pooling.
         kernel_size: Side of the kernels.
         units: Width of the hidden layers of both heads.
+        features: Keras model from images to rows, instead of the default network.
+        label_head: Keras model from these rows to logits `[n, num_classes]`, instead of
+            the default network.
+        domain_head: Keras model from these rows to logits `[n, 1]`, instead of the
+            default network.
         seed: Integer from which initial weights follow; None draws one.
         name: Name of the model.
         dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
 
     Raises:
-        ValueError: If the images are too small for the convolutions.
+        ValueError: If the images are too small for the convolutions, or a network that
+            is given does not fit them.
 
     Example::
 
@@ -78,6 +84,9 @@ class DANN(DiscriminativeModel):
         filters=(32, 48),
         kernel_size=5,
         units=100,
+        features=None,
+        label_head=None,
+        domain_head=None,
         seed=None,
         name=None,
         dtype=None,
@@ -92,16 +101,30 @@ class DANN(DiscriminativeModel):
         self.filters = tuple(filters)
         self.kernel_size = kernel_size
         self.units = units
-        self._check_size()
+        given = {
+            "features": features,
+            "label_head": label_head,
+            "domain_head": domain_head,
+        }
+        networks.check_built(**given)
+        self._remember_given(**given)
         with self._networks_policy():
-            self.features = self.build_features()
-            self.label_head = self.build_head(self.num_classes, hidden=2, name="label")
-            self.domain_head = self.build_head(1, hidden=1, name="domain")
+            self.features = features or self.build_features()
+            self.label_head = label_head or self.build_head(
+                self.num_classes, hidden=2, name="label"
+            )
+            self.domain_head = domain_head or self.build_head(
+                1, hidden=1, name="domain"
+            )
+        self._check_networks()
+        rows = self.features.output_shape[1:]
+        networks.check_shapes("domain_head", self.domain_head, rows, (1,))
         self.reverse_gradient = GradientReversal()
         self.built = True
 
     def build_features(self):
         """Returns the feature extractor G_f, from images to rows."""
+        self._check_size()
         initializers = networks.glorot_initializers(self.seed)
         images = keras.Input(self.image_shape, name="images")
         x = images

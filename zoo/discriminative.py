@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from zoo import networks
 from zoo.data import load_arrays
 from zoo.metrics import label_accuracy
 from zoo.model import Model
@@ -41,6 +42,12 @@ class DiscriminativeModel(Model):
         self.num_classes = num_classes
         # Part of the state, so that a resumed training keeps its schedules.
         self.total_steps = self._counter("total_steps")
+
+    def _check_networks(self):
+        networks.check_shapes("features", self.features, self.image_shape, (None,))
+        rows = self.features.output_shape[1:]
+        logits = (self.num_classes,)
+        networks.check_shapes("label_head", self.label_head, rows, logits)
 
     # Inference
 

@@ -50,13 +50,17 @@ class DTN(AveragedModel):
         generator_filters: Channels of the generator's last hidden layer.
         discriminator_filters: Channels of the discriminator's first layer.
         kernel_size: Side of the kernels.
+        generator: Keras model g from features to images, instead of the default one.
+        discriminator: Keras model D from images to logits `[n, 3]`, instead of the
+            default one.
         seed: Integer from which initial weights follow; None draws one.
         name: Name of the model.
         dtype: Dtype policy of g and D, such as `"mixed_bfloat16"`; None for the global
             one. f keeps its own.
 
     Raises:
-        ValueError: If `features` is missing or maps no images to rows.
+        ValueError: If `features` is missing or maps no images to rows, or a network
+            that is given does not fit it.
 
     Example::
 
@@ -88,19 +92,28 @@ class DTN(AveragedModel):
         generator_filters=64,
         discriminator_filters=64,
         kernel_size=5,
+        generator=None,
+        discriminator=None,
         seed=None,
         name=None,
         dtype=None,
     ):
         super().__init__(seed=seed, name=name, dtype=dtype)
+        networks.check_built(generator=generator, discriminator=discriminator)
+        self._remember_given(generator=generator, discriminator=discriminator)
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
         self.features = _frozen_copy(features)
         self.image_shape = tuple(self.features.input_shape[1:])
         with self._networks_policy():
-            self.generator = self.build_generator()
-            self.discriminator = self.build_discriminator()
+            self.generator = generator or self.build_generator()
+            self.discriminator = discriminator or self.build_discriminator()
+        rows = self.features.output_shape[1:]
+        networks.check_shapes("generator", self.generator, rows, self.image_shape)
+        networks.check_shapes(
+            "discriminator", self.discriminator, self.image_shape, (3,)
+        )
         self.built = True
 
     def build_generator(self):
@@ -352,11 +365,6 @@ class DTN(AveragedModel):
             "discriminator_filters": self.discriminator_filters,
             "kernel_size": self.kernel_size,
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """Builds the model from `get_config`'s result."""
-        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def discriminator_loss(from_source, from_target, real):

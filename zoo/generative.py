@@ -280,28 +280,13 @@ class GenerativeModel(AveragedModel):
         )
         return samples, len(labels)
 
-    def _remember_given(self, **networks):
-        """Notes which networks are the user's own, for `get_config`; None for ours."""
-        self._given_networks = [
-            name for name, network in networks.items() if network is not None
-        ]
-
     def get_config(self):
         """Returns the constructor's arguments."""
         return {
             **super().get_config(),
             "prior": keras.saving.serialize_keras_object(self.prior),
             "latent_dim": self.latent_dim,
-            **{
-                name: keras.saving.serialize_keras_object(getattr(self, name))
-                for name in self._given_networks
-            },
         }
-
-    @classmethod
-    def from_config(cls, config):
-        """Builds the model from `get_config`'s result."""
-        return cls(**keras.saving.deserialize_keras_object(config))
 
 
 def join(first, conditions):

@@ -42,6 +42,7 @@ class Model(keras.Model):
         self.seed = int(
             np.random.default_rng().integers(2**31) if seed is None else seed
         )
+        self._given_networks = []
         self.steps = self._counter("steps")
         self._evaluated_batches = self._counter("evaluated_batches")
         self._running_means = _RunningMeans(self.logged)
@@ -130,7 +131,22 @@ class Model(keras.Model):
             "seed": self.seed,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            **{
+                name: keras.saving.serialize_keras_object(getattr(self, name))
+                for name in self._given_networks
+            },
         }
+
+    @classmethod
+    def from_config(cls, config):
+        """Builds the model from `get_config`'s result."""
+        return cls(**keras.saving.deserialize_keras_object(config))
+
+    def _remember_given(self, **networks):
+        """Notes which networks are the user's own, for `get_config`; None for ours."""
+        self._given_networks = [
+            name for name, network in networks.items() if network is not None
+        ]
 
     def get_compile_config(self):
         """Returns the arguments of `compile`, serialized; Keras saves them."""

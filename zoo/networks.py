@@ -246,11 +246,33 @@ def logit(x, initializer):
 def check_built(**networks):
     """Raises `ValueError` for a network, by its argument's name, without weights."""
     for name, network in networks.items():
+        if network is not None and not isinstance(network, keras.Model):
+            raise ValueError(f"{name} is a built Keras model. Received: {network!r}")
         if network is not None and not network.built:
             raise ValueError(
                 f"The {name} has no weights yet. Give it an Input, or call `build` on "
                 "it, before you pass it."
             )
+
+
+def check_shapes(name, network, taken, given):
+    """Raises `ValueError` if a network maps rows of other shapes.
+
+    Args:
+        name: The argument by which the network was given.
+        network: Built Keras model of one input and one output.
+        taken: Shape of a row of its input.
+        given: Shape of a row of its output; a `None` in it stands for any number.
+    """
+    shapes = network.input_shape[1:], network.output_shape[1:]
+    fits = shapes[0] == taken and len(shapes[1]) == len(given)
+    if not fits or any(
+        size not in (None, found) for size, found in zip(given, shapes[1], strict=True)
+    ):
+        raise ValueError(
+            f"{name} must map rows of shape {taken} to rows of shape {given}. "
+            f"It maps {shapes[0]} to {shapes[1]}."
+        )
 
 
 def row_shapes(network):

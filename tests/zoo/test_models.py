@@ -178,3 +178,45 @@ def test_an_interrupted_run_ends_as_an_uninterrupted_one(case, tmp_path):
     rest = trained(3, zoo.callbacks.BackupAndResume(tmp_path / "parts"))
     assert int(rest.steps) == 9
     assert_same(weights_of(whole), weights_of(rest), atol=1e-6)
+
+
+def small_network(taken, given):
+    """Returns a network from rows of one shape to rows of another."""
+    inputs = keras.Input(taken)
+    x = keras.layers.Dense(int(np.prod(given)))(keras.layers.Flatten()(inputs))
+    return keras.Model(inputs, keras.layers.Reshape(given)(x))
+
+
+OWN_NETWORKS = {
+    "classifier": lambda **own: zoo.Classifier((8, 8, 1), 3, seed=0, **own),
+    "dann": lambda **own: zoo.DANN((8, 8, 1), 3, seed=0, **own),
+    "dtn": lambda **own: zoo.DTN(small_network((8, 8, 1), (5,)), seed=0, **own),
+}
+SHAPES = {
+    "features": ((8, 8, 1), (5,)),
+    "label_head": ((5,), (3,)),
+    "domain_head": ((5,), (1,)),
+    "generator": ((5,), (8, 8, 1)),
+    "discriminator": ((8, 8, 1), (3,)),
+}
+
+
+@pytest.mark.parametrize(
+    ("variant", "names"),
+    [
+        ("classifier", ["features", "label_head"]),
+        ("dann", ["features", "label_head", "domain_head"]),
+        ("dtn", ["generator", "discriminator"]),
+    ],
+)
+def test_takes_networks_of_ones_own(variant, names, tmp_path):
+    build = OWN_NETWORKS[variant]
+    own = {name: small_network(*SHAPES[name]) for name in names}
+    model = build(**own)
+    assert all(getattr(model, name) is network for name, network in own.items())
+    model.save_to_preset(tmp_path / "preset")
+    assert_same(weights_of(model), weights_of(zoo.from_preset(tmp_path / "preset")))
+    for name in names:
+        wrong = small_network(SHAPES[name][0], (7,) * len(SHAPES[name][1]))
+        with pytest.raises(ValueError, match="must map rows of shape"):
+            build(**{**own, name: wrong})

@@ -55,14 +55,25 @@ def _help(text, default):
     return f"{text} [default: {shown}]"
 
 
+#: Arguments of constructors that take a network of the user's own.
+_NETWORKS = (
+    "generator",
+    "discriminator",
+    "encoder",
+    "decoder",
+    "label_head",
+    "domain_head",
+)
+
+
 def _type(parameter):
     name, default = parameter.name, parameter.default
     if name.endswith("optimizer"):
         return Spec("OPTIMIZER")
-    if name in ("generator", "discriminator", "encoder", "decoder"):
+    if name in _NETWORKS:
         return KerasModel()
     if name == "features":
-        return click.STRING
+        return Features()
     if isinstance(default, bool):
         return click.BOOL
     if isinstance(default, int):
@@ -135,6 +146,18 @@ class Spec(click.ParamType):
             )
         config = {key: _number_or_word(text) for key, _, text in pairs}
         return {"class_name": word, "config": config}
+
+
+class Features(click.ParamType):
+    """A feature network: a preset, a run, or the path of a `.keras` file."""
+
+    name = "PRESET|RUN|FILE.keras"
+
+    def convert(self, value, param, ctx):
+        """Loads a file; leaves the name of a preset or run as it is."""
+        if isinstance(value, str) and value.endswith(".keras"):
+            return KerasModel().convert(value, param, ctx)
+        return value
 
 
 class KerasModel(click.ParamType):
