@@ -15,12 +15,25 @@ def list_all():
     for name, variant in VARIANTS.items():
         module = inspect.getmodule(variant)
         click.echo(f"  {name:<10} {inspect.getdoc(module).splitlines()[0]}")
+    presets = list_presets()
     click.echo("\nPresets (zoo.from_preset, python -m zoo sample PRESET):")
-    for name, metadata in list_presets().items():
+    for name, metadata in presets.items():
         if metadata["trained"]:
-            measured = ", ".join(
-                f"{key} {value}" for key, value in metadata.get("measured", {}).items()
-            )
-            click.echo(f"  {name:<28} {metadata['class']}  {measured}")
-        else:
-            click.echo(f"  {name:<28} recipe only: {metadata['description']}")
+            click.echo(f"  {name:<26} {metadata['recipe']['description']}")
+            for line in _measured(metadata["measured"]):
+                click.echo(f"  {'':<26}   {line}")
+    click.echo("\nRecipes without weights (python -m zoo train RECIPE):")
+    for name, metadata in presets.items():
+        if not metadata["trained"]:
+            click.echo(f"  {name:<26} {metadata['description']}")
+
+
+def _measured(measured):
+    """Returns a line for all numbers of one feature network, and one for the rest."""
+    lines = {}
+    for label, value in measured.items():
+        name, bracket, network = label.partition("[")
+        lines.setdefault(bracket + network, []).append(f"{name} {value}")
+    return [
+        f"{', '.join(numbers)} {network}".rstrip() for network, numbers in lines.items()
+    ]
