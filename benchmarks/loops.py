@@ -148,7 +148,10 @@ class Process(contextlib.AbstractContextManager):
         """Trains for some steps and waits for their end."""
         self._process.stdin.write(f"{steps}\n")
         self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._process.args} ended early")
+        return json.loads(answer)
 
     def __exit__(self, *unused):
         self._process.stdin.close()

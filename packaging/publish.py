@@ -18,13 +18,19 @@ import numpy as np
 import zoo
 from zoo import evaluation, plots, presets
 from zoo.generative import GenerativeModel
-from zoo.images import from_uint8, to_uint8
+from zoo.images import from_uint8
 from zoo.recipes import Recipe
 from zoo.runs import MODEL, SETTINGS
 
 ROOT = pathlib.Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "tests" / "support"))
+
+import golden  # noqa: E402  what the tests compare presets by
+
 GOLDEN = ROOT / "tests" / "golden"
 PICTURES = ROOT / "docs" / "images" / "presets"
+#: Samples of a model of vectors.
+SAMPLES = 10_000
 #: Samples of the quick evaluation that a test repeats.
 FEW = 500
 #: Numbers that `python -m zoo list` shows, of those that `evaluate` gives.
@@ -45,20 +51,6 @@ SHOWN = (
     "code_matching_error",
     "clustering_error",
 )
-
-
-def golden(model):
-    """Returns what a model gives for four inputs that need no data beside it."""
-    if isinstance(model, GenerativeModel):
-        samples = model.generate(4, seed=0)
-        return to_uint8(samples) if len(model.image_shape) == 3 else samples
-    size, _, channels = model.image_shape
-    images, _ = zoo.data.load_arrays(
-        "digits", "test", image_size=size, channels=channels, limit=4
-    )
-    if hasattr(model, "transfer"):
-        return to_uint8(model.transfer(images))
-    return model.classify(images)
 
 
 def picture(model, recipe):
@@ -95,13 +87,16 @@ def publish(run, name, features):
     """Make the preset, its golden file and its picture from a finished RUN."""
     name = name or run.name
     recipe = Recipe.load(run / SETTINGS)
-    model = zoo.from_preset(run)
     target = presets.BUILT_IN / name
+    if different := recipe.differences(Recipe.of_preset(name)):
+        raise click.ClickException(
+            f"{run} did not follow the recipe of {name}: " + "; ".join(different)
+        )
+    model = zoo.from_preset(run)
     metadata = json.loads((run / MODEL / presets.METADATA).read_text())
     evaluate = functools.partial(
         evaluation.evaluate, run, recipe.data["name"], features=features
     )
-    few = {}
     if len(model.image_shape) == 3:
         bar = functools.partial(click.progressbar, label="images", file=sys.stderr)
         whole = evaluate(progress=bar)
@@ -116,7 +111,7 @@ def publish(run, name, features):
         }
         few = {m.name: m.value for m in evaluate(count=FEW).measurements}
     else:
-        samples = model.generate(FEW)
+        samples = model.generate(SAMPLES)
         few = {"mean": float(samples.mean()), "deviation": float(samples.std())}
         metadata["measured"] = {name: round(value, 4) for name, value in few.items()}
     target.mkdir(exist_ok=True)
@@ -126,8 +121,10 @@ def publish(run, name, features):
     (target / presets.METADATA).write_text(text + "\n")
 
     GOLDEN.mkdir(exist_ok=True)
-    np.savez_compressed(GOLDEN / f"{name}.npz", outputs=golden(model))
-    settings = {"data": recipe.data["name"], "features": features, "count": FEW}
+    np.savez_compressed(GOLDEN / f"{name}.npz", outputs=golden.outputs_of(model))
+    vectors = len(model.image_shape) == 1
+    count = SAMPLES if vectors else FEW
+    settings = {"data": recipe.data["name"], "features": features, "count": count}
     (GOLDEN / f"{name}.json").write_text(
         json.dumps({**settings, "measured": few}, indent=2) + "\n"
     )

@@ -190,9 +190,13 @@ class AdversarialModel(GenerativeModel):
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
         with self.minimizing("generator") as objectives:
             fake = self.generator(join(latents, given), training=True)
-            objectives["generator"] = self._generator_loss(
-                real, fake, given, self.pass_through
-            )
+            if self.matches_features:
+                objectives["generator"] = self._feature_distance(
+                    real, fake, given, self.pass_through
+                )
+            else:
+                fake_logits = self.pass_through(self.discriminator, join(fake, given))
+                objectives["generator"] = self.loss.generator(_flat(fake_logits))
 
         discriminator_losses, real_logits, fake_logits = zip(*logs, strict=True)
         return self.end_step(
@@ -201,11 +205,13 @@ class AdversarialModel(GenerativeModel):
             **accuracies(tf.concat(real_logits, 0), tf.concat(fake_logits, 0)),
         )
 
-    def _generator_loss(self, real, fake, conditions, call):
-        """Returns what the generator minimizes, calling the discriminator by `call`."""
-        if not isinstance(self.loss, losses.FeatureMatching):
-            logits = call(self.discriminator, join(fake, conditions))
-            return self.loss.generator(_flat(logits))
+    @property
+    def matches_features(self):
+        """Whether the generator's loss is feature matching."""
+        return isinstance(self.loss, losses.FeatureMatching)
+
+    def _feature_distance(self, real, fake, conditions, call):
+        """Returns the loss of feature matching, calling the discriminator by `call`."""
         features = self.loss.features(self.discriminator)
         return self.loss.match(
             call(features, join(real, conditions)),
@@ -239,9 +245,11 @@ class AdversarialModel(GenerativeModel):
         self.feed_metrics(images, fake)
         return self._log(
             {
-                "generator_loss": self._generator_loss(
+                "generator_loss": self._feature_distance(
                     images, fake, conditions, lambda network, inputs: network(inputs)
-                ),
+                )
+                if self.matches_features
+                else self.loss.generator(fake_logits),
                 "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
                 **accuracies(real_logits, fake_logits),
             }
@@ -350,9 +358,9 @@ class AdversarialModel(GenerativeModel):
                 "update='simultaneous' moves both players once a batch; with "
                 f"discriminator_steps={steps} use update='alternate'."
             )
-        if self.update == "simultaneous" and isinstance(
-            self.loss, losses.FeatureMatching
-        ):
+        if self.matches_features:
+            self.loss.features(self.discriminator)
+        if self.update == "simultaneous" and self.matches_features:
             raise ValueError(
                 "'feature_matching' looks at features of real images beside generated "
                 "ones, which update='simultaneous' has no pass for: use 'alternate'."

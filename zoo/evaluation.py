@@ -235,7 +235,9 @@ def _by_itself(model, arguments, seed):
         known = {k: v for k, v in arguments.items() if k != "limit"}
         known["name"] = domains.get(key.partition("_")[0], name)
         count = min(data.describe(**known).size, arguments["limit"])
-        measurements.append(Measurement(key, value, real_count=count, seed=seed))
+        # All but this one look at the images.
+        counted = "generated_count" if key == "information" else "real_count"
+        measurements.append(Measurement(key, value, seed=seed, **{counted: count}))
     return measurements
 
 

@@ -438,28 +438,29 @@ class InfoGAN(AdversarialModel):
 
         Returns:
             Dict of `information`, the bound of the categorical codes in nats over as
-            many samples as there are images, and of `code_matching_error`, the share of
-            images whose category is matched to another class, of the categorical code
-            that matches best; empty without categorical codes or labels.
+            many samples as there are images, and, with labels, of
+            `code_matching_error`, the share of images whose category is matched to
+            another class, of the categorical code that matches best; empty without
+            categorical codes.
         """
-        images, labels = load_arrays(**data_arguments)
-        if labels is None or not self.categorical_codes:
+        if not self.categorical_codes:
             return {}
+        images, labels = load_arrays(**data_arguments)
+        information = self._information_of_samples(len(images))
+        measured = {"information": round(information, 4)}
+        if labels is None:
+            return measured
         probabilities = self.infer(from_uint8(images)).category_probabilities
         errors = [
             code_matching_error(probabilities[:, code], labels)
             for code in range(self.categorical_codes)
         ]
-        return {
-            "information": round(self._information_of_samples(len(images)), 4),
-            "code_matching_error": round(min(errors), 4),
-        }
+        return {**measured, "code_matching_error": round(min(errors), 4)}
 
     def _information_of_samples(self, count):
         """Returns the categorical bound over samples of the seeds 0 to `count` - 1."""
         shape = (count, self.categorical_codes)
-        categories = np.arange(count * self.categorical_codes).reshape(shape)
-        categories %= self.num_categories
+        categories = np.random.default_rng(0).integers(self.num_categories, size=shape)
         samples = self.generate(count, categories=categories)
         probabilities = self.infer(samples).category_probabilities
         guessed = np.take_along_axis(probabilities, categories[..., None], axis=2)

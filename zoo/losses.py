@@ -134,9 +134,25 @@ class FeatureMatching(NonSaturating):
     """
 
     def features(self, discriminator):
-        """Returns f, a network on the discriminator's inputs and weights."""
-        *_, last = (layer for layer in discriminator.layers if layer.weights)
-        return keras.Model(discriminator.inputs, last.input, name="matched_features")
+        """Returns f, a network on the discriminator's inputs and weights.
+
+        Raises:
+            ValueError: If the discriminator's layers don't show what f is.
+        """
+        weighted = [layer for layer in discriminator.layers if layer.weights]
+        if (
+            not getattr(discriminator, "inputs", None)
+            or len(weighted) < 2
+            or isinstance(weighted[-1], keras.Model)
+        ):
+            raise ValueError(
+                "feature_matching takes what the last layer of the discriminator "
+                "takes: the discriminator must be a functional or sequential model of "
+                "at least two layers with weights, none of them a model itself."
+            )
+        return keras.Model(
+            discriminator.inputs, weighted[-1].input, name="matched_features"
+        )
 
     def match(self, real_features, fake_features, mean_of_replicas):
         """Scalar that the generator minimizes.

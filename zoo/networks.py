@@ -247,7 +247,7 @@ def check_built(**networks):
     """Raises `ValueError` for a network, by its argument's name, without weights."""
     for name, network in networks.items():
         if network is not None and not isinstance(network, keras.Model):
-            raise ValueError(f"{name} is a built Keras model. Received: {network!r}")
+            raise ValueError(f"{name} must be a Keras model. Received: {network!r}")
         if network is not None and not network.built:
             raise ValueError(
                 f"The {name} has no weights yet. Give it an Input, or call `build` on "
@@ -264,6 +264,12 @@ def check_shapes(name, network, taken, given):
         taken: Shape of a row of its input.
         given: Shape of a row of its output; a `None` in it stands for any number.
     """
+    ends = [getattr(network, end, None) or () for end in ("inputs", "outputs")]
+    if [len(tensors) for tensors in ends] != [1, 1]:
+        raise ValueError(
+            f"{name} must be a functional or sequential Keras model with one input and "
+            f"one output. Received: {network!r}"
+        )
     shapes = network.input_shape[1:], network.output_shape[1:]
     fits = shapes[0] == taken and len(shapes[1]) == len(given)
     if not fits or any(

@@ -93,7 +93,8 @@ class Recipe:
         """Returns what `zoo.Model.measure` says of the test split; {} without one."""
         if self.test_split is None:
             return {}
-        return model.measure(**{**self.data, "split": self.test_split})
+        known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
+        return model.measure(**{**known, "split": self.test_split})
 
     def compile_arguments(self):
         """Returns the arguments of `compile`, with objects for their configs."""

@@ -15,7 +15,7 @@ import statistics
 
 import tensorflow as tf
 
-from zoo import evaluation
+from zoo import evaluation, presets, runs
 from zoo.metrics import Measurement
 from zoo.model import Model
 from zoo.recipes import Recipe
@@ -34,7 +34,6 @@ class Row:
         measure: Name of the measurement that stands beside the paper's number.
         paper: The paper's number, None where it has none.
         source: Where in which paper.
-        unit: `"nats"`, `"%"` (the measurement is a share) or `""`.
         changes: Settings that differ from the recipe's, such as
             `{"data.labelled": 1000}`.
         beside: Other measurements to print, by name.
@@ -45,7 +44,6 @@ class Row:
     measure: str
     paper: float | None
     source: str
-    unit: str = ""
     changes: dict = dataclasses.field(default_factory=dict)
     beside: tuple[str, ...] = ()
 
@@ -75,7 +73,7 @@ class Row:
         Returns:
             List of `zoo.metrics.Measurement`.
         """
-        recipe = Recipe.load(pathlib.Path(run) / "run.json")
+        recipe = Recipe.load(pathlib.Path(run) / runs.SETTINGS)
         if recipe.data["name"] == "gaussian":
             samples = Model.from_preset(run).generate(SAMPLES, seed=0)
             return [
@@ -115,7 +113,6 @@ def _parzen(model, recipe, paper, source):
         "parzen_log_likelihood",
         paper,
         source,
-        "nats",
         beside=("parzen_sigma", "frechet_distance", "frechet_distance_of_train"),
     )
 
@@ -128,7 +125,6 @@ def _semisupervised(labels, paper):
         "test_error",
         paper,
         "Makhzani et al. 2016, table 2",
-        "%",
         changes,
     )
 
@@ -140,7 +136,6 @@ def _clusters(count, paper):
         "clustering_error",
         paper,
         "Makhzani et al. 2016, table 3",
-        "%",
         {"model.num_classes": count},
     )
 
@@ -151,8 +146,7 @@ def _dtn(what, paper, changes):
         "dtn_mnist_m_mnist",
         "transfer_accuracy",
         paper,
-        "Taigman et al. 2017, table 2, on SVHN → MNIST",
-        "%",
+        "Taigman et al. 2017, table 1, on SVHN → MNIST",
         changes,
     )
 
@@ -164,7 +158,6 @@ def _dann(what, paper, changes):
         "target_test_accuracy",
         paper,
         "Ganin & Lempitsky 2015, table 1",
-        "%",
         changes,
         beside=("source_test_accuracy",),
     )
@@ -192,7 +185,6 @@ ROWS = {
         "code_matching_error",
         0.05,
         "Chen et al. 2016, section 7.2",
-        "%",
         beside=("information", "frechet_distance"),
     ),
     "dann": _dann("DANN", 0.7666, {}),
@@ -216,30 +208,28 @@ class Result:
 
     Attributes:
         row: Key of `ROWS`.
-        seed: Seed of the training.
+        recipe: The recipe that was trained.
         training_seconds: How long it took.
         measurements: Name, value, counts and features of everything measured, as
             `Measurement` has them.
-        machine: Processor, cores and versions.
-        epochs: Passes over the data.
+        machine: Processor, cores and version of TensorFlow where it was measured.
     """
 
     row: str
-    seed: int
+    recipe: dict
     training_seconds: int
-    epochs: int
     measurements: list[dict]
     machine: str
 
     @classmethod
     def of(cls, row, run, progress):
         """Measures the run of a row."""
-        metadata = json.loads((pathlib.Path(run) / "model/metadata.json").read_text())
+        run = pathlib.Path(run)
+        metadata = json.loads((run / runs.MODEL / presets.METADATA).read_text())
         return cls(
             row=row,
-            seed=metadata["recipe"]["seed"],
+            recipe=dataclasses.asdict(Recipe.load(run / runs.SETTINGS)),
             training_seconds=metadata["training_seconds"],
-            epochs=metadata["recipe"]["epochs"],
             measurements=[
                 dataclasses.asdict(m) for m in ROWS[row].measured(run, progress)
             ],
@@ -247,16 +237,32 @@ class Result:
             f"TensorFlow {tf.__version__}",
         )
 
+    @property
+    def seed(self):
+        """Seed of the training."""
+        return self.recipe["seed"]
+
+    def check(self):
+        """Raises `ValueError` if the row's recipe is another one by now."""
+        ours = Recipe(**self.recipe)
+        if different := ours.differences(ROWS[self.row].recipe_of(self.seed)):
+            raise ValueError(
+                f"The result of {self.row}, seed {self.seed}, was trained by other "
+                "settings: " + "; ".join(different) + ". Delete it to train again."
+            )
+
     @classmethod
     def load(cls, path):
         """Reads what `save` wrote."""
         return cls(**json.loads(path.read_text()))
 
     def save(self, path):
-        """Writes JSON."""
+        """Writes JSON, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
         text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
-        path.write_text(text + "\n")
+        partial = path.with_suffix(".partial")
+        partial.write_text(text + "\n")
+        partial.replace(path)
 
     def value(self, name):
         """Returns the value of a measurement."""
@@ -289,24 +295,24 @@ def line(name, results):
     """Returns the line of the table, in Markdown, that a row's results make."""
     row = ROWS[name]
     values = [result.value(row.measure) for result in results]
-    beside = ", ".join(
-        f"{other.replace('_', ' ')} "
-        f"{_number(statistics.median(r.value(other) for r in results), other)}"
-        for other in row.beside
-    )
     first = next(m for m in results[0].measurements if m["name"] == row.measure)
+    beside = [
+        f"{other.replace('_', ' ')} "
+        f"{formatted(other, statistics.median(r.value(other) for r in results))}"
+        for other in row.beside
+    ]
     seconds = statistics.median(result.training_seconds for result in results)
     cells = (
         f"`{name}`: {row.what}",
-        "–" if row.paper is None else f"{_shown(row.paper, row.unit)}",
-        f"**{_shown(statistics.median(values), row.unit)}**",
+        "–" if row.paper is None else formatted(row.measure, row.paper),
+        f"**{formatted(row.measure, statistics.median(values))}**",
         ", ".join(
-            f"{_shown(v, row.unit)} ({r.seed})"
-            for v, r in zip(values, results, strict=True)
+            f"{formatted(row.measure, value)} ({result.seed})"
+            for value, result in zip(values, results, strict=True)
         ),
-        beside or "–",
+        ", ".join(beside) or "–",
         f"{first['generated_count'] or first['real_count']:,}",
-        str(results[0].epochs),
+        str(results[0].recipe["epochs"]),
         f"{seconds / 60:.0f} min",
     )
     return f"| {' | '.join(cells)} |"
@@ -317,11 +323,10 @@ def table(results):
     return "\n".join([HEADER, *(line(name, found) for name, found in results.items())])
 
 
-def _shown(value, unit):
-    if unit == "%":
+def formatted(name, value):
+    """Returns a measurement's value as the table shows it, in its unit."""
+    if name.endswith(("_accuracy", "_error")):
         return f"{100 * value:.2f} %"
-    return f"{value:.0f} {unit}" if unit else f"{value:.2f}"
-
-
-def _number(value, name):
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.3g}"
+    if name == "parzen_log_likelihood":
+        return f"{value:.0f} nats"
+    return f"{value:.2f}"

@@ -44,7 +44,8 @@ def result(row, seed, value, **beside):
         {"name": name, "value": v, "generated_count": 10_000, "real_count": 0}
         for name, v in {ROWS[row].measure: value, **beside}.items()
     ]
-    return Result(row, seed, 120 + seed, 20, measurements, "two cores")
+    recipe = dataclasses.asdict(ROWS[row].recipe_of(seed))
+    return Result(row, recipe, 120 + seed, measurements, "two cores")
 
 
 def test_a_line_has_the_median_and_every_seed():
@@ -53,7 +54,9 @@ def test_a_line_has_the_median_and_every_seed():
         for seed, value in enumerate((0.2, 0.5, 0.3))
     ]
     line = reproduction.line("gaussian1d", results)
-    assert "| – | **0.30** | 0.20 (0), 0.50 (1), 0.30 (2) | mean 4 | 10,000 |" in line
+    assert (
+        "| – | **0.30** | 0.20 (0), 0.50 (1), 0.30 (2) | mean 4.00 | 10,000 |" in line
+    )
 
 
 def test_shares_are_printed_in_percent_beside_the_papers():
@@ -81,12 +84,23 @@ def test_a_row_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch):
     assert first.exit_code == 0, first.output
     assert "| row | paper | ours |" in first.output
     kept = json.loads((tmp_path / "kept" / "gaussian1d-1.json").read_text())
-    assert kept["seed"] == 1
+    assert kept["recipe"]["seed"] == 1
     assert {m["name"] for m in kept["measurements"]} == {"deviation", "mean"}
     (tmp_path / "runs").rename(tmp_path / "gone")
     again = CliRunner().invoke(main, arguments)
     assert again.output.splitlines()[-3:] == first.output.splitlines()[-3:]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_result_of_other_settings_is_refused(tmp_path, monkeypatch):
+    saved = result("gaussian1d", 0, 0.25, mean=4.0)
+    saved.save(reproduction.result_path(tmp_path, "gaussian1d", 0))
+    longer = dataclasses.replace(ROWS["gaussian1d"], changes={"epochs": 99})
+    monkeypatch.setitem(ROWS, "gaussian1d", longer)
+    arguments = ["reproduce", "gaussian1d", "--results", str(tmp_path)]
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert "epochs: 20 there, 99 asked for" in done.output
 
 
 def test_no_results_and_no_rows_is_an_error_in_words(tmp_path):
@@ -96,5 +110,9 @@ def test_no_results_and_no_rows_is_an_error_in_words(tmp_path):
 
 
 def test_the_documentation_has_the_table_of_the_kept_results():
-    table = reproduction.table(reproduction.results_in(DOCS / "reproduction"))
+    results = reproduction.results_in(DOCS / "reproduction")
+    for found in results.values():
+        for kept in found:
+            kept.check()
+    table = reproduction.table(results)
     assert table in (DOCS / "reproduction.md").read_text()

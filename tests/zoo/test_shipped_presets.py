@@ -3,33 +3,20 @@
 `packaging/publish.py` wrote what these tests expect, in `tests/golden`.
 """
 
+import dataclasses
 import json
 import pathlib
 
 import numpy as np
 import pytest
+from golden import outputs_of
 
 import zoo
 from zoo import evaluation, presets
-from zoo.generative import GenerativeModel
-from zoo.images import to_uint8
+from zoo.recipes import Recipe
 
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 TRAINED = [name for name, m in zoo.list_presets().items() if m["trained"]]
-
-
-def outputs_of(model):
-    """Returns what a model gives for four seeds, or four embedded digits."""
-    if isinstance(model, GenerativeModel):
-        samples = model.generate(4, seed=0)
-        return to_uint8(samples) if len(model.image_shape) == 3 else samples
-    size, _, channels = model.image_shape
-    images, _ = zoo.data.load_arrays(
-        "digits", "test", image_size=size, channels=channels, limit=4
-    )
-    if isinstance(model, zoo.DTN):
-        return to_uint8(model.transfer(images))
-    return model.classify(images)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -68,7 +55,9 @@ def test_a_preset_says_where_it_comes_from(name):
     assert metadata["paper"].startswith("https://")
     assert metadata["training_seconds"] > 0
     assert metadata["measured"]
-    assert metadata["recipe"]["seed"] is not None
+    settings = dataclasses.asdict(Recipe.of_preset(name))
+    settings.pop("metadata")
+    assert metadata["recipe"] == settings
 
 
 def test_presets_stay_small():

@@ -27,7 +27,7 @@ def flags_of(function, documentation):
     return [
         click.Option(
             ["--" + name.replace("_", "-"), name],
-            type=_type(parameter),
+            type=_type(parameter, function),
             default=None,
             help=_help(help_texts.get(name, ""), parameter.default),
         )
@@ -61,19 +61,21 @@ _NETWORKS = (
     "discriminator",
     "encoder",
     "decoder",
+    "features",
     "label_head",
     "domain_head",
 )
 
 
-def _type(parameter):
+def _type(parameter, function):
     name, default = parameter.name, parameter.default
     if name.endswith("optimizer"):
         return Spec("OPTIMIZER")
+    if name == "features" and function.__qualname__.startswith("DTN."):
+        # Its weights count, so it is a preset or a run; elsewhere it will be trained.
+        return click.STRING
     if name in _NETWORKS:
         return KerasModel()
-    if name == "features":
-        return Features()
     if isinstance(default, bool):
         return click.BOOL
     if isinstance(default, int):
@@ -148,22 +150,10 @@ class Spec(click.ParamType):
         return {"class_name": word, "config": config}
 
 
-class Features(click.ParamType):
-    """A feature network: a preset, a run, or the path of a `.keras` file."""
-
-    name = "PRESET|RUN|FILE.keras"
-
-    def convert(self, value, param, ctx):
-        """Loads a file; leaves the name of a preset or run as it is."""
-        if isinstance(value, str) and value.endswith(".keras"):
-            return KerasModel().convert(value, param, ctx)
-        return value
-
-
 class KerasModel(click.ParamType):
-    """A network, as the path of a `.keras` file."""
+    """The architecture of a network, as the path of a `.keras` file."""
 
-    name = "FILE.keras"
+    name = "ARCHITECTURE.keras"
 
     def convert(self, value, param, ctx):
         """Loads the file and returns the network's config."""

@@ -45,12 +45,15 @@ def reproduce(rows, seeds, out, results):
         for seed in seeds:
             path = reproduction.result_path(results, row, seed)
             if path.exists():
+                reproduction.Result.load(path).check()
                 continue
             run = out / f"{row}-{seed}"
             if not (run / runs.MODEL).exists():
                 recipe = reproduction.ROWS[row].recipe_of(seed)
                 run_training(recipe, run, resume=True)
-            reproduction.Result.of(row, run, progress).save(path)
+            result = reproduction.Result.of(row, run, progress)
+            result.check()
+            result.save(path)
     found = reproduction.results_in(results)
     if not found:
         raise ValueError(f"No results are in {results} yet. Name rows to reproduce.")

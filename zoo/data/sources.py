@@ -44,7 +44,12 @@ def find_source(name):
     # "emnist/letters" and "mnist:3.0.1" name a configuration and a version.
     if re.split("[/:]", name)[0] in known:
         return TfdsSource(name)
-    for folder in (pathlib.Path(), pathlib.Path(os.environ.get(DATA_DIR, ""))):
+    own = (
+        [pathlib.Path(os.environ[DATA_DIR]).expanduser()]
+        if DATA_DIR in os.environ
+        else []
+    )
+    for folder in (pathlib.Path(), *own):
         if (folder / name).exists():
             return _source_at(folder / name)
     raise ValueError(_unknown_name(name, known))
