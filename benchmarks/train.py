@@ -25,6 +25,7 @@ import zoo
 from benchmarks.loops import BareLoop, Process, TutorialModel
 from benchmarks.operations import matmul_rate, step_operations
 from benchmarks.timing import interleaved, ratio
+from zoo.variants import VARIANTS
 
 #: Channels of the discriminator's first layer; the generator has twice as many.
 FILTERS = 32
@@ -33,8 +34,18 @@ FILTERS = 32
 def batches(batch_size, image_shape=(28, 28, 1), steps=1):
     """Random images that lie ready, so that the input costs nothing."""
     images = np.random.default_rng(0).uniform(-1, 1, (batch_size, *image_shape))
-    dataset = tf.data.Dataset.from_tensors(tf.constant(images, tf.float32))
-    return dataset.cache().repeat(steps)
+    return ready(tf.constant(images, tf.float32), steps)
+
+
+def ready(batch, steps):
+    """Returns a dataset that repeats one batch, without tf.data's tuning thread.
+
+    The end of an iterator waits for that thread, seconds at times; so does `fit`.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    dataset = tf.data.Dataset.from_tensors(batch).cache().repeat(steps)
+    return dataset.with_options(options)
 
 
 def dcgan(size=28, **compile_arguments):
@@ -84,7 +95,7 @@ def loop(rounds, steps):
 def variants(rounds, steps):
     """What `fit` adds to the bare `train_step` of every variant."""
     click.echo(f"{'variant':<12}{'fit':>11}{'bare':>11}{'bare / fit':>12}{'added':>11}")
-    for name, variant in zoo.variants.VARIANTS.items():
+    for name, variant in VARIANTS.items():
         model, dataset = _variant(name, variant)
         data = zoo.data.epochs(dataset)
         batch = next(iter(data))
@@ -96,10 +107,10 @@ def variants(rounds, steps):
                 step(batch)
 
         bare()
-        ready = tf.data.Dataset.from_tensors(batch).cache().repeat(steps)
+        dataset = ready(batch, steps)
         seconds = interleaved(
             {
-                "fit": lambda m=model, d=ready: keras.Model.fit(m, d, verbose=0),
+                "fit": lambda m=model, d=dataset: keras.Model.fit(m, d, verbose=0),
                 "bare": bare,
             },
             rounds,
@@ -181,8 +192,8 @@ def pipeline(rounds, steps):
         0, 256, (60_000, 28, 28, 1), dtype=np.uint8
     )
     stream = iter(zoo.data.epochs(zoo.load_data(images, batch_size=batch_size)))
-    model, ready = dcgan(), batches(batch_size, steps=steps)
-    model.fit(ready, verbose=0)
+    model, dataset = dcgan(), batches(batch_size, steps=steps)
+    model.fit(dataset, verbose=0)
 
     def draw():
         for _ in range(steps):
@@ -190,7 +201,7 @@ def pipeline(rounds, steps):
 
     draw()
     seconds = interleaved(
-        {"input": draw, "fit": lambda: model.fit(ready, verbose=0)}, rounds
+        {"input": draw, "fit": lambda: model.fit(dataset, verbose=0)}, rounds
     )
     click.echo(
         f"{milliseconds(seconds['input'], steps):.2f} ms a batch of {batch_size}, "
