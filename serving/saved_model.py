@@ -35,11 +35,7 @@ class SavedModel:
         self._callables = {}
         self._lock = threading.Lock()
         self._graph = tf.Graph()
-        # Threads that spin while they wait, and a hop to another thread for each run,
-        # cost a small model more than they bring: requests share the processors.
-        config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1)
-        config.experimental.disable_thread_spinning = True
-        self._session = tf.compat.v1.Session(graph=self._graph, config=config)
+        self._session = tf.compat.v1.Session(graph=self._graph)
         try:
             definitions = self._load()
         except BaseException:
