@@ -144,7 +144,7 @@ def _variant(name, variant):
 def peers(rounds, steps):
     """The same DCGAN in `fit`, in a bare loop, in the usual tutorial, in PyTorch."""
     batch_size = 128
-    model, bare, tutorial = dcgan(), BareLoop(dcgan(), "alternate"), None
+    model, bare = dcgan(), BareLoop(dcgan(), "alternate")
     tutorial = TutorialModel(dcgan())
     tutorial.compile()
     warm, dataset = batches(batch_size, steps=2), batches(batch_size, steps=steps)

@@ -20,6 +20,7 @@ from zoo.discriminative import DiscriminativeModel
 from zoo.dtn import DTN
 from zoo.images import from_uint8, to_uint8
 from zoo.infogan import InfoGAN
+from zoo.semi_supervised_gan import SemiSupervisedGAN
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +98,12 @@ def _(model: InfoGAN):
 
 
 @signatures_of.register
+def _(model: SemiSupervisedGAN):
+    signatures = signatures_of.dispatch(AdversarialModel)(model)
+    return {**signatures, "classify": _classify(model)}
+
+
+@signatures_of.register
 def _(model: AutoencoderModel):
     images = {"images": rows(tf.uint8, *model.image_shape)}
     told = {key: c.spec for key, c in model.decoder_conditions.items()}
@@ -116,10 +123,7 @@ def _(model: AutoencoderModel):
         {**images, **told_too},
     )
     if isinstance(model, AAE) and model.classifies:
-        signatures["classify"] = Signature(
-            lambda images: {"probabilities": model.classify_rows(from_uint8(images))},
-            images,
-        )
+        signatures["classify"] = _classify(model)
     return signatures
 
 
@@ -148,6 +152,13 @@ def _discriminate(model):
         return {"logits": model.discriminate(to_float(inputs[name]), conditions)}
 
     return Signature(discriminate, {name: rows(dtype, *model.image_shape), **specs})
+
+
+def _classify(model):
+    return Signature(
+        lambda images: {"probabilities": model.classify_rows(from_uint8(images))},
+        {"images": rows(tf.uint8, *model.image_shape)},
+    )
 
 
 def sampling(model):

@@ -40,6 +40,7 @@ from zoo.gan import GAN
 from zoo.infogan import InfoGAN
 from zoo.model import Model
 from zoo.presets import list_presets
+from zoo.semi_supervised_gan import SemiSupervisedGAN
 from zoo.vae import VAE
 
 from_preset = Model.from_preset
@@ -55,6 +56,7 @@ __all__ = [
     "Classifier",
     "InfoGAN",
     "Model",
+    "SemiSupervisedGAN",
     "callbacks",
     "conditions",
     "from_preset",

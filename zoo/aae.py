@@ -484,16 +484,8 @@ class AAE(AutoencoderModel):
         return logs
 
     def _classification(self, logits, labels):
-        """Cross entropy and accuracy over the labelled rows."""
-        labelled = labels >= 0
-        cross_entropies = tf.nn.softmax_cross_entropy_with_logits(
-            tf.one_hot(labels, self.num_classes), logits
-        )
-        hits = tf.cast(tf.argmax(logits, axis=-1) == labels, tf.float32)
-        return {
-            "classification_loss": self.mean_where(labelled, cross_entropies),
-            "classification_accuracy": self.mean_where(labelled, hits),
-        }
+        loss, accuracy = self.label_loss(labels, logits)
+        return {"classification_loss": loss, "classification_accuracy": accuracy}
 
     # Classifying
 

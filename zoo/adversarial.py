@@ -190,13 +190,9 @@ class AdversarialModel(GenerativeModel):
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
         with self.minimizing("generator") as objectives:
             fake = self.generator(join(latents, given), training=True)
-            if self.matches_features:
-                objectives["generator"] = self._feature_distance(
-                    real, fake, given, self.pass_through
-                )
-            else:
-                fake_logits = self.pass_through(self.discriminator, join(fake, given))
-                objectives["generator"] = self.loss.generator(_flat(fake_logits))
+            objectives["generator"] = self.generator_loss(
+                real, fake, given, self.pass_through
+            )
 
         discriminator_losses, real_logits, fake_logits = zip(*logs, strict=True)
         return self.end_step(
@@ -210,14 +206,24 @@ class AdversarialModel(GenerativeModel):
         """Whether the generator's loss is feature matching."""
         return isinstance(self.loss, losses.FeatureMatching)
 
-    def _feature_distance(self, real, fake, conditions, call):
-        """Returns the loss of feature matching, calling the discriminator by `call`."""
-        features = self.loss.features(self.discriminator)
-        return self.loss.match(
-            call(features, join(real, conditions)),
-            call(features, join(fake, conditions)),
-            self.mean_of_replicas,
-        )
+    def generator_loss(self, real, fake, conditions, call):
+        """Returns what the generator minimizes.
+
+        Args:
+            real: Batch of samples, whose features feature matching looks at.
+            fake: Batch of generated samples.
+            conditions: List of what the discriminator takes behind the samples.
+            call: Function of a network and its inputs that gives its outputs.
+        """
+        if self.matches_features:
+            features = self.loss.features(self.discriminator)
+            return self.loss.match(
+                call(features, join(real, conditions)),
+                call(features, join(fake, conditions)),
+                self.mean_of_replicas,
+            )
+        judged = call(self.discriminator, join(fake, conditions))
+        return self.loss.generator(self.logits_of(judged))
 
     def _simultaneous_step(self, images, conditions):
         latents = self.draw_latents(tf.shape(images)[0], stream=0)
@@ -245,11 +251,9 @@ class AdversarialModel(GenerativeModel):
         self.feed_metrics(images, fake)
         return self._log(
             {
-                "generator_loss": self._feature_distance(
+                "generator_loss": self.generator_loss(
                     images, fake, conditions, lambda network, inputs: network(inputs)
-                )
-                if self.matches_features
-                else self.loss.generator(fake_logits),
+                ),
                 "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
                 **accuracies(real_logits, fake_logits),
             }
@@ -277,7 +281,12 @@ class AdversarialModel(GenerativeModel):
 
     def discriminate(self, images, conditions=(), training=False):
         """Returns the logits `[n]` of samples being real."""
-        return _flat(self.discriminator(join(images, conditions), training=training))
+        inputs = join(images, conditions)
+        return self.logits_of(self.discriminator(inputs, training=training))
+
+    def logits_of(self, judged):
+        """Returns the logits `[n]` of being real in the discriminator's outputs."""
+        return tf.reshape(judged, [-1])
 
     def _part(self, rows, k):
         """Returns the k-th of `discriminator_steps` parts of a batch.
@@ -302,7 +311,7 @@ class AdversarialModel(GenerativeModel):
 
         def critic(samples):
             inputs = join(samples, conditions)
-            return _flat(self.pass_through(self.discriminator, inputs))
+            return self.logits_of(self.pass_through(self.discriminator, inputs))
 
         seeds, _ = self.row_seeds(tf.shape(real)[0], stream=1000 + stream)
         return self.penalty_weight * self.penalty(critic, real, fake, seeds)
@@ -389,10 +398,6 @@ class AdversarialModel(GenerativeModel):
                 "normalization in the discriminator mixes the rows (Gulrajani et al. "
                 "2017, section 4). Build it with normalization='layer' or None."
             )
-
-
-def _flat(logits):
-    return tf.reshape(logits, [-1])
 
 
 def accuracies(real_logits, fake_logits):

@@ -4,9 +4,10 @@ import keras
 import tensorflow as tf
 
 from zoo import networks
+from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.metrics import label_accuracy
-from zoo.model import Model
+from zoo.model import Model, label_rows
 from zoo.schedules import ProgressSchedule
 
 
@@ -132,46 +133,12 @@ class DiscriminativeModel(Model):
             x, *args, epochs=epochs, steps_per_epoch=steps_per_epoch, **kwargs
         )
 
-    def _check_labels(self, labels):
-        """Checks integers `[n]` in -1 ... num_classes - 1, the values when run."""
-        if labels.shape.rank != 1 or not labels.dtype.is_integer:
-            raise ValueError(
-                f"{type(self).__name__} takes integer labels of shape [n]. "
-                f"Received: {labels.dtype.name} of shape {tuple(labels.shape)}"
-            )
-        message = f"Labels must be 0 ... {self.num_classes - 1}, or -1 for unlabelled."
-        tf.debugging.assert_less(
-            labels, tf.cast(self.num_classes, labels.dtype), message
-        )
-        tf.debugging.assert_greater_equal(labels, tf.cast(-1, labels.dtype), message)
-
     def label_loss(self, labels, logits, label_smoothing=0.0):
-        """Returns the cross entropy in nats and the accuracy of the labelled rows.
+        """See `Model.label_loss`; checks the labels."""
+        return super().label_loss(self._checked(labels), logits, label_smoothing)
 
-        Both are means over the labelled rows of all replicas: rows with the label -1
-        contribute nothing.
-
-        Args:
-            labels: Integers of shape `[n]`.
-            logits: Tensor of shape `[n, num_classes]`.
-            label_smoothing: Share of the target spread over all classes (Szegedy et
-                al. 2016, section 7).
-
-        Returns:
-            Two float32 scalars. Their mean over replicas is the mean over rows.
-        """
-        entropies, hits = self._label_rows(labels, logits, label_smoothing)
-        known = labels >= 0
-        return self.mean_where(known, entropies), self.mean_where(known, hits)
-
-    def _label_rows(self, labels, logits, label_smoothing=0.0):
-        """Returns the cross entropy and the hit (0 or 1) of each row."""
-        self._check_labels(labels)
-        targets = tf.one_hot(labels, self.num_classes)
-        targets = targets * (1 - label_smoothing) + label_smoothing / self.num_classes
-        entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
-        hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
-        return entropies, tf.cast(hits, tf.float32)
+    def _checked(self, labels):
+        return Classes(self.num_classes).in_training("labels", labels)
 
     def test_labels(self, labels, logits):
         """Measures a batch of `evaluate`, and feeds `compile(metrics=)`.
@@ -184,12 +151,13 @@ class DiscriminativeModel(Model):
             Loss and accuracy, means over the labelled rows of this replica, and the
             number of these, by which batches weigh.
         """
+        labels = self._checked(labels)
         self.feed_metrics(labels, tf.nn.softmax(logits))
         known = tf.cast(labels >= 0, tf.float32)
         count = tf.reduce_sum(known)
         loss, accuracy = (
             tf.math.divide_no_nan(tf.reduce_sum(known * rows), count)
-            for rows in self._label_rows(labels, logits)
+            for rows in label_rows(labels, logits)
         )
         return loss, accuracy, count
 

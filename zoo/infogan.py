@@ -396,10 +396,9 @@ class InfoGAN(AdversarialModel):
 
     # Use
 
-    def discriminate(self, images, conditions=(), training=False):
-        """See `AdversarialModel.discriminate`; there are no conditions."""
-        del conditions
-        return self.discriminator(images, training=training)["logits"]
+    def logits_of(self, judged):
+        """See `AdversarialModel.logits_of`."""
+        return judged["logits"]
 
     def recognize(self, images):
         """Returns `InferredCodes` of a batch of images, as tensors."""

@@ -431,6 +431,25 @@ class Model(keras.Model):
         replicas = self.distribute_strategy.num_replicas_in_sync
         return tf.reduce_sum(values * marked) * replicas / tf.maximum(count, 1.0)
 
+    def label_loss(self, labels, logits, label_smoothing=0.0):
+        """Returns the cross entropy in nats and the accuracy of the labelled rows.
+
+        Both are means over the labelled rows of all replicas: rows with the label -1
+        contribute nothing.
+
+        Args:
+            labels: Integers of shape `[n]`.
+            logits: Tensor of shape `[n, classes]`.
+            label_smoothing: Share of the target spread over all classes (Szegedy et
+                al. 2016, section 7).
+
+        Returns:
+            Two float32 scalars. Their mean over replicas is the mean over rows.
+        """
+        entropies, hits = label_rows(labels, logits, label_smoothing)
+        known = labels >= 0
+        return self.mean_where(known, entropies), self.mean_where(known, hits)
+
     def mean_of_replicas(self, value):
         """Returns the mean of a tensor over replicas, through which gradients flow."""
         return tf.distribute.get_replica_context().all_reduce("mean", value)
@@ -503,6 +522,20 @@ class _RunningMeans:
             )
         for metric in self.metrics:
             metric.update_state(values[metric.name], sample_weight=weight)
+
+
+def label_rows(labels, logits, label_smoothing=0.0):
+    """Returns the cross entropy and the hit (0 or 1) of each row, as float32 `[n]`.
+
+    See `Model.label_loss`. Those of rows without a label mean nothing.
+    """
+    classes = logits.shape[-1]
+    logits = tf.cast(logits, tf.float32)
+    targets = tf.one_hot(labels, classes)
+    targets = targets * (1 - label_smoothing) + label_smoothing / classes
+    entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+    hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
+    return entropies, tf.cast(hits, tf.float32)
 
 
 def _spans_workers(strategy):

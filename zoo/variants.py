@@ -8,6 +8,7 @@ from zoo.dcgan import DCGAN
 from zoo.dtn import DTN
 from zoo.gan import GAN
 from zoo.infogan import InfoGAN
+from zoo.semi_supervised_gan import SemiSupervisedGAN
 from zoo.vae import VAE
 
 VARIANTS = {
@@ -18,6 +19,7 @@ VARIANTS = {
     "dtn": DTN,
     "cgan": CGAN,
     "infogan": InfoGAN,
+    "semi_supervised_gan": SemiSupervisedGAN,
     "aae": AAE,
     "vae": VAE,
 }

@@ -165,6 +165,10 @@ PINNED = {
     "cgan": told_labels(unconditional(GREY), *unconditional(GREY)),
     "cgan_convolutional": told_labels(unconditional(SMALL), *unconditional(SMALL)),
     "infogan": infogan(),
+    "semi_supervised_gan": {
+        **unconditional(SMALL),
+        "classify": [{"images": SMALL}, {"probabilities": ["float32", -1, 10]}],
+    },
     "aae": {
         **told_labels(autoencoder(4), "serving_default", "sample", "png"),
         "classify": [

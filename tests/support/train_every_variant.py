@@ -17,7 +17,7 @@ from variants import CASES
 
 import zoo
 
-STEPS = 5
+STEPS = 10
 
 
 def train(case, strategy):
@@ -36,6 +36,15 @@ def train(case, strategy):
         for number, weight in enumerate(network.get_weights())
     }
     return weights | {f"logs/{name}": np.ravel(value) for name, value in logs.items()}
+
+
+def assert_trained_alike(one, two):
+    """Compares what `train` gave of one replica and of several."""
+    assert two.keys() == one.keys()
+    for name, expected in one.items():
+        # Logs are sums over many rows, in another order.
+        atol = 1e-4 if name.startswith("logs/") else 1e-5
+        np.testing.assert_allclose(two[name], expected, rtol=0, atol=atol, err_msg=name)
 
 
 def main(folder, *names):

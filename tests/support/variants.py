@@ -77,6 +77,13 @@ def _infogan(**kwargs):
     return zoo.InfoGAN((16, 16, 1), latent_dim=8, seed=1, **units, **filters, **kwargs)
 
 
+def _semi_supervised_gan(**kwargs):
+    filters = {"generator_filters": 4, "discriminator_filters": 4, "kernel_size": 3}
+    return zoo.SemiSupervisedGAN(
+        (16, 16, 1), 10, latent_dim=8, seed=1, **filters, **kwargs
+    )
+
+
 def _dann(**kwargs):
     widths = {"filters": (4, 4), "kernel_size": 3, "units": 8}
     return zoo.DANN((16, 16, 1), 10, seed=1, **widths, **kwargs)
@@ -129,6 +136,12 @@ CASES = [
         {**_DIGITS_16, "labels": True},
     ),
     Case("infogan", _infogan, {"averaging": 0.9}, _DIGITS_16),
+    Case(
+        "semi_supervised_gan",
+        _semi_supervised_gan,
+        {"averaging": 0.9},
+        {**_DIGITS_16, "labels": True},
+    ),
     Case("aae", _aae, {"averaging": 0.9}, {**_DIGITS_8, "labels": True}, encodes=True),
     Case(
         "aae_labelled_prior",

@@ -55,7 +55,9 @@ def test_unlabelled_rows_have_no_gradient():
 
 @pytest.mark.parametrize("label", [3, -2])
 def test_labels_out_of_range_are_refused(label):
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"Labels must be 0 ... 2"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"labels must be in 0 ... 2"
+    ):
         tiny().label_loss(tf.constant([0, label, 1]), LOGITS)
 
 
@@ -178,7 +180,7 @@ def test_errors_name_what_is_wrong():
     model.compile()
     with pytest.raises(ValueError, match="labels=True"):
         model.fit(batches(1).map(lambda images, labels: images), verbose=0)
-    with pytest.raises(ValueError, match="integer labels of shape"):
+    with pytest.raises(ValueError, match="labels as integers of shape"):
         model.label_loss(tf.constant([0.0, 1.0, 2.0]), LOGITS)
 
 

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from train_every_variant import assert_trained_alike, train
 from variants import CASES
 
 import zoo
@@ -89,21 +90,8 @@ def test_comes_back_from_a_preset(case, tmp_path):
 @every_variant
 def test_two_replicas_train_as_one(case):
     """Fact: Keras sums gradients over replicas; SGD shows it and Adam would not."""
-    results = {}
-    for replicas in (1, 2):
-        strategy = zoo.strategy("mirrored", replicas)
-        with strategy.scope():
-            model = case.build()
-            optimizers = {
-                f"{player}_optimizer": keras.optimizers.SGD(0.01)
-                for player in model.players()
-            }
-            model.compile(**case.compile, **optimizers)
-        history = model.fit(case.load_data(), steps_per_epoch=10, verbose=0).history
-        results[replicas] = weights_of(model), history
-    assert_same(results[1][0], results[2][0], atol=1e-5)
-    for name, (value,) in results[1][1].items():
-        assert results[2][1][name][0] == pytest.approx(value, abs=1e-4), name
+    strategies = (zoo.strategy("mirrored", replicas) for replicas in (1, 2))
+    assert_trained_alike(*(train(case, strategy) for strategy in strategies))
 
 
 @every_variant

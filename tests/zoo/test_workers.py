@@ -5,6 +5,7 @@ import sys
 
 import numpy as np
 import pytest
+from train_every_variant import assert_trained_alike
 from variants import CASES
 from workers import REPOSITORY, run_workers
 
@@ -22,8 +23,4 @@ def trained(tmp_path_factory):
 
 @pytest.mark.parametrize("name", [case.name for case in CASES])
 def test_two_workers_train_as_one_process(trained, name):
-    one, two = (np.load(folder / f"{name}.npz") for folder in trained)
-    assert set(one.files) == set(two.files)
-    for key in one.files:
-        atol = 1e-4 if key.startswith("logs/") else 1e-5
-        np.testing.assert_allclose(two[key], one[key], rtol=0, atol=atol, err_msg=key)
+    assert_trained_alike(*(np.load(folder / f"{name}.npz") for folder in trained))

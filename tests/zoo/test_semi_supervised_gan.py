@@ -1,0 +1,95 @@
+"""What the GAN with K + 1 classes promises beyond the shared tests."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from variants import CASES
+
+import zoo
+
+(CASE,) = (case for case in CASES if case.name == "semi_supervised_gan")
+
+
+@pytest.fixture
+def model():
+    model = CASE.build()
+    model.compile()
+    return model
+
+
+def digits(**arguments):
+    return zoo.load_data("digits", image_size=16, **arguments)
+
+
+def probabilities_of_k_plus_1_classes(model, images):
+    """The softmax over K logits and a 0 for "generated", as the paper writes it."""
+    logits = model.discriminator(images).numpy().astype(np.float64)
+    logits = np.pad(logits, [(0, 0), (0, 1)])
+    exponentials = np.exp(logits)
+    return exponentials / exponentials.sum(axis=1, keepdims=True)
+
+
+def test_losses_are_those_of_a_softmax_over_k_plus_1_classes(model):
+    images, labels = next(iter(digits(labels=True, batch_size=20)))
+    labels = tf.where(tf.range(20) < 5, tf.cast(labels, tf.int32), -1)
+    logs = model.evaluate(tf.data.Dataset.from_tensors((images, labels)), verbose=0)
+    logs = dict(zip(["loss", *model.logged], logs, strict=True))
+
+    real = probabilities_of_k_plus_1_classes(model, images)
+    of_real_classes = real[:5, :10] / real[:5, :10].sum(axis=1, keepdims=True)
+    supervised = -np.log(of_real_classes[range(5), labels[:5]]).mean()
+    assert logs["classification_loss"] == pytest.approx(supervised, rel=1e-5)
+    hits = of_real_classes.argmax(axis=1) == labels[:5]
+    assert logs["classification_accuracy"] == pytest.approx(hits.numpy().mean())
+
+    # The samples that `evaluate` drew are not at hand: at least -log D is there.
+    judged = model.discriminate(images).numpy()
+    np.testing.assert_allclose(
+        1 / (1 + np.exp(-judged)), 1 - real[:, 10], rtol=1e-5, atol=1e-7
+    )
+    np.testing.assert_allclose(
+        model.classify(images.numpy())[:5], of_real_classes, rtol=1e-5, atol=1e-7
+    )
+
+
+def test_without_labels_the_classification_has_no_loss(model):
+    images, _ = next(iter(digits(labels=True, batch_size=20)))
+    batch = images, tf.fill([20], -1)
+    logs = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
+    assert logs["classification_loss"] == [0]
+    assert logs["discriminator_loss"][0] > 0
+
+
+def test_reads_digits_from_a_hundred_labels():
+    model = zoo.SemiSupervisedGAN(
+        (16, 16, 1),
+        num_classes=10,
+        latent_dim=16,
+        generator_filters=8,
+        discriminator_filters=16,
+        seed=0,
+    )
+    adam = keras.optimizers.Adam(1e-3, beta_1=0.5)
+    model.compile(generator_optimizer="adam", discriminator_optimizer=adam)
+    train = digits(labelled=100, labelled_share=0.25, batch_size=64)
+    model.fit(train, epochs=5, verbose=0)
+    measured = model.measure(name="digits", split="test", image_size=16)
+    assert measured["test_error"] < 0.15
+    assert model.generate(3).shape == (3, 16, 16, 1)
+
+
+def test_bad_input_is_refused(model):
+    with pytest.raises(ValueError, match="Pass num_classes"):
+        zoo.SemiSupervisedGAN((16, 16, 1))
+    with pytest.raises(ValueError, match=r"discriminator must map .* to .*\(10,\)"):
+        zoo.SemiSupervisedGAN(
+            (16, 16, 1), 10, discriminator=zoo.DCGAN((16, 16, 1)).discriminator
+        )
+    with pytest.raises(ValueError, match="labels=True"):
+        model.fit(digits(), verbose=0)
+    images = np.zeros((4, 16, 16, 1), np.float32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="or -1: unlabelled"):
+        model.evaluate(images, np.array([0, 1, 10, 2]), verbose=0)
+    with pytest.raises(ValueError, match="Unknown loss"):
+        model.compile(loss="mean_squared_error")

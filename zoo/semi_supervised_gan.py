@@ -1,0 +1,290 @@
+"""Semi-supervised learning with a GAN (Salimans et al., 2016, arXiv:1606.03498)."""
+
+from typing import ClassVar
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+from zoo import losses, networks
+from zoo.adversarial import AdversarialModel, accuracies
+from zoo.conditions import Classes
+from zoo.data import load_arrays
+from zoo.metrics import label_accuracy
+
+
+@keras.saving.register_keras_serializable("zoo")
+class SemiSupervisedGAN(AdversarialModel):
+    """A GAN whose discriminator is a classifier of K classes, "generated" the K+1st.
+
+    Its K logits `l` are against a logit of 0 for "generated", so that
+    `D(x) = Z / (Z + 1)` with `Z = sum exp(l)`. It minimizes the cross entropy of the
+    labelled images and the game's loss over all, `L_supervised + L_unsupervised`; the
+    generator matches features (sections 3.1 and 5). Images with the label -1 count as
+    real ones of some class. `fit` logs:
+
+    | name | unit | what |
+    |---|---|---|
+    | `loss` | nats | sum of the losses, for callbacks that watch it; no quality |
+    | `generator_loss` | – | distance of mean features, or nats by `compile(loss=)` |
+    | `discriminator_loss` | nats | L_unsupervised |
+    | `classification_loss` | nats | L_supervised |
+    | `classification_accuracy` | share | labelled images that are classified right |
+    | `discriminator_accuracy` | share | mean of the two below |
+    | `real_accuracy` | share | real images with a positive logit |
+    | `fake_accuracy` | share | generated images with a negative logit |
+
+    The networks are DCGAN's, the discriminator normalized by layer: a batch of a few
+    labelled images among many others has no statistics of its own.
+
+    Args:
+        image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
+        num_classes: K, the classes of the real images.
+        latent_dim: Length of a latent row, 100 by default.
+        prior: `"uniform"`, `"normal"` or a `zoo.priors.Prior`.
+        generator_filters: Channels of the generator's last hidden layer.
+        discriminator_filters: Channels of the discriminator's first layer.
+        kernel_size: Side of the kernels.
+        generator: Keras model instead of the default network.
+        discriminator: Keras model from images to logits `[n, num_classes]` instead of
+            the default network.
+        seed: Integer from which initial weights and noise follow; None draws one.
+        name: Name of the model.
+        dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
+
+    Raises:
+        ValueError: If shapes of networks, prior, classes and images do not fit
+            together.
+
+    Example::
+
+        train = zoo.load_data("mnist", labels=True, labelled=100)
+        gan = zoo.SemiSupervisedGAN((28, 28, 1), num_classes=10, seed=0)
+        gan.compile()
+        gan.fit(train, epochs=10)
+        classes = gan.classify(images).argmax(-1)  # [n]
+
+    Reference:
+        [Improved Techniques for Training GANs](https://arxiv.org/abs/1606.03498)
+    """
+
+    data_arguments: ClassVar = {"labels": True}
+    logged = (
+        "generator_loss",
+        "discriminator_loss",
+        "classification_loss",
+        "classification_accuracy",
+        "discriminator_accuracy",
+        "real_accuracy",
+        "fake_accuracy",
+    )
+
+    def __init__(
+        self,
+        image_shape=None,
+        num_classes=None,
+        latent_dim=None,
+        prior="uniform",
+        generator_filters=64,
+        discriminator_filters=32,
+        kernel_size=4,
+        generator=None,
+        discriminator=None,
+        seed=None,
+        name=None,
+        dtype=None,
+    ):
+        if num_classes is None or num_classes < 2:
+            raise ValueError(
+                "Pass num_classes, the number of classes of the images, 2 or more. "
+                f"Received: num_classes={num_classes}"
+            )
+        self.num_classes = num_classes
+        self.generator_filters = generator_filters
+        self.discriminator_filters = discriminator_filters
+        self.kernel_size = kernel_size
+        super().__init__(
+            image_shape=image_shape,
+            latent_dim=latent_dim,
+            prior=prior,
+            generator=generator,
+            discriminator=discriminator,
+            seed=seed,
+            name=name,
+            dtype=dtype,
+        )
+        self.classes = Classes(num_classes)
+
+    def build_generator(self):
+        """See `AdversarialModel.build_generator`."""
+        latents = keras.Input((self.latent_dim,), name="latents")
+        images = networks.upsampling_stack(
+            latents,
+            self.image_shape,
+            filters=self.generator_filters,
+            kernel_size=self.kernel_size,
+            activation="relu",
+            initializers=networks.normal_initializers(0.02, self.seed),
+        )
+        return keras.Model(latents, images, name="generator")
+
+    def build_discriminator(self):
+        """Returns the classifier, from images to logits `[n, num_classes]`."""
+        initializers = networks.normal_initializers(0.02, self.seed + 1000)
+        images = keras.Input(self.image_shape, name="samples")
+        features = networks.downsampling_stack(
+            images,
+            filters=self.discriminator_filters,
+            kernel_size=self.kernel_size,
+            normalization="layer",
+            initializers=initializers,
+        )
+        logits = layers.Dense(
+            self.num_classes, kernel_initializer=next(initializers), dtype="float32"
+        )(features)
+        return keras.Model(images, logits, name="discriminator")
+
+    # Training
+
+    def compile(
+        self,
+        generator_optimizer=None,
+        discriminator_optimizer=None,
+        loss="feature_matching",
+        averaging=None,
+        metrics=None,
+        **keras_arguments,
+    ):
+        """Chooses everything about training; no arguments mean the paper's settings.
+
+        Args:
+            generator_optimizer: Keras optimizer, name or config.
+            discriminator_optimizer: Keras optimizer, name or config.
+            loss: As in `AdversarialModel.compile`.
+            averaging: Decay of an averaged generator for `generate`, such as 0.999.
+            metrics: Metrics that `evaluate` feeds real and generated images.
+            **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
+
+        Raises:
+            ValueError: If an argument is unknown or out of range.
+        """
+        self.loss = losses.get(loss, matching=True)
+        if self.matches_features:
+            self.loss.features(self.discriminator)
+        self._average_decoder(averaging)
+        self._compile(
+            {
+                "generator": generator_optimizer,
+                "discriminator": discriminator_optimizer,
+            },
+            {"loss": self.loss, "averaging": averaging},
+            metrics=metrics,
+            **keras_arguments,
+        )
+
+    def train_step(self, data):
+        """Runs one step of semi-supervised learning (section 5)."""
+        images, labels = self.unpack(data)
+        count = tf.shape(images)[0]
+
+        fake = self.pass_through(self.generator, self.draw_latents(count, stream=0))
+        with self.minimizing("discriminator") as objectives:
+            class_logits = self.discriminator(images, training=True)
+            real_logits = self.logits_of(class_logits)
+            fake_logits = self.discriminate(fake, training=True)
+            supervised, accuracy = self.label_loss(labels, class_logits)
+            unsupervised = self.loss.discriminator(real_logits, fake_logits)
+            objectives["discriminator"] = supervised + unsupervised
+
+        with self.minimizing("generator") as objectives:
+            fake = self.generator(self.draw_latents(count, stream=1), training=True)
+            objectives["generator"] = self.generator_loss(
+                images, fake, [], self.pass_through
+            )
+
+        return self.end_step(
+            generator_loss=objectives["generator"],
+            discriminator_loss=unsupervised,
+            classification_loss=supervised,
+            classification_accuracy=accuracy,
+            **accuracies(real_logits, fake_logits),
+        )
+
+    def test_step(self, data):
+        """Classifies a batch and compares it with samples; feeds `metrics`."""
+        images, labels = self.unpack(data)
+        latents = self.draw_test_latents(tf.shape(images)[0])
+        fake = self.decoder_in_use()(latents, training=False)
+        class_logits = self.discriminator(images, training=False)
+        real_logits, fake_logits = self.logits_of(class_logits), self.discriminate(fake)
+        supervised, accuracy = self.label_loss(labels, class_logits)
+        self.feed_metrics(images, fake)
+        return self._log(
+            {
+                "generator_loss": self.generator_loss(
+                    images, fake, [], lambda network, inputs: network(inputs)
+                ),
+                "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
+                "classification_loss": supervised,
+                "classification_accuracy": accuracy,
+                **accuracies(real_logits, fake_logits),
+            }
+        )
+
+    def unpack(self, data):
+        """Splits a batch into images and labels, -1 for those without."""
+        if not isinstance(data, (tuple, list)) or len(data) != 2:
+            raise ValueError(
+                "SemiSupervisedGAN trains on batches of images and labels: "
+                "zoo.load_data(..., labels=True). Received images alone."
+            )
+        images, labels = data
+        self._check_images(images)
+        return images, self.classes.in_training("labels", labels)
+
+    def logits_of(self, judged):
+        """See `AdversarialModel.logits_of`: log Z, so that D(x) = Z / (Z + 1)."""
+        return tf.reduce_logsumexp(judged, axis=-1)
+
+    # Classifying
+
+    def classify_rows(self, images):
+        """Returns p(y|x, y <= K) `[n, num_classes]` of a tensor of images."""
+        return tf.nn.softmax(self.discriminator(images, training=False))
+
+    def classify(self, images, batch_size=256):
+        """Gives the probability of each class for images.
+
+        Args:
+            images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
+            batch_size: Rows computed at once.
+
+        Returns:
+            float32 numpy array of shape `[n, num_classes]`.
+
+        Raises:
+            ValueError: If the images are of another shape.
+        """
+        return self._in_batches(self.classify_rows, [self._pixels(images)], batch_size)
+
+    def measure(self, **data_arguments):
+        """Returns `test_error`, the share of images that are classified wrong."""
+        images, labels = load_arrays(**data_arguments)
+        wrong = 1 - label_accuracy(self.classify(images), labels)
+        return {"test_error": round(wrong, 4)}
+
+    def _check_shapes(self):
+        super()._check_shapes()
+        networks.check_shapes(
+            "discriminator", self.discriminator, self.image_shape, (self.num_classes,)
+        )
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "num_classes": self.num_classes,
+            "generator_filters": self.generator_filters,
+            "discriminator_filters": self.discriminator_filters,
+            "kernel_size": self.kernel_size,
+        }
