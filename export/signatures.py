@@ -124,6 +124,13 @@ def _(model: AutoencoderModel):
     )
     if isinstance(model, AAE) and model.classifies:
         signatures["classify"] = _classify(model)
+    if isinstance(model, AAE) and model.cluster_heads:
+        signatures["represent"] = Signature(
+            lambda images: {
+                "representations": model.represent_rows(from_uint8(images))
+            },
+            images,
+        )
     return signatures
 
 

@@ -4,11 +4,12 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, metrics, networks, priors, rng
+from zoo import losses, metrics, networks, plots, priors, rng
 from zoo.adversarial import accuracies
 from zoo.autoencoder import AutoencoderModel, check_rows, euclidean
 from zoo.conditions import Classes
 from zoo.data import load_arrays
+from zoo.layers import ClusterHeads
 
 #: The paper's length of the latents for each form (sections 4 to 6 and appendix A).
 _LATENT_DIMS = {
@@ -20,6 +21,8 @@ _LATENT_DIMS = {
 }
 #: Forms that train on labels.
 _LABELLED = ("labelled_prior", "supervised", "semi_supervised")
+#: Forms whose encoder infers a category.
+_CLASSIFYING = ("semi_supervised", "clustering")
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -57,7 +60,9 @@ class AAE(AutoencoderModel):
     | `classification_loss` | nats | cross entropy of labelled images |
     | `classification_accuracy` | share | of labelled images |
 
-    The last two are those of the semi-supervised form.
+    | `head_loss` | | by how much cluster heads are nearer than they shall be |
+
+    Classification is that of the semi-supervised form, the last of `cluster_heads`.
 
     The optimizers are `autoencoder_optimizer` (reconstruction; encoder and decoder),
     `discriminator_optimizer` (all adversaries), `encoder_optimizer` (regularization)
@@ -77,6 +82,9 @@ class AAE(AutoencoderModel):
             variance of a `"gaussian"`, or `"universal"`: latents of any distribution,
             from the image and noise.
         units: Widths of the hidden layers of every network.
+        cluster_heads: Whether the decoder takes the sum of the style and of a learned
+            head of its category, so that `represent` maps images to a space of
+            `latent_dim` dimensions (section 7); for the forms that infer a category.
         encoder: Keras model instead of the default network; see `build_encoder`.
         decoder: Keras model instead of the default network; see `build_decoder`.
         discriminator: Keras model from latents (with a labelled prior: and a one-hot
@@ -111,6 +119,7 @@ class AAE(AutoencoderModel):
         num_classes=None,
         posterior="deterministic",
         units=(1000, 1000),
+        cluster_heads=False,
         encoder=None,
         decoder=None,
         discriminator=None,
@@ -126,8 +135,14 @@ class AAE(AutoencoderModel):
             raise ValueError(f"The form {form!r} needs num_classes.")
         if latent_dim is None and isinstance(prior, str):
             latent_dim = 2 if prior in priors.IN_PLANE else _LATENT_DIMS[form]
+        if cluster_heads and form not in _CLASSIFYING:
+            raise ValueError(
+                f"cluster_heads is for the forms {list(_CLASSIFYING)}, which infer a "
+                f"category. Received: form={form!r}"
+            )
         self.form = form
         self.num_classes = num_classes
+        self.cluster_heads = cluster_heads
         with_categories = form in ("supervised", "semi_supervised", "clustering")
         super().__init__(
             image_shape=image_shape,
@@ -159,6 +174,11 @@ class AAE(AutoencoderModel):
                     self.encoder.inputs, self.encoder.outputs[-1], name="classifier"
                 )
         check_rows(self.discriminator, self._code_shapes())
+        if cluster_heads and self._heads() is None:
+            raise ValueError(
+                "cluster_heads=True needs a zoo.layers.ClusterHeads among the layers "
+                f"of the decoder. Received: decoder={decoder!r}"
+            )
 
     @classmethod
     def data_arguments_for(cls, arguments):
@@ -171,7 +191,7 @@ class AAE(AutoencoderModel):
     @property
     def classifies(self):
         """Whether the encoder infers a category: `classify` works."""
-        return self.form in ("semi_supervised", "clustering")
+        return self.form in _CLASSIFYING
 
     @property
     def network_names(self):
@@ -183,6 +203,17 @@ class AAE(AutoencoderModel):
         if self.classifies:
             return ("discriminator", "category_discriminator")
         return ("discriminator",)
+
+    def join_category(self, inputs, initializers):
+        """See `AutoencoderModel.join_category`: a head of each, if asked for."""
+        if self.cluster_heads:
+            return ClusterHeads(next(initializers), dtype="float32")(inputs)
+        return super().join_category(inputs, initializers)
+
+    def _heads(self):
+        """Returns the decoder's layer of cluster heads, None if it has none."""
+        found = [x for x in self.decoder.layers if isinstance(x, ClusterHeads)]
+        return found[0] if found else None
 
     def build_discriminator(self):
         """Returns the network from latents to logits `[n]`."""
@@ -268,6 +299,8 @@ class AAE(AutoencoderModel):
             names += ("category_discriminator_accuracy",)
         if self.form == "semi_supervised":
             names += ("classification_loss", "classification_accuracy")
+        if self.cluster_heads:
+            names += ("head_loss",)
         return names
 
     def players(self):
@@ -302,6 +335,7 @@ class AAE(AutoencoderModel):
         encoder_optimizer=None,
         classifier_optimizer=None,
         loss="non_saturating",
+        head_distance=3.0,
         averaging=None,
         metrics=None,
         **keras_arguments,
@@ -316,6 +350,8 @@ class AAE(AutoencoderModel):
                 form.
             loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
                 `"wasserstein"` or a `zoo.losses.AdversarialLoss`.
+            head_distance: η, the distance that cluster heads are pushed apart to. The
+                paper names no value.
             averaging: Decay of an averaged decoder for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -335,11 +371,20 @@ class AAE(AutoencoderModel):
                 "classifier_optimizer is for the form 'semi_supervised'. "
                 f"This one is {self.form!r}."
             )
+        if head_distance < 0:
+            raise ValueError(
+                f"head_distance is 0 or more. Received: head_distance={head_distance}"
+            )
         self.loss = losses.get(loss)
+        self.head_distance = head_distance
         self._average_decoder(averaging)
         self._compile(
             optimizers,
-            {"loss": self.loss, "averaging": averaging},
+            {
+                "loss": self.loss,
+                "head_distance": head_distance,
+                "averaging": averaging,
+            },
             metrics=metrics,
             **keras_arguments,
         )
@@ -352,10 +397,13 @@ class AAE(AutoencoderModel):
         with self.minimizing("autoencoder") as objectives:
             code = self._encode_in_training(images, stream=0)
             reconstructions = self.decoder(self._to_decode(code, labels), training=True)
-            objectives["autoencoder"] = self._reconstruction_loss(
-                images, reconstructions, labels
-            )
-        logs = {"reconstruction_loss": objectives["autoencoder"]}
+            logs = {
+                "reconstruction_loss": self._reconstruction_loss(
+                    images, reconstructions, labels
+                ),
+                **self._head_loss(),
+            }
+            objectives["autoencoder"] = sum(logs.values())
 
         # Regularization phase: first the adversaries, then the encoder.
         seeds, rows = self.row_seeds(tf.shape(images)[0], stream=1)
@@ -409,6 +457,7 @@ class AAE(AutoencoderModel):
                 self.loss.discriminator(real[name], fake[name]) for name in real
             ),
             **self._accuracies(real, fake),
+            **self._head_loss(),
         }
         if self.form == "semi_supervised":
             logs |= self._classification(code.category_logits, labels)
@@ -440,6 +489,12 @@ class AAE(AutoencoderModel):
             # Without its label an image can't be decoded.
             return self.mean_where(labels >= 0, errors)
         return tf.reduce_mean(errors)
+
+    def _head_loss(self):
+        """Keeps the cluster heads apart (section 7); nothing without them."""
+        if not self.cluster_heads:
+            return {}
+        return {"head_loss": self._heads().crowding(self.head_distance)}
 
     def _drawn(self, seeds, rows, labels):
         """Draws from the priors for each adversary, as it takes them."""
@@ -514,6 +569,34 @@ class AAE(AutoencoderModel):
             )
         return self._in_batches(self.classify_rows, [self._pixels(images)], batch_size)
 
+    def represent_rows(self, images):
+        """Returns `W_C y + z` `[n, latent_dim]` of a tensor of images."""
+        return self._heads()(self._to_decode(self.infer(images), None))
+
+    def represent(self, images, batch_size=256):
+        """Maps images to the space of style and cluster heads (section 7).
+
+        Args:
+            images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
+            batch_size: Rows computed at once.
+
+        Returns:
+            float32 numpy array of shape `[n, latent_dim]`.
+
+        Raises:
+            ValueError: If the model has no cluster heads, or the images are of another
+                shape.
+        """
+        if not self.cluster_heads:
+            raise ValueError("Build the model with cluster_heads=True to represent.")
+        return self._in_batches(self.represent_rows, [self._pixels(images)], batch_size)
+
+    def latent_space(self, images, labels=None, columns=20):
+        """See `AutoencoderModel.latent_space`; with cluster heads of `represent`."""
+        if self.cluster_heads:
+            return plots.latent_space(self.represent(images), labels)
+        return super().latent_space(images, labels, columns)
+
     def measure(self, **data_arguments):
         """Measures reconstruction, and what the form's labels or clusters are worth.
 
@@ -551,6 +634,7 @@ class AAE(AutoencoderModel):
             "form": self.form,
             "num_classes": self.num_classes,
             "posterior": self.posterior,
+            "cluster_heads": self.cluster_heads,
         }
 
 

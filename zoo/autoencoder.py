@@ -126,10 +126,16 @@ class AutoencoderModel(GenerativeModel):
         inputs = x = latents
         if self._num_categories:
             categories = keras.Input((self._num_categories,), name="categories")
-            inputs, x = [latents, categories], layers.Concatenate()([x, categories])
+            inputs = [latents, categories]
+            x = self.join_category(inputs, initializers)
         x = networks.mlp(x, self.units, "relu", initializers)
         images = networks.samples(x, self.image_shape, next(initializers))
         return keras.Model(inputs, images, name="decoder")
+
+    def join_category(self, inputs, initializers):
+        """Returns what the decoder's first layer takes of latents and category."""
+        del initializers
+        return layers.Concatenate()(inputs)
 
     def _encoder_outputs(self):
         """Returns a dict from name to width of what the encoder has to return."""

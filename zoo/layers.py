@@ -121,6 +121,59 @@ class Maxout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("zoo")
+class ClusterHeads(keras.layers.Layer):
+    """Adds to a row of style the head of its cluster (Makhzani et al. 2016, section 7).
+
+    The sum `W_C y + z` is the image's place in a space of few dimensions, in which each
+    cluster has a point of its own, its head.
+
+    Args:
+        initializer: Initializer of the heads.
+
+    Call arguments:
+        inputs: List of styles z `[batch, n]` and clusters y `[batch, K]`, one-hot or a
+            distribution.
+
+    Output shape: `[batch, n]`.
+    """
+
+    def __init__(self, initializer="glorot_uniform", **kwargs):
+        super().__init__(**kwargs)
+        self.initializer = keras.initializers.get(initializer)
+
+    def build(self, input_shape):
+        """Creates the heads, `[K, n]`."""
+        (_, width), (_, clusters) = input_shape
+        self.heads = self.add_weight(
+            shape=(clusters, width), initializer=self.initializer, name="heads"
+        )
+
+    def call(self, inputs):
+        """Returns `W_C y + z`."""
+        styles, clusters = inputs
+        return styles + ops.matmul(clusters, self.heads)
+
+    def crowding(self, distance):
+        """Sums, over pairs of heads, by how much they are nearer than `distance`."""
+        heads = ops.cast(self.heads, "float32")
+        difference = heads[:, None] - heads[None, :]
+        # The derivative of the root is infinite at 0, where a head meets itself.
+        apart = ops.sqrt(ops.sum(ops.square(difference), axis=-1) + 1e-12)
+        return ops.sum(ops.triu(ops.relu(distance - apart), k=1))
+
+    def compute_output_shape(self, input_shape):
+        """Returns the shape of the styles."""
+        return input_shape[0]
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "initializer": keras.initializers.serialize(self.initializer),
+        }
+
+
+@keras.saving.register_keras_serializable("zoo")
 class GradientReversal(keras.layers.Layer):
     """The identity with its gradient times -λ (Ganin & Lempitsky 2015, eq. 7 and 8).
 

@@ -230,6 +230,26 @@ def test_signatures_are_total(exports):
                     assert output.shape[0] == 2
 
 
+def test_cluster_heads_are_exported_with_what_they_represent():
+    model = zoo.AAE(
+        (8, 8, 1),
+        latent_dim=2,
+        form="clustering",
+        num_classes=5,
+        units=(8,),
+        cluster_heads=True,
+        seed=0,
+    )
+    images, _ = zoo.data.load_arrays("digits", "test", image_size=8, limit=9)
+    represent = export.signatures_of(model)["represent"].function
+    np.testing.assert_allclose(
+        represent(images=tf.constant(images))["representations"],
+        model.represent(images),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
 def test_a_label_of_no_class_is_drawn_from_the_seed(exports):
     model, folder, _ = exports["cgan"]
     sample = tf.saved_model.load(str(folder)).signatures["sample"]

@@ -11,6 +11,7 @@ import zoo
 from zoo.__main__ import main
 from zoo.aae import AAE
 from zoo.autoencoder import euclidean
+from zoo.layers import ClusterHeads
 from zoo.vae import VAE, bernoulli_loss, normal_divergence
 
 FORMS = {
@@ -249,6 +250,49 @@ def test_a_mean_over_marked_rows_is_the_same_on_two_replicas():
     assert float(strategy.reduce("mean", shares, axis=None)) == pytest.approx(61 / 4)
     assert float(aae().mean_where(marked, values)) == pytest.approx(61 / 4)
     assert float(aae().mean_where(marked & False, values)) == 0
+
+
+def test_cluster_heads_by_hand():
+    heads = ClusterHeads()
+    styles, clusters = tf.constant([[1.0, 2.0]]), tf.constant([[0.25, 0.0, 0.75]])
+    heads([styles, clusters])
+    heads.set_weights([np.array([[0.0, 0.0], [3.0, 4.0], [4.0, 0.0]])])
+    np.testing.assert_allclose(heads([styles, clusters]), [[1 + 3.0, 2.0]])
+    # The heads are 5, 4 and sqrt(17) apart.
+    assert float(heads.crowding(3.0)) == 0
+    crowding = 1 + 2 + (6 - 17**0.5)
+    assert float(heads.crowding(6.0)) == pytest.approx(crowding, rel=1e-6)
+
+
+@pytest.mark.parametrize("form", ["semi_supervised", "clustering"])
+def test_cluster_heads_part_and_place_the_images(form, tmp_path):
+    model = aae(form, posterior="deterministic", latent_dim=2, cluster_heads=True)
+    model.compile(autoencoder_optimizer=keras.optimizers.Adam(0.02))
+    history = model.fit(digits(), epochs=3, verbose=0).history
+    assert history["head_loss"][-1] < history["head_loss"][0] / 2
+
+    images, labels = zoo.data.load_arrays("digits", "test", image_size=8)
+    styles, categories = model.encode(images), model.classify(images)
+    (heads,) = (x for x in model.decoder.layers if isinstance(x, ClusterHeads))
+    expected = styles + categories @ heads.get_weights()[0]
+    represented = model.represent(images)
+    np.testing.assert_allclose(represented, expected, rtol=1e-4, atol=1e-5)
+    assert model.latent_space(images, labels).size[0] > 100
+
+    model.save_to_preset(tmp_path / "preset")
+    again = zoo.from_preset(tmp_path / "preset")
+    np.testing.assert_array_equal(again.represent(images), represented)
+
+
+def test_cluster_heads_are_for_forms_with_a_category():
+    with pytest.raises(ValueError, match="cluster_heads is for the forms"):
+        aae("supervised", cluster_heads=True)
+    with pytest.raises(ValueError, match=r"needs a zoo\.layers\.ClusterHeads"):
+        aae("clustering", cluster_heads=True, decoder=aae("clustering").decoder)
+    with pytest.raises(ValueError, match="cluster_heads=True to represent"):
+        aae("clustering").represent(np.zeros((1, 8, 8, 1), np.uint8))
+    with pytest.raises(ValueError, match="head_distance is 0 or more"):
+        aae("clustering", cluster_heads=True).compile(head_distance=-1)
 
 
 @pytest.mark.parametrize("form", FORMS)
