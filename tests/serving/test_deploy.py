@@ -2,8 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
 
-import jsonschema
+import kubernetes_validate
 import pytest
 import yaml
 from google.protobuf import text_format
@@ -83,210 +85,48 @@ def test_flags_agree_with_the_files_and_the_image(written):
     assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", files.IMAGE)
 
 
-def fields(required=(), **properties):
-    """A JSON schema of an object with these fields and no others."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": list(required),
-        "additionalProperties": False,
-    }
-
-
-TEXT = {"type": "string"}
-COUNT = {"type": "integer", "minimum": 0}
-TRUE_OR_FALSE = {"type": "boolean"}
-STRINGS = {"type": "object", "additionalProperties": TEXT}
-
-
-def many(of):
-    return {"type": "array", "items": of, "minItems": 1}
-
-
-# The parts of the Compose specification that are used.
-COMPOSE = fields(
-    ["services"],
-    services={
-        "type": "object",
-        "additionalProperties": fields(
-            image=TEXT,
-            build=fields(["context"], context=TEXT, additional_contexts=STRINGS),
-            ports=many({"type": "string", "pattern": r"^127\.0\.0\.1:\d+:\d+$"}),
-            read_only=TRUE_OR_FALSE,
-            restart={"enum": ["no", "always", "on-failure", "unless-stopped"]},
-            stop_grace_period={"type": "string", "pattern": r"^\d+s$"},
-            deploy=fields(
-                resources=fields(
-                    limits=fields(
-                        cpus=TEXT, memory={"type": "string", "pattern": r"^\d+[MG]$"}
-                    )
-                )
-            ),
-            volumes=many(TEXT),
-            depends_on=many(TEXT),
-        ),
-    },
-)
-
-# The parts of the Kubernetes API that are used, from its reference.
-METADATA = fields(["name"], name=TEXT, labels=STRINGS, annotations=STRINGS)
-SELECTOR = fields(["matchLabels"], matchLabels=STRINGS)
-QUANTITIES = fields(
-    cpu={"type": "string", "pattern": r"^\d+m?$"},
-    memory={"type": "string", "pattern": r"^\d+(Mi|Gi)$"},
-)
-PROBE = {
-    **fields(
-        httpGet=fields(["port"], path=TEXT, port={"type": ["string", "integer"]}),
-        grpc=fields(["port"], port=COUNT),
-        periodSeconds=COUNT,
-        failureThreshold=COUNT,
-    ),
-    "oneOf": [{"required": ["httpGet"]}, {"required": ["grpc"]}],
-}
-CONTAINER = fields(
-    ["name", "image", "resources", "readinessProbe", "livenessProbe"],
-    name=TEXT,
-    image=TEXT,
-    command=many(TEXT),
-    args=many(TEXT),
-    ports=many(fields(["containerPort"], name=TEXT, containerPort=COUNT)),
-    securityContext=fields(
-        allowPrivilegeEscalation={"const": False},
-        readOnlyRootFilesystem={"const": True},
-        capabilities=fields(drop=many(TEXT)),
-    ),
-    resources=fields(["requests", "limits"], requests=QUANTITIES, limits=QUANTITIES),
-    startupProbe=PROBE,
-    readinessProbe=PROBE,
-    livenessProbe=PROBE,
-    lifecycle=fields(preStop=fields(sleep=fields(["seconds"], seconds=COUNT))),
-    volumeMounts=many(
-        fields(["name", "mountPath"], name=TEXT, mountPath=TEXT, readOnly=TRUE_OR_FALSE)
-    ),
-)
-VOLUME = fields(
-    ["name"],
-    name=TEXT,
-    persistentVolumeClaim=fields(["claimName"], claimName=TEXT, readOnly=TRUE_OR_FALSE),
-    configMap=fields(["name"], name=TEXT),
-    emptyDir=fields(sizeLimit={"type": "string", "pattern": r"^\d+Mi$"}),
-)
-POD = fields(
-    ["containers"],
-    automountServiceAccountToken=TRUE_OR_FALSE,
-    terminationGracePeriodSeconds=COUNT,
-    securityContext=fields(
-        runAsNonRoot={"const": True},
-        runAsUser=COUNT,
-        runAsGroup=COUNT,
-        seccompProfile=fields(["type"], type={"const": "RuntimeDefault"}),
-    ),
-    containers=many(CONTAINER),
-    volumes=many(VOLUME),
-)
-KUBERNETES = {
-    "ConfigMap": ("v1", {"data": STRINGS}),
-    "Deployment": (
-        "apps/v1",
-        {
-            "spec": fields(
-                ["selector", "template"],
-                replicas=COUNT,
-                selector=SELECTOR,
-                strategy=fields(
-                    ["type"],
-                    type={"enum": ["RollingUpdate", "Recreate"]},
-                    rollingUpdate=fields(maxUnavailable=COUNT, maxSurge=COUNT),
-                ),
-                template=fields(
-                    ["metadata", "spec"],
-                    metadata=fields(labels=STRINGS, annotations=STRINGS),
-                    spec=POD,
-                ),
-            )
-        },
-    ),
-    "Service": (
-        "v1",
-        {
-            "spec": fields(
-                ["ports"],
-                clusterIP=TEXT,
-                selector=STRINGS,
-                ports=many(
-                    fields(
-                        ["port"],
-                        name=TEXT,
-                        port=COUNT,
-                        targetPort={"type": ["string", "integer"]},
-                        appProtocol=TEXT,
-                    )
-                ),
-            )
-        },
-    ),
-    "HorizontalPodAutoscaler": (
-        "autoscaling/v2",
-        {
-            "spec": fields(
-                ["scaleTargetRef", "maxReplicas"],
-                scaleTargetRef=fields(
-                    ["kind", "name"], apiVersion=TEXT, kind=TEXT, name=TEXT
-                ),
-                minReplicas=COUNT,
-                maxReplicas=COUNT,
-                metrics=many(
-                    fields(
-                        ["type"],
-                        type={"const": "Resource"},
-                        resource=fields(
-                            ["name", "target"],
-                            name=TEXT,
-                            target=fields(
-                                ["type"],
-                                type={"const": "Utilization"},
-                                averageUtilization=COUNT,
-                            ),
-                        ),
-                    )
-                ),
-            )
-        },
-    ),
-    "PodDisruptionBudget": (
-        "policy/v1",
-        {"spec": fields(["selector"], minAvailable=COUNT, selector=SELECTOR)},
-    ),
-}
-
-
 def test_compose_file(written):
+    check = [sys.executable, "-m", "check_jsonschema"]
+    schema = ["--builtin-schema", "vendor.compose-spec"]
+    done = subprocess.run(
+        [*check, *schema, str(written / "compose.yaml")],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
     (compose,) = documents(written / "compose.yaml")
-    jsonschema.validate(compose, COMPOSE)
     assert set(compose["services"]) == {"serving", "prometheus"}
+    for service in compose["services"].values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+#: The version of Kubernetes whose schemas the manifests must fit.
+KUBERNETES = "1.37"
 
 
 def test_kubernetes_manifests(written):
     found = {document["kind"]: document for document in documents(
         written / "kubernetes.yaml"
     )}  # fmt: skip
-    assert set(found) == set(KUBERNETES)
-    for kind, document in found.items():
-        version, rest = KUBERNETES[kind]
-        schema = fields(
-            ["apiVersion", "kind", "metadata", *rest],
-            apiVersion={"const": version},
-            kind={"const": kind},
-            metadata=METADATA,
-            **rest,
-        )
-        jsonschema.validate(document, schema)
+    assert set(found) == {
+        "ConfigMap",
+        "Deployment",
+        "Service",
+        "HorizontalPodAutoscaler",
+        "PodDisruptionBudget",
+    }
+    for document in found.values():
+        # Strict: unknown fields are errors.
+        kubernetes_validate.validate(document, KUBERNETES, strict=True)
     spec = found["Deployment"]["spec"]
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
     assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
     assert found["Service"]["spec"]["selector"] == spec["selector"]["matchLabels"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert {"requests", "limits"} == set(container["resources"])
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]}
     assert container["args"] == files.server_flags()
