@@ -85,10 +85,13 @@ Look at  {PICTURES}/before_after.png   {PICTURES}/real_generated.png
 
 Next:
   . .venv/bin/activate
-  python -m serving start {models} &
-  python -m serving generate 127.0.0.1:8500 digits -n 64 --out grid.png
-  python -m zoo train dcgan --data mnist --epochs 25 --averaging 0.999 --out runs/dcgan
-  python -m zoo list"""
+  python -m zoo list
+  python -m zoo sample cgan_mnist --out grid.png
+  python -m zoo train dcgan --generator-filters 32 --epochs 60 --out runs/digits
+  python -m serving start {models}
+and, when it says that it is serving, in a second terminal:
+  . .venv/bin/activate
+  python -m serving generate 127.0.0.1:8500 digits -n 64 --out served.png"""
     )
 
 

@@ -69,6 +69,7 @@ class DANN(DiscriminativeModel):
     """
 
     network_names = ("features", "label_head", "domain_head")
+    domains = 2
     logged = (
         "label_loss",
         "label_accuracy",

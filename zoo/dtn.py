@@ -76,6 +76,7 @@ class DTN(AveragedModel):
     """
 
     network_names = ("features", "generator", "discriminator")
+    domains = 2
     logged = (
         "generator_loss",
         "l_gang",

@@ -16,7 +16,6 @@ import numpy as np
 
 from zoo import data, metrics, presets
 from zoo.autoencoder import AutoencoderModel
-from zoo.dann import DANN
 from zoo.data.fitting import fit
 from zoo.data.selection import select
 from zoo.discriminative import DiscriminativeModel
@@ -107,7 +106,7 @@ def evaluate(
             f"{model.image_shape}."
         )
     pair = isinstance(name, (list, tuple))
-    if pair != isinstance(model, (DANN, DTN)):
+    if pair != (model.domains == 2):
         raise ValueError(
             f"A {type(model).__name__} is measured on "
             f"{'one data set' if pair else 'a source and a target data set'}. "

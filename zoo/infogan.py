@@ -12,7 +12,6 @@ from zoo import losses, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
 from zoo.data import load_arrays
-from zoo.images import from_uint8
 from zoo.metrics import code_matching_error
 
 
@@ -410,7 +409,7 @@ class InfoGAN(AdversarialModel):
         """Reads the codes off images.
 
         Args:
-            images: In [-1, 1], of shape `[n, *image_shape]`.
+            images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
             batch_size: Rows computed at once, which bounds memory.
 
         Returns:
@@ -419,8 +418,7 @@ class InfoGAN(AdversarialModel):
         Raises:
             ValueError: If the images have another shape.
         """
-        images = np.asarray(images, np.float32)
-        self._check_images(images)
+        images = self._pixels(images)
         return InferredCodes(
             *(
                 self._in_batches(
@@ -449,7 +447,7 @@ class InfoGAN(AdversarialModel):
         measured = {"information": round(information, 4)}
         if labels is None:
             return measured
-        probabilities = self.infer(from_uint8(images)).category_probabilities
+        probabilities = self.infer(images).category_probabilities
         errors = [
             code_matching_error(probabilities[:, code], labels)
             for code in range(self.categorical_codes)

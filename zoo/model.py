@@ -69,6 +69,8 @@ class Model(keras.Model):
 
     # Configuration
 
+    #: Data sets that a batch is made of: 1, or 2 for a source and a target.
+    domains = 1
     #: Arguments of `zoo.load_data` without which its batches don't fit the model.
     data_arguments: ClassVar = {}
 
@@ -290,6 +292,11 @@ class Model(keras.Model):
         )
 
     def _check_images(self, images):
+        if isinstance(images, (tuple, list)):
+            raise ValueError(
+                f"{type(self).__name__} trains on images of one data set. Received a "
+                "batch of two."
+            )
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"{type(self).__name__} was built for samples of shape "

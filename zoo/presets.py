@@ -145,6 +145,11 @@ def resolve(handle, sha256=None):
             f"{folder} is neither a preset nor a finished run: it has no {METADATA}, "
             f"nor has {folder / 'model'}."
         )
+    if folder.name != handle:
+        raise ValueError(
+            f"There is no folder {handle}. A run is there once its training has begun, "
+            "and stands for its model once it has ended."
+        )
     trained = [name for name, known in list_presets().items() if known["trained"]]
     raise ValueError(
         f"Unknown preset. Expected one of {trained}, a folder, or a base URL. "
@@ -196,8 +201,8 @@ def _class_named(metadata, config, folder, base):
     found = keras.saving.get_registered_object(name)
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(
-            f"The preset {folder} is a {metadata.get('class')!r}, and a "
-            f"{base.__name__} was asked for."
+            f"The preset {folder} is of class {metadata.get('class')!r}. "
+            f"Expected: {base.__name__}"
         )
     return found
 

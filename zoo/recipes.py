@@ -59,12 +59,25 @@ class Recipe:
             )
 
     def load_data(self):
-        """Returns the training data, as `zoo.load_data` does."""
+        """Returns the training data, as `zoo.load_data` does.
+
+        Raises:
+            ValueError: If the data can't be loaded, or are of one domain where the
+                variant trains on two, or the other way round.
+        """
+        variant = VARIANTS[self.variant]
+        pair = isinstance(self.data["name"], (list, tuple))
+        if pair != (variant.domains == 2):
+            wanted = "one data set" if pair else "two, a source and a target"
+            raise ValueError(
+                f"A {variant.__name__} trains on {wanted}. "
+                f"Received: data {self.data['name']!r}"
+            )
         return data.load_data(
             **self.data,
             batch_size=self.batch_size,
             shuffle_seed=self.seed,
-            **VARIANTS[self.variant].data_arguments_for(self.model),
+            **variant.data_arguments_for(self.model),
         )
 
     def load_arrays(self, limit):

@@ -10,6 +10,7 @@
         events/           the same for TensorBoard, with the sample grids
         latents.png       where images lie among an autoencoder's latents
         samples/          grids of the same seeds over time, and samples.gif
+        densities.gif     of a one-dimensional GAN instead, and densities.png
         curves.png        losses and accuracies over epochs
         model/            the trained model, a preset
 """
@@ -32,6 +33,7 @@ from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
 
 SETTINGS, MODEL, SECONDS = "run.json", "model", "seconds.json"
+DENSITIES = "densities.gif"
 
 
 class Run:
@@ -62,8 +64,8 @@ class Run:
     def _check_same(self, resume):
         if not resume:
             raise FileExistsError(
-                f"{self.folder} holds a run already. Continue it with --resume, or "
-                "choose another folder."
+                f"{self.folder} holds a run already. Continue it with --resume, delete "
+                "it, or choose another folder with --out."
             )
         before = Recipe.load(self.folder / SETTINGS)
         before.epochs = self.recipe.epochs
@@ -91,6 +93,12 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.recipe.save(self.folder / SETTINGS)
 
+    @property
+    def finished(self):
+        """Whether all epochs of the recipe are done."""
+        position = self.backup.position()
+        return position is not None and position[0] >= self.recipe.epochs
+
     def callbacks(self, model):
         """Returns what writes the run's files during `fit`, checkpoints included."""
         history = self._trim_log()
@@ -111,7 +119,7 @@ class Run:
             return []
         if model.image_shape == (1,):
             real = np.concatenate(list(self.recipe.load_data().as_numpy_iterator()))
-            path = self.folder / "densities.gif"
+            path = self.folder / DENSITIES
             return [zoo.callbacks.DensityAnimation(path, real)]
         pictures = [
             zoo.callbacks.SampleGrid(

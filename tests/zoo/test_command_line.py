@@ -74,11 +74,13 @@ def test_sample_writes_a_grid(preset, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["train", "no_such_variant"], 2, "No such command"),
+        (["train", "dcgna"], 2, "no variant or recipe 'dcgna'. Did you mean 'dcgan'"),
         (["train", "gan", "--epochs", "0"], 2, "Invalid value"),
         (["train", "gan", "--image-shape", "a,b"], 2, "not a list of integers"),
         (["train", "gan", "--generator-optimizer", "adam:x"], 2, "word:key=value"),
         (["sample", "no_such_preset"], 1, "Unknown preset"),
+        (["sample", "runs/no_such_run"], 1, "There is no folder runs/no_such_run"),
+        (["sample", "gan_gaussian1d"], 1, "no images"),
         (["sample", "."], 1, "neither a preset nor a finished run"),
         (["sample", "dcgan_svhn_32"], 1, "has not been trained yet"),
     ],
@@ -94,6 +96,7 @@ def test_mistakes_are_one_line(arguments, status, message):
     ("arguments", "message"),
     [
         (["--data", "no_such_data"], "no_such_data"),
+        (["--data", "digits,digits"], "A GAN trains on one data set. Received"),
         (["--loss", "no_such_loss"], "Expected one of"),
         (["--latent-dim", "3", "--prior", '{"class_name": "Normal"}'], "latent"),
     ],

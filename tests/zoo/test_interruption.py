@@ -85,6 +85,13 @@ def test_a_run_folder_holds_what_it_promises(uninterrupted):
     assert not list(uninterrupted.glob("**/.partial*"))
 
 
+def test_resuming_a_finished_run_says_so(uninterrupted):
+    done = train(uninterrupted, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert f"All {EPOCHS} epochs are done already" in done.stdout
+    assert_ends_as(uninterrupted, uninterrupted)
+
+
 def test_sigterm_saves_in_mid_epoch_and_resuming_gives_the_same_bits(
     uninterrupted, tmp_path
 ):

@@ -136,12 +136,12 @@ def test_every_verb_writes_its_picture(tmp_path):
     classifier.save_to_preset(tmp_path / "classifier")
     cgan, known = str(tmp_path / "cgan"), str(tmp_path / "classifier")
     for arguments in (
-        ["walk", cgan, "--seeds", "1,2,3", "--steps", "4", "--label", "5"],
+        ["walk", cgan, "--seeds", "1,2,3", "--steps", "4", "--labels", "5"],
         ["arithmetic", cgan, "-a", "1,2,3", "-b", "4,5", "-c", "6"],
         ["neighbours", cgan, "-n", "3"],
         ["neighbours", cgan, "-n", "3", "--features", known],
         ["neighbours", known, "-n", "3", "--query", "digits"],
-        ["invert", cgan, "-n", "2", "--steps", "2", "--label", "5"],
+        ["invert", cgan, "-n", "2", "--steps", "2", "--labels", "5"],
         ["sample", cgan, "-n", "4", "--labels", "3,7"],
     ):
         out = tmp_path / "picture.png"
@@ -149,7 +149,7 @@ def test_every_verb_writes_its_picture(tmp_path):
         assert done.exit_code == 0, done.output
         assert min(Image.open(out).size) > 20
         out.unlink()
-    done = CliRunner().invoke(main, ["walk", cgan, "--label", "12"])
+    done = CliRunner().invoke(main, ["walk", cgan, "--labels", "12"])
     assert done.exit_code == 1
     assert done.output.count("\n") == 1
     done = CliRunner().invoke(main, ["neighbours", cgan, "--query", "digits"])

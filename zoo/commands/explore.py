@@ -11,7 +11,7 @@ from zoo.generative import GenerativeModel
 from zoo.model import Model
 
 _labels = click.option(
-    "--label", type=int, help="Class of all images, for a model of classes."
+    "--labels", "label", type=int, help="Class of all images, for a model of classes."
 )
 
 

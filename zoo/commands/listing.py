@@ -11,10 +11,11 @@ from zoo.variants import VARIANTS
 @click.command("list")
 def list_all():
     """List variants, and presets with what was measured of them."""
+    width = max(map(len, VARIANTS))
     click.echo("Variants (python -m zoo train VARIANT):")
     for name, variant in VARIANTS.items():
         module = inspect.getmodule(variant)
-        click.echo(f"  {name:<10} {inspect.getdoc(module).splitlines()[0]}")
+        click.echo(f"  {name:<{width}} {inspect.getdoc(module).splitlines()[0]}")
     presets = list_presets()
     click.echo("\nPresets (zoo.from_preset, python -m zoo sample PRESET):")
     for name, metadata in presets.items():

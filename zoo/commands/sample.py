@@ -29,6 +29,11 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
     A model of classes has one class a column, and one seed a row.
     """
     model = GenerativeModel.from_preset(preset_or_run)
+    if len(model.image_shape) != 3:
+        raise ValueError(
+            f"{preset_or_run} makes rows of shape {model.image_shape}, no images. Call "
+            "its `generate`; the run of a one-dimensional GAN has densities.gif."
+        )
     conditions = {} if labels is None else {"labels": labels}
     samples, columns = model.sample_grid(count, seed, columns, **conditions)
     grid = plots.image_grid(samples, columns)

@@ -1,6 +1,7 @@
 """`python -m zoo train`: from a variant or a recipe to a run folder."""
 
 import copy
+import difflib
 import inspect
 import itertools
 import pathlib
@@ -24,6 +25,18 @@ class TrainGroup(click.Group):
     def list_commands(self, ctx):
         """Lists the variants, then the recipes."""
         return [*VARIANTS, *recipes.names()]
+
+    def resolve_command(self, ctx, args):
+        """Finds the command, or says which names are like the one given."""
+        name = args[0]
+        if self.get_command(ctx, name) is None and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.list_commands(ctx), n=3)
+            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            ctx.fail(
+                f"There is no variant or recipe {name!r}.{hint} "
+                "`python -m zoo list` names them all."
+            )
+        return super().resolve_command(ctx, args)
 
     def get_command(self, ctx, name):
         """Builds the command with a flag for each argument of its variant."""
@@ -173,6 +186,10 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
         model.compile(**recipe.compile_arguments())
     with run.writing():
         run.start()
+        if run.finished:
+            click.echo(
+                f"All {recipe.epochs} epochs are done already: --epochs asks for more."
+            )
         model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
     if run.backup.interrupted:
         epoch, batch = run.backup.position()
@@ -185,7 +202,9 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
     with run.writing():
         run.finish(model)
     click.echo(f"The model is in {run.folder / runs.MODEL}.")
-    if isinstance(model, GenerativeModel):
+    if isinstance(model, GenerativeModel) and model.image_shape == (1,):
+        click.echo(f"Look at it: {run.folder / runs.DENSITIES}")
+    elif isinstance(model, GenerativeModel):
         click.echo(f"Look at it: python -m zoo sample {out} --out samples.png")
     elif isinstance(model, DTN):
         source, _ = recipe.data["name"]
