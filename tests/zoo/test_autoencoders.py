@@ -195,6 +195,22 @@ def test_each_phase_moves_its_own_networks(batch, player):
     assert moved == names[player]
 
 
+def test_noise_on_the_input_has_the_deviation_asked_for(batch):
+    images = batch[0]
+    copy = keras.layers.Dense(64, kernel_initializer="identity")
+    encoder = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), copy])
+    model = aae(latent_dim=64, encoder=encoder)
+    model.compile(input_noise=0.3)
+    codes = [model._encode_in_training(images, stream).means for stream in (0, 2, 2)]
+    noise = [(code - tf.reshape(images, (-1, 64))).numpy() / 2 for code in codes]
+    assert noise[0].std() == pytest.approx(0.3, rel=0.05)
+    assert abs(noise[0].mean()) < 0.03
+    # A phase sees the same noise again, another phase another.
+    np.testing.assert_array_equal(noise[1], noise[2])
+    assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
+    np.testing.assert_allclose(model.encode(images), tf.reshape(images, (-1, 64)))
+
+
 def test_classification_moves_the_encoder_up_to_its_category(batch):
     model = aae("semi_supervised")
     compile_only(model, "classifier")
