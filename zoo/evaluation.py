@@ -25,6 +25,7 @@ from zoo.images import to_uint8
 from zoo.infogan import InfoGAN
 from zoo.metrics import Measurement
 from zoo.model import Model
+from zoo.semi_supervised_gan import SemiSupervisedGAN
 
 #: Where the width of Parzen windows is chosen: of MNIST, the last 10,000 images to
 #: train on, of which the authors' code takes 1,000.
@@ -129,7 +130,7 @@ def evaluate(
         measurements, shares = _samples(
             model, features, {"name": name, **arguments}, seed, parzen, progress
         )
-        if isinstance(model, (AutoencoderModel, InfoGAN)):
+        if isinstance(model, (AutoencoderModel, InfoGAN, SemiSupervisedGAN)):
             measurements += _by_itself(model, {"name": name, **arguments}, seed)
     else:
         measurements = _by_itself(model, {"name": name, **arguments}, seed)

@@ -177,6 +177,14 @@ ROWS = {
     "aae_semisupervised_100": _semisupervised(100, 0.0190),
     "aae_semisupervised_1000": _semisupervised(1000, 0.0160),
     "aae_semisupervised_all": _semisupervised(None, 0.0085),
+    "semi_supervised_gan_100": Row(
+        "Semi-supervised GAN, 100 labels of MNIST: test error",
+        "semi_supervised_gan_mnist",
+        "test_error",
+        0.0093,
+        "Salimans et al. 2016, table 1",
+        beside=("frechet_distance",),
+    ),
     "aae_clusters_16": _clusters(16, 0.0955),
     "aae_clusters_30": _clusters(30, 0.0410),
     "infogan_codes": Row(

@@ -199,7 +199,7 @@ def test_mistakes_are_one_line(folder, gan, classifier):
         (
             [folder / "cgan", "--data", "digits", "--features", folder / "cgan"],
             1,
-            "a DiscriminativeModel was asked for",
+            "Expected: DiscriminativeModel",
         ),
     ]
     for arguments, status, message in cases:
