@@ -23,8 +23,9 @@ class DCGAN(AdversarialModel):
         generator_filters: Channels of the generator's last hidden layer. They double
             towards the latents: 128 make the paper's 1024 at 4×4 for 64 pixels.
         discriminator_filters: Channels of the discriminator's first layer.
-        start_size: Side of the generator's first feature map; None for the smallest,
-            4 or 7 for the usual sizes.
+        start_size: Side of the generator's first feature map; None for the smallest
+            that doubles to the image's, 4 or 7 for the usual sizes. With 4 images of
+            28 pixels grow by 4, 7, 14, 28: one layer more.
         kernel_size: Side of the kernels.
         generator_activation: `"relu"` or `"leaky_relu"`.
         discriminator_normalization: `"batch"`, `"layer"` (for penalties) or None.

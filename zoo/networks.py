@@ -38,36 +38,35 @@ def mlp(inputs, units, activation, initializers):
     return inputs
 
 
-def upsampling_plan(size, start_size=None):
-    """Splits an image's side into the side to start from and a count of doublings.
+def upsampling_sizes(size, start_size=None):
+    """Returns the sides by which images grow: `[4, 8, 16, 32]`, or `[4, 7, 14, 28]`.
 
     Args:
         size: Height and width of the images.
-        start_size: Side to start from; None halves the size as long as it is even
-            and above 4.
-
-    Returns:
-        Tuple `(start_size, doublings)`.
+        start_size: Side to start from. None halves the size as long as it is even and
+            above 4; a side that is given may need halves that are rounded up, as that
+            of 7 to 4, whose doubling loses a row and a column.
 
     Raises:
         ValueError: If the sizes do not fit together.
     """
-    halved, doublings = size, 0
-    while halved % 2 == 0 and (
-        halved > 4 if start_size is None else halved > start_size
-    ):
-        halved //= 2
-        doublings += 1
-    if start_size is None and (halved > 8 or doublings == 0):
-        raise ValueError(
-            "Images grow by doubling from a side of at most 8, as 28 = 7·2·2 or "
-            f"64 = 4·2·2·2·2. Received: size={size}, which halves to {halved}"
-        )
-    if start_size is not None and (halved != start_size or doublings == 0):
+    sizes = [size]
+    if start_size is None:
+        while sizes[0] % 2 == 0 and sizes[0] > 4:
+            sizes.insert(0, sizes[0] // 2)
+        if sizes[0] > 8 or len(sizes) == 1:
+            raise ValueError(
+                "Images grow by doubling from a side of at most 8, as 28 = 7·2·2 or "
+                f"64 = 4·2·2·2·2. Received: size={size}, which halves to {sizes[0]}"
+            )
+        return sizes
+    while sizes[0] > max(start_size, 1):
+        sizes.insert(0, (sizes[0] + 1) // 2)
+    if sizes[0] != start_size or len(sizes) == 1:
         raise ValueError(
             f"start_size={start_size} cannot be doubled to the image size {size}"
         )
-    return halved, doublings
+    return sizes
 
 
 def square_size(image_shape):
@@ -160,15 +159,15 @@ def upsampling_stack(
             "Expected images of 1 or 3 channels. "
             f"Received: image_shape={tuple(image_shape)}"
         )
-    start, doublings = upsampling_plan(square_size(image_shape), start_size)
-    channels = filters * 2 ** (doublings - 1)
+    start, *sizes = upsampling_sizes(square_size(image_shape), start_size)
+    channels = filters * 2 ** (len(sizes) - 1)
     x = layers.Dense(
         start * start * channels,
         use_bias=False,
         kernel_initializer=next(initializers),
     )(x)
     x = layers.Reshape((start, start, channels))(x)
-    for _ in range(doublings - 1):
+    for size in sizes[:-1]:
         x = activation_layer(activation)(normalization_layer("batch")(x))
         channels //= 2
         x = layers.Conv2DTranspose(
@@ -179,6 +178,7 @@ def upsampling_stack(
             use_bias=False,
             kernel_initializer=next(initializers),
         )(x)
+        x = crop(x, size)
     x = activation_layer(activation)(normalization_layer("batch")(x))
     x = layers.Conv2DTranspose(
         image_shape[-1],
@@ -187,7 +187,13 @@ def upsampling_stack(
         padding="same",
         kernel_initializer=next(initializers),
     )(x)
-    return layers.Activation("tanh", dtype="float32")(x)
+    return layers.Activation("tanh", dtype="float32")(crop(x, sizes[-1]))
+
+
+def crop(x, size):
+    """Takes the last row and column from maps that are larger than the side."""
+    extra = x.shape[1] - size
+    return layers.Cropping2D(((0, extra), (0, extra)))(x) if extra else x
 
 
 def downsampling_stack(
@@ -209,7 +215,7 @@ def downsampling_stack(
     Returns:
         Tensor of shape `[batch, features]`.
     """
-    _, halvings = upsampling_plan(square_size(x.shape[1:]), stop_size)
+    halvings = len(upsampling_sizes(square_size(x.shape[1:]), stop_size)) - 1
     for number in range(halvings):
         normalize = normalization_layer(normalization) if number > 0 else None
         x = layers.Conv2D(

@@ -162,9 +162,23 @@ def test_sizes(size):
 
 def test_the_cats_tutorial_s_networks():
     gan = Recipe.of_preset("dcgan_afhq_cats_128").model
-    plan = networks.upsampling_plan(128, gan["start_size"])
-    assert plan == (8, 4)
-    assert gan["generator_filters"] * 2 ** (plan[1] - 1) == 1024
+    start, *larger = networks.upsampling_sizes(128, gan["start_size"])
+    assert start == 8
+    assert gan["generator_filters"] * 2 ** (len(larger) - 1) == 1024
+
+
+def test_28_pixels_grow_from_4_by_dropping_a_row_and_a_column():
+    assert networks.upsampling_sizes(28) == [7, 14, 28]
+    assert networks.upsampling_sizes(28, 4) == [4, 7, 14, 28]
+    with pytest.raises(ValueError, match="start_size=5 cannot be doubled"):
+        networks.upsampling_sizes(28, 5)
+    gan = zoo.DCGAN(
+        (28, 28, 1), 4, generator_filters=2, discriminator_filters=2, start_size=4
+    )
+    assert gan.generate(1).shape == (1, 28, 28, 1)
+    sides = {layer.output.shape[1] for layer in gan.generator.layers[2:]}
+    assert {4, 7, 14, 28} <= sides
+    assert gan.discriminator.layers[-3].output.shape[1] == 4 * 4 * 8
 
 
 def test_networks_that_do_not_fit_are_refused():
