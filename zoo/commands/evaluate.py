@@ -69,6 +69,10 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     if measured.class_shares is not None:
         shares = " ".join(f"{100 * share:.1f}" for share in measured.class_shares)
         click.echo(f"classes of the samples in %: {shares}")
+        click.echo(
+            "Distances are better the lower, down to that of the train split; "
+            "precision, recall, density and coverage the higher."
+        )
     if out:
         text = json.dumps(dataclasses.asdict(measured), indent=2, allow_nan=False)
         out.write_text(text + "\n")
