@@ -12,6 +12,7 @@ from zoo.autoencoder import AutoencoderModel, check_rows, euclidean
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.layers import ClusterHeads
+from zoo.model import label_means
 
 #: The paper's length of the latents for each form (sections 4 to 6 and appendix A).
 _LATENT_DIMS = {
@@ -61,7 +62,6 @@ class AAE(AutoencoderModel):
     | `category_discriminator_accuracy` | share | of the category's adversary, if any |
     | `classification_loss` | nats | cross entropy of labelled images |
     | `classification_accuracy` | share | of labelled images |
-
     | `head_loss` | | by how much cluster heads are nearer than they shall be |
 
     Classification is that of the semi-supervised form, the last of `cluster_heads`.
@@ -176,7 +176,7 @@ class AAE(AutoencoderModel):
                     self.encoder.inputs, self.encoder.outputs[-1], name="classifier"
                 )
         check_rows(self.discriminator, self._code_shapes())
-        if cluster_heads and self._heads() is None:
+        if cluster_heads and self._heads(self.decoder) is None:
             raise ValueError(
                 "cluster_heads=True needs a zoo.layers.ClusterHeads among the layers "
                 f"of the decoder. Received: decoder={decoder!r}"
@@ -212,9 +212,10 @@ class AAE(AutoencoderModel):
             return ClusterHeads(next(initializers), dtype="float32")(inputs)
         return super().join_category(inputs, initializers)
 
-    def _heads(self):
-        """Returns the decoder's layer of cluster heads, None if it has none."""
-        found = [x for x in self.decoder.layers if isinstance(x, ClusterHeads)]
+    @staticmethod
+    def _heads(decoder):
+        """Returns a decoder's layer of cluster heads, None if it has none."""
+        found = [x for x in decoder.layers if isinstance(x, ClusterHeads)]
         return found[0] if found else None
 
     def build_discriminator(self):
@@ -443,9 +444,9 @@ class AAE(AutoencoderModel):
         if self.form == "semi_supervised":
             with self.minimizing("classifier") as objectives:
                 code = self._encode_in_training(images, stream=3)
-                classification = self._classification(code.category_logits, labels)
-                objectives["classifier"] = classification["classification_loss"]
-            logs |= classification
+                loss, accuracy = self.label_loss(labels, code.category_logits)
+                objectives["classifier"] = loss
+            logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
         return self.end_step(**logs)
 
     def test_step(self, data):
@@ -471,9 +472,12 @@ class AAE(AutoencoderModel):
             **self._accuracies(real, fake),
             **self._head_loss(),
         }
+        weights = {}
         if self.form == "semi_supervised":
-            logs |= self._classification(code.category_logits, labels)
-        return self._log(logs, weight=count)
+            loss, accuracy, known = label_means(labels, code.category_logits)
+            logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
+            weights = {name: known for name in logs if name.startswith("classif")}
+        return self._log(logs, count, weights)
 
     def unpack(self, data):
         """Splits a batch into images and labels, None where the form needs none."""
@@ -516,7 +520,8 @@ class AAE(AutoencoderModel):
         """Keeps the cluster heads apart (section 7); nothing without them."""
         if not self.cluster_heads:
             return {}
-        return {"head_loss": self._heads().crowding(self.head_distance)}
+        heads = self._heads(self.decoder)
+        return {"head_loss": heads.crowding(self.head_distance)}
 
     def _drawn(self, seeds, rows, labels):
         """Draws from the priors for each adversary, as it takes them."""
@@ -560,10 +565,6 @@ class AAE(AutoencoderModel):
             logs[f"{name}_accuracy"] = judged["discriminator_accuracy"]
         return logs
 
-    def _classification(self, logits, labels):
-        loss, accuracy = self.label_loss(labels, logits)
-        return {"classification_loss": loss, "classification_accuracy": accuracy}
-
     # Classifying
 
     def classify_rows(self, images):
@@ -593,7 +594,8 @@ class AAE(AutoencoderModel):
 
     def represent_rows(self, images):
         """Returns `W_C y + z` `[n, latent_dim]` of a tensor of images."""
-        return self._heads()(self._to_decode(self.infer(images), None))
+        heads = self._heads(self.decoder_in_use())
+        return heads(self._to_decode(self.infer(images), None))
 
     def represent(self, images, batch_size=256):
         """Maps images to the space of style and cluster heads (section 7).

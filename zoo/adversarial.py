@@ -286,7 +286,7 @@ class AdversarialModel(GenerativeModel):
 
     def logits_of(self, judged):
         """Returns the logits `[n]` of being real in the discriminator's outputs."""
-        return tf.reshape(judged, [-1])
+        return tf.reshape(tf.cast(judged, tf.float32), [-1])
 
     def _part(self, rows, k):
         """Returns the k-th of `discriminator_steps` parts of a batch.

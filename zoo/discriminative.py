@@ -7,7 +7,7 @@ from zoo import networks
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.metrics import label_accuracy
-from zoo.model import Model, label_rows
+from zoo.model import Model, label_means
 from zoo.schedules import ProgressSchedule
 
 
@@ -153,13 +153,7 @@ class DiscriminativeModel(Model):
         """
         labels = self._checked(labels)
         self.feed_metrics(labels, tf.nn.softmax(logits))
-        known = tf.cast(labels >= 0, tf.float32)
-        count = tf.reduce_sum(known)
-        loss, accuracy = (
-            tf.math.divide_no_nan(tf.reduce_sum(known * rows), count)
-            for rows in label_rows(labels, logits)
-        )
-        return loss, accuracy, count
+        return label_means(labels, logits)
 
     def get_config(self):
         """Returns the constructor's arguments."""

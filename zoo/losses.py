@@ -274,8 +274,8 @@ def get(loss, matching=False):
     resolved = _resolve("loss", loss, _LOSSES, AdversarialLoss)
     if isinstance(resolved, FeatureMatching) and not matching:
         raise ValueError(
-            "'feature_matching' is a loss of GAN, DCGAN and CGAN: this model's "
-            "generator has another objective. Choose one of "
+            "'feature_matching' is a loss of GAN, DCGAN, CGAN and SemiSupervisedGAN: "
+            "this model's generator has another objective. Choose one of "
             f"{sorted(_LOSSES.keys() - {'feature_matching'})}."
         )
     return resolved

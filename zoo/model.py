@@ -475,11 +475,17 @@ class Model(keras.Model):
         if self._compile_metrics is not None:
             self._compile_metrics.update_state(expected, given)
 
-    def _log(self, values, weight=None):
-        """Adds a batch to the means over the epoch, by `weight`, and returns them."""
+    def _log(self, values, weight=None, weights=None):
+        """Adds a batch to the means over the epoch, and returns them.
+
+        Args:
+            values: Dict from name to scalar.
+            weight: What the batch weighs, such as its rows; None for 1.
+            weights: Dict from the names that weigh otherwise to their weights.
+        """
         total = sum(value for name, value in values.items() if name.endswith("_loss"))
         self._loss_tracker.update_state(total, sample_weight=weight)
-        self._running_means.update(values, weight)
+        self._running_means.update(values, weight, weights or {})
         logs = self.get_metrics_result()
         if _spans_workers(self.distribute_strategy):
             # Keras concatenates the workers' logs and cannot do so with scalars.
@@ -521,14 +527,15 @@ class _RunningMeans:
     def __init__(self, names):
         self.metrics = [keras.metrics.Mean(name) for name in names]
 
-    def update(self, values, weight):
+    def update(self, values, weight, weights):
         if set(values) != {metric.name for metric in self.metrics}:
             raise ValueError(
                 f"Expected logs {[metric.name for metric in self.metrics]}. "
                 f"Received: {sorted(values)}"
             )
         for metric in self.metrics:
-            metric.update_state(values[metric.name], sample_weight=weight)
+            own = weights.get(metric.name, weight)
+            metric.update_state(values[metric.name], sample_weight=own)
 
 
 def label_rows(labels, logits, label_smoothing=0.0):
@@ -543,6 +550,20 @@ def label_rows(labels, logits, label_smoothing=0.0):
     entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
     hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
     return entropies, tf.cast(hits, tf.float32)
+
+
+def label_means(labels, logits):
+    """Returns cross entropy and accuracy of this replica's labelled rows, and how many.
+
+    For evaluation, where batches weigh by that number; see `label_rows`.
+    """
+    known = tf.cast(labels >= 0, tf.float32)
+    count = tf.reduce_sum(known)
+    loss, accuracy = (
+        tf.math.divide_no_nan(tf.reduce_sum(known * rows), count)
+        for rows in label_rows(labels, logits)
+    )
+    return loss, accuracy, count
 
 
 def _spans_workers(strategy):

@@ -11,6 +11,7 @@ from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.metrics import label_accuracy
+from zoo.model import label_means
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -146,6 +147,13 @@ class SemiSupervisedGAN(AdversarialModel):
 
     # Training
 
+    def default_optimizers(self):
+        """Adam, β1 0.5: 3e-4 for the discriminator, 1e-3 for the generator."""
+        return {
+            "generator": keras.optimizers.Adam(1e-3, beta_1=0.5),
+            "discriminator": keras.optimizers.Adam(3e-4, beta_1=0.5),
+        }
+
     def compile(
         self,
         generator_optimizer=None,
@@ -155,7 +163,7 @@ class SemiSupervisedGAN(AdversarialModel):
         metrics=None,
         **keras_arguments,
     ):
-        """Chooses everything about training; no arguments mean the paper's settings.
+        """Chooses everything about training.
 
         Args:
             generator_optimizer: Keras optimizer, name or config.
@@ -217,7 +225,7 @@ class SemiSupervisedGAN(AdversarialModel):
         fake = self.decoder_in_use()(latents, training=False)
         class_logits = self.discriminator(images, training=False)
         real_logits, fake_logits = self.logits_of(class_logits), self.discriminate(fake)
-        supervised, accuracy = self.label_loss(labels, class_logits)
+        supervised, accuracy, known = label_means(labels, class_logits)
         self.feed_metrics(images, fake)
         return self._log(
             {
@@ -228,29 +236,32 @@ class SemiSupervisedGAN(AdversarialModel):
                 "classification_loss": supervised,
                 "classification_accuracy": accuracy,
                 **accuracies(real_logits, fake_logits),
-            }
+            },
+            weight=tf.shape(images)[0],
+            weights={"classification_loss": known, "classification_accuracy": known},
         )
 
     def unpack(self, data):
         """Splits a batch into images and labels, -1 for those without."""
-        if not isinstance(data, (tuple, list)) or len(data) != 2:
+        images, *given = data if isinstance(data, (tuple, list)) else [data]
+        if not given:
             raise ValueError(
                 "SemiSupervisedGAN trains on batches of images and labels: "
                 "zoo.load_data(..., labels=True). Received images alone."
             )
-        images, labels = data
         self._check_images(images)
-        return images, self.classes.in_training("labels", labels)
+        return images, self.classes.in_training("labels", given[0])
 
     def logits_of(self, judged):
         """See `AdversarialModel.logits_of`: log Z, so that D(x) = Z / (Z + 1)."""
-        return tf.reduce_logsumexp(judged, axis=-1)
+        return tf.reduce_logsumexp(tf.cast(judged, tf.float32), axis=-1)
 
     # Classifying
 
     def classify_rows(self, images):
         """Returns p(y|x, y <= K) `[n, num_classes]` of a tensor of images."""
-        return tf.nn.softmax(self.discriminator(images, training=False))
+        class_logits = self.discriminator(images, training=False)
+        return tf.nn.softmax(tf.cast(class_logits, tf.float32))
 
     def classify(self, images, batch_size=256):
         """Gives the probability of each class for images.

@@ -126,6 +126,8 @@ def test_kubernetes_manifests(written):
     assert found["Service"]["spec"]["selector"] == spec["selector"]["matchLabels"]
     assert pod["securityContext"]["runAsNonRoot"]
     assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["allowPrivilegeEscalation"] is False
+    assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
     assert {"requests", "limits"} == set(container["resources"])
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]}

@@ -104,6 +104,11 @@ def _aae_labelled_prior(**kwargs):
     return zoo.AAE((8, 8, 1), prior="swiss_roll", units=(16,), seed=1, **form, **kwargs)
 
 
+def _aae_cluster_heads(**kwargs):
+    form = {"form": "clustering", "num_classes": 5, "cluster_heads": True}
+    return zoo.AAE((8, 8, 1), latent_dim=2, units=(16,), seed=1, **form, **kwargs)
+
+
 def _vae(**kwargs):
     return zoo.VAE((8, 8, 1), prior="gaussian_mixture", units=(16,), seed=1, **kwargs)
 
@@ -148,6 +153,13 @@ CASES = [
         _aae_labelled_prior,
         {},
         {**_DIGITS_8, "labels": True},
+        encodes=True,
+    ),
+    Case(
+        "aae_cluster_heads",
+        _aae_cluster_heads,
+        {"averaging": 0.9, "input_noise": 0.3, "head_distance": 2.0},
+        _DIGITS_8,
         encodes=True,
     ),
     Case("vae", _vae, {}, _DIGITS_8, encodes=True),

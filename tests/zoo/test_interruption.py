@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -85,11 +86,12 @@ def test_a_run_folder_holds_what_it_promises(uninterrupted):
     assert not list(uninterrupted.glob("**/.partial*"))
 
 
-def test_resuming_a_finished_run_says_so(uninterrupted):
-    done = train(uninterrupted, "--resume")
+def test_resuming_a_finished_run_says_so(uninterrupted, tmp_path):
+    out = shutil.copytree(uninterrupted, tmp_path / "run")
+    done = train(out, "--resume")
     assert done.returncode == 0, done.stderr
     assert f"All {EPOCHS} epochs are done already" in done.stdout
-    assert_ends_as(uninterrupted, uninterrupted)
+    assert_ends_as(uninterrupted, out)
 
 
 def test_sigterm_saves_in_mid_epoch_and_resuming_gives_the_same_bits(

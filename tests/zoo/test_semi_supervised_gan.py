@@ -43,22 +43,57 @@ def test_losses_are_those_of_a_softmax_over_k_plus_1_classes(model):
     hits = of_real_classes.argmax(axis=1) == labels[:5]
     assert logs["classification_accuracy"] == pytest.approx(hits.numpy().mean())
 
-    # The samples that `evaluate` drew are not at hand: at least -log D is there.
-    judged = model.discriminate(images).numpy()
-    np.testing.assert_allclose(
-        1 / (1 + np.exp(-judged)), 1 - real[:, 10], rtol=1e-5, atol=1e-7
+    # `evaluate` starts from the same latents each time.
+    model.reset_metrics()
+    fake = probabilities_of_k_plus_1_classes(
+        model, model.generator(model.draw_test_latents(20))
     )
+    unsupervised = -np.log(1 - real[:, 10]).mean() - np.log(fake[:, 10]).mean()
+    assert logs["discriminator_loss"] == pytest.approx(unsupervised, rel=1e-5)
     np.testing.assert_allclose(
         model.classify(images.numpy())[:5], of_real_classes, rtol=1e-5, atol=1e-7
     )
 
 
-def test_without_labels_the_classification_has_no_loss(model):
+def test_without_labels_the_game_alone_trains_the_discriminator(model):
     images, _ = next(iter(digits(labels=True, batch_size=20)))
+    before = model.discriminator.get_weights()
     batch = images, tf.fill([20], -1)
     logs = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
     assert logs["classification_loss"] == [0]
     assert logs["discriminator_loss"][0] > 0
+    after = model.discriminator.get_weights()
+    assert all(
+        (ours != theirs).any() for ours, theirs in zip(before, after, strict=True)
+    )
+
+
+def test_evaluate_weighs_labelled_rows_alike(model):
+    images, labels = next(iter(digits(labels=True, batch_size=24)))
+    labels = tf.where(tf.range(24) < 3, tf.cast(labels, tf.int32), -1)
+    whole = tf.data.Dataset.from_tensors((images, labels))
+    parts = tf.data.Dataset.from_tensor_slices((images, labels)).batch(16)
+    for name in ("classification_loss", "classification_accuracy", "real_accuracy"):
+        one, two = (
+            model.evaluate(data, verbose=0, return_dict=True)[name]
+            for data in (whole, parts)
+        )
+        assert one == pytest.approx(two, rel=1e-5), name
+
+
+def test_a_discriminator_of_half_precision_trains():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        images = keras.Input((16, 16, 1))
+        x = keras.layers.Dense(8, "relu")(keras.layers.Flatten()(images))
+        discriminator = keras.Model(images, keras.layers.Dense(10)(x))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = CASE.build(dtype="mixed_bfloat16", discriminator=discriminator)
+    model.compile()
+    logs = model.fit(CASE.load_data(), steps_per_epoch=2, verbose=0).history
+    assert np.isfinite(logs["loss"]).all()
+    assert model.classify(np.zeros((1, 16, 16, 1), np.uint8)).dtype == np.float32
 
 
 def test_reads_digits_from_a_hundred_labels():
