@@ -204,7 +204,7 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
     click.echo(f"The model is in {run.folder / runs.MODEL}.")
     if isinstance(model, GenerativeModel) and model.image_shape == (1,):
         click.echo(f"Look at it: {run.folder / runs.DENSITIES}")
-    elif isinstance(model, GenerativeModel):
+    elif isinstance(model, GenerativeModel) and len(model.image_shape) == 3:
         click.echo(f"Look at it: python -m zoo sample {out} --out samples.png")
     elif isinstance(model, DTN):
         source, _ = recipe.data["name"]
