@@ -136,7 +136,7 @@ def test_matched_features_are_what_the_last_layer_takes():
 @pytest.mark.parametrize("variant", [zoo.InfoGAN, zoo.AAE])
 def test_feature_matching_is_refused_where_it_means_nothing(variant):
     model = variant((16, 16, 1))
-    with pytest.raises(ValueError, match="loss of GAN, DCGAN and CGAN"):
+    with pytest.raises(ValueError, match="loss of GAN, DCGAN, CGAN and Semi"):
         model.compile(loss="feature_matching")
 
 
