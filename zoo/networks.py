@@ -10,6 +10,8 @@ import math
 import keras
 from keras import layers
 
+from zoo import convolutions
+
 
 def normal_initializers(stddev, seed):
     """Yields N(0, stddev²) initializers whose seeds follow from `seed`."""
@@ -170,7 +172,7 @@ def upsampling_stack(
     for size in sizes[:-1]:
         x = activation_layer(activation)(normalization_layer("batch")(x))
         channels //= 2
-        x = layers.Conv2DTranspose(
+        x = convolutions.Conv2DTranspose(
             channels,
             kernel_size,
             strides=2,
@@ -180,7 +182,7 @@ def upsampling_stack(
         )(x)
         x = crop(x, size)
     x = activation_layer(activation)(normalization_layer("batch")(x))
-    x = layers.Conv2DTranspose(
+    x = convolutions.Conv2DTranspose(
         image_shape[-1],
         kernel_size,
         strides=2,
@@ -218,7 +220,7 @@ def downsampling_stack(
     halvings = len(upsampling_sizes(square_size(x.shape[1:]), stop_size)) - 1
     for number in range(halvings):
         normalize = normalization_layer(normalization) if number > 0 else None
-        x = layers.Conv2D(
+        x = convolutions.Conv2D(
             filters * 2**number,
             kernel_size,
             strides=2,
