@@ -204,19 +204,19 @@ class _Calls:
         """Returns the latents (float32) of pictures (uint8)."""
         return self._images(model, images, "encode", options)
 
-    def reconstruct(self, model, images, **options):
-        """Encodes and decodes pictures (uint8)."""
-        return self._images(model, images, "reconstruct", options)
+    def reconstruct(self, model, images, labels=None, **options):
+        """Encodes and decodes pictures (uint8), by labels if the decoder takes them."""
+        return self._images(model, images, "reconstruct", options, labels)
 
     def classify(self, model, images, **options):
         """Returns the class probabilities (float32) of pictures (uint8)."""
         return self._images(model, images, "classify", options)
 
-    def _images(self, model, images, signature, options):
+    def _images(self, model, images, signature, options, labels=None):
         timeout = options.pop("timeout", None)
         target = _Target(model, **options)
-        steps = self._only_output(target, {"images": images}, signature, timeout)
-        return self._run(steps)
+        inputs = {"images": images} | ({} if labels is None else {"labels": labels})
+        return self._run(self._only_output(target, inputs, signature, timeout))
 
     def predict(
         self,

@@ -90,6 +90,34 @@ def test_codes_that_are_left_out_are_drawn_by_the_model(tmp_path):
         assert given.ravel().tolist() == [50]
 
 
+def test_pictures_are_reconstructed_by_their_labels(tmp_path):
+    class Told(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, 2, 2, 1], tf.uint8, name="images"),
+                tf.TensorSpec([None], tf.int64, name="labels"),
+            ]
+        )
+        def reconstruct(self, images, labels):
+            return {"images": images + tf.cast(labels, tf.uint8)[:, None, None, None]}
+
+    module = Told()
+    tf.saved_model.save(
+        module,
+        str(tmp_path / "told" / "1"),
+        signatures={"reconstruct": module.reconstruct},
+    )
+    pictures = np.zeros((2, 2, 2, 1), np.uint8)
+    with (
+        serving.Server(tmp_path, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        told = client.reconstruct("told", pictures, labels=[3, 5])
+        assert told[:, 0, 0, 0].tolist() == [3, 5]
+        with pytest.raises(serving.RequestError, match="needs labels"):
+            client.reconstruct("told", pictures)
+
+
 def test_calls_on_pictures(client):
     pictures = np.arange(64, dtype=np.uint8).reshape(4, 4, 4, 1)
     for call in (client.transfer, client.reconstruct):
