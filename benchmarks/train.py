@@ -13,6 +13,7 @@ import resource
 import statistics
 import subprocess
 import sys
+from unittest import mock
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -25,6 +26,7 @@ import zoo
 from benchmarks.loops import BareLoop, Process, TutorialModel
 from benchmarks.operations import matmul_rate, step_operations
 from benchmarks.timing import interleaved, ratio
+from zoo import networks
 from zoo.variants import VARIANTS
 
 #: Channels of the discriminator's first layer; the generator has twice as many.
@@ -48,16 +50,17 @@ def ready(batch, steps):
     return dataset.with_options(options)
 
 
-def dcgan(size=28, **compile_arguments):
-    """Returns a compiled DCGAN of the width that is measured."""
-    model = zoo.DCGAN(
-        (size, size, 1),
-        generator_filters=2 * FILTERS,
-        discriminator_filters=FILTERS,
-        seed=0,
-    )
-    model.compile(**compile_arguments)
+def dcgan(image_shape=(28, 28, 1), compile_arguments=None, **arguments):
+    """Returns a compiled DCGAN, of the width that is measured if not told."""
+    filters = {"generator_filters": 2 * FILTERS, "discriminator_filters": FILTERS}
+    model = zoo.DCGAN(image_shape, seed=0, **(filters | arguments))
+    model.compile(**(compile_arguments or {}))
     return model
+
+
+def keras_convolutions():
+    """Returns a context in which networks are built of Keras's own convolutions."""
+    return mock.patch.object(networks, "convolutions", keras.layers)
 
 
 def milliseconds(seconds, steps):
@@ -70,7 +73,8 @@ def loop(rounds, steps):
     click.echo(f"{'update':<14}{'batch':>6}{'fit':>11}{'loop':>11}{'fit / loop':>12}")
     for update in ("alternate", "simultaneous"):
         for batch_size in (32, 128):
-            model, bare = dcgan(update=update), BareLoop(dcgan(), update)
+            model = dcgan(compile_arguments={"update": update})
+            bare = BareLoop(dcgan(), update)
             warm, dataset = (
                 batches(batch_size, steps=2),
                 batches(batch_size, steps=steps),
@@ -94,7 +98,7 @@ def loop(rounds, steps):
 
 def variants(rounds, steps):
     """What `fit` adds to the bare `train_step` of every variant."""
-    click.echo(f"{'variant':<12}{'fit':>11}{'bare':>11}{'bare / fit':>12}{'added':>11}")
+    click.echo(f"{'variant':<20}{'fit':>11}{'bare':>11}{'bare / fit':>12}{'added':>11}")
     for name, variant in VARIANTS.items():
         model, dataset = _variant(name, variant)
         data = zoo.data.epochs(dataset)
@@ -117,7 +121,7 @@ def variants(rounds, steps):
         )
         fit_ms, bare_ms = (milliseconds(seconds[k], steps) for k in ("fit", "bare"))
         click.echo(
-            f"{name:<12}{fit_ms:>8.1f} ms{bare_ms:>8.1f} ms"
+            f"{name:<20}{fit_ms:>8.1f} ms{bare_ms:>8.1f} ms"
             f"{ratio(seconds['bare'], seconds['fit']):>12.3f}"
             f"{fit_ms - bare_ms:>8.2f} ms"
         )
@@ -131,10 +135,11 @@ def _variant(name, variant):
         model = zoo.DTN(zoo.Classifier((28, 28, 1), 10, seed=0), seed=0)
         model.compile()
         return model, zoo.load_data(domains, **size)
-    if name in ("cgan", "dann", "classifier"):
+    labelled = ("cgan", "classifier", "semi_supervised_gan")
+    if name in (*labelled, "dann"):
         arguments["num_classes"] = 10
     model = variant(**arguments)
-    labels = {"labels": True} if name in ("cgan", "classifier") else {}
+    labels = {"labels": True} if name in labelled else {}
     steps = {"total_steps": 1000} if name in ("dann", "classifier") else {}
     model.compile(**steps)
     data = domains if name == "dann" else "digits"
@@ -145,7 +150,8 @@ def peers(rounds, steps):
     """The same DCGAN in `fit`, in a bare loop, in the usual tutorial, in PyTorch."""
     batch_size = 128
     model, bare = dcgan(), BareLoop(dcgan(), "alternate")
-    tutorial = TutorialModel(dcgan())
+    with keras_convolutions():
+        tutorial = TutorialModel(dcgan())
     tutorial.compile()
     warm, dataset = batches(batch_size, steps=2), batches(batch_size, steps=steps)
     model.fit(warm, verbose=0)
@@ -182,6 +188,50 @@ def peers(rounds, steps):
         click.echo(
             f"{name:<12}{milliseconds(seconds[name], steps):>8.1f} ms"
             f"{ratio(seconds[name], seconds['fit']):>12.2f}{share:>16.2f}"
+        )
+
+
+def convolutions(rounds, steps):
+    """Steps with the strided convolutions of `zoo.convolutions` against Keras's."""
+    settings = [
+        # Image, kernel, side to start from, filters of the two networks, batch.
+        ((28, 28, 1), 5, None, (64, 32), 128),
+        ((28, 28, 1), 5, None, (128, 64), 128),
+        ((28, 28, 1), 4, None, (64, 64), 64),
+        ((28, 28, 1), 4, 4, (32, 32), 64),
+        ((32, 32, 3), 4, None, (64, 64), 64),
+        ((64, 64, 3), 4, None, (32, 32), 32),
+    ]
+    click.echo(
+        f"{'image':<13}{'kernel':>6}{'start':>7}{'filters':>10}{'batch':>7}"
+        f"{'keras':>11}{'zoo':>11}{'zoo / keras':>13}"
+    )
+    for image_shape, kernel_size, start_size, filters, batch_size in settings:
+        arguments = {
+            "kernel_size": kernel_size,
+            "start_size": start_size,
+            "generator_filters": filters[0],
+            "discriminator_filters": filters[1],
+        }
+        with keras_convolutions():
+            models = {"keras": dcgan(image_shape, **arguments)}
+        models["zoo"] = dcgan(image_shape, **arguments)
+        dataset = batches(batch_size, image_shape, steps)
+        for model in models.values():
+            model.fit(batches(batch_size, image_shape), verbose=0)
+        seconds = interleaved(
+            {
+                name: lambda m=model, d=dataset: m.fit(d, verbose=0)
+                for name, model in models.items()
+            },
+            rounds,
+        )
+        click.echo(
+            f"{'×'.join(map(str, image_shape)):<13}{kernel_size:>6}"
+            f"{start_size or '':>7}{filters[0]:>6}, {filters[1]:>2}{batch_size:>7}"
+            f"{milliseconds(seconds['keras'], steps):>8.1f} ms"
+            f"{milliseconds(seconds['zoo'], steps):>8.1f} ms"
+            f"{ratio(seconds['zoo'], seconds['keras']):>13.2f}"
         )
 
 
@@ -242,7 +292,7 @@ def _one_size(size, batch_size, replicas, steps, rounds):
     )
     strategy = zoo.strategy("mirrored" if replicas > 1 else "none", replicas)
     with strategy.scope():
-        model = dcgan(size)
+        model = dcgan((size, size, 1))
     dataset = batches(batch_size, (size, size, 1), steps)
     model.fit(dataset, verbose=0)
     seconds = interleaved({"fit": lambda: model.fit(dataset, verbose=0)}, rounds)["fit"]
@@ -281,7 +331,15 @@ def _worker(mode):
 
 SECTIONS = {
     section.__name__: section
-    for section in (loop, variants, peers, pipeline, determinism, cost)
+    for section in (
+        loop,
+        variants,
+        peers,
+        convolutions,
+        pipeline,
+        determinism,
+        cost,
+    )
 }
 
 
@@ -292,7 +350,8 @@ SECTIONS = {
 def main(sections, rounds, steps):
     """Time `fit` of the DCGAN and what it is compared with.
 
-    SECTIONS are loop, variants, peers, pipeline, determinism and cost; all by default.
+    SECTIONS are loop, variants, peers, convolutions, pipeline, determinism and cost;
+    all by default.
     """
     if sections[:1] == ("one-size",):
         return _one_size(*map(int, sections[1:]))

@@ -1,24 +1,20 @@
 """Measures a model on real images: what `python -m zoo evaluate` prints.
 
 Samples of a generator are compared with as many real images through the features of a
-classifier, by everything in `zoo.metrics`. Both are uint8, brought to the shape of the
-generator and then of the classifier. A model that recognizes images is measured by its
+network, by everything in `zoo.metrics`. Both are uint8, brought to the shape of the
+generator and then of the network. A model that recognizes images is measured by its
 own `measure`; so is a generator that has one, beside its samples.
 """
 
 import contextlib
 import dataclasses
-import pathlib
 import types
 
-import keras
 import numpy as np
 
-from zoo import data, metrics, presets
+from zoo import data, feature_networks, metrics, presets
 from zoo.autoencoder import AutoencoderModel
-from zoo.data.fitting import fit
 from zoo.data.selection import select
-from zoo.discriminative import DiscriminativeModel
 from zoo.dtn import DTN
 from zoo.generative import GenerativeModel
 from zoo.images import to_uint8
@@ -48,7 +44,8 @@ class Evaluation:
         split: Their split.
         seed: Seed of the first sample.
         measurements: List of `zoo.metrics.Measurement`.
-        class_shares: Share of each class among the samples, None without samples.
+        class_shares: Share of each class among the samples; None without samples, or
+            where the feature network does not know the classes of the data.
     """
 
     preset: str
@@ -86,7 +83,7 @@ def evaluate(
         count: Samples to draw, and real images to load, the first ones. Where there are
             fewer, as many samples are drawn.
         seed: Seed of the first sample, and of random subsets.
-        features: Preset or run of the `zoo.DiscriminativeModel` to look through; None
+        features: What to look through, as `zoo.feature_networks.find` takes it; None
             for the built-in `classifier_<name>`.
         parzen: Whether to compute the log-likelihood under Parzen windows too.
         progress: Called with the number of images to work through; returns a context
@@ -146,70 +143,15 @@ def evaluate(
     )
 
 
-class FeatureNetwork:
-    """A classifier through which images are compared.
-
-    Args:
-        handle: Its preset or run.
-
-    Attributes:
-        model: The `DiscriminativeModel`.
-    """
-
-    def __init__(self, handle):
-        self.model = DiscriminativeModel.from_preset(handle)
-        self._name, self._hash = str(handle), presets.fingerprint(handle)
-
-    @classmethod
-    def find(cls, handle, name):
-        """Returns the one asked for, or the built-in one of a data set.
-
-        Raises:
-            ValueError: If none is asked for and none is built in.
-        """
-        if handle is not None:
-            return cls(handle)
-        built_in = [
-            preset
-            for preset, metadata in presets.list_presets().items()
-            if preset.startswith("classifier_") and metadata["trained"]
-        ]
-        wanted = f"classifier_{pathlib.Path(name).stem}"
-        if wanted not in built_in:
-            raise ValueError(
-                f"There is no feature network for {name}, {wanted}. Name one by "
-                f"--features: of {built_in}, or a classifier trained on this data."
-            )
-        return cls(wanted)
-
-    def embed(self, images):
-        """Returns the features of uint8 images of any shape, `[n, features]`."""
-        size, _, channels = self.model.image_shape
-        return self.model.embed(np.asarray(fit(images, size, channels)))
-
-    def classify(self, features):
-        """Returns the probabilities of the classes, given the features."""
-        return keras.ops.softmax(self.model.label_head(features)).numpy()
-
-    def provenance(self, shapes):
-        """Returns what a `Measurement` says of the network.
-
-        Args:
-            shapes: Shapes that an image had on its way here; None for any.
-        """
-        path = [shapes[0]]
-        for shape in (*shapes[1:], self.model.image_shape):
-            if shape != path[-1]:
-                path.append(shape)
-        steps = ["x".join(map(str, shape)) if shape else "any" for shape in path]
-        rule = "none" if len(steps) == 1 else f"antialiased {'>'.join(steps)}"
-        return {"features": self._name, "hash": self._hash, "resize": rule}
-
-
 def _transfer(model, features, target, arguments, seed):
     """Measures whether images keep their class in the other domain."""
     images, labels = data.load_arrays(**arguments)
-    network = FeatureNetwork.find(features, target)
+    network = feature_networks.find(features, target)
+    if not network.knows_classes:
+        raise ValueError(
+            "Whether images keep their class is seen by a classifier of the target's "
+            f"data, not by {network.name}."
+        )
     accuracy = model.transfer_accuracy(images, labels, network.model)
     return [
         Measurement(
@@ -249,7 +191,7 @@ def _samples(model, features, arguments, seed, parzen, progress):
             f"The model makes images of shape {model.image_shape}, and real ones are "
             f"brought to a square only: {real.shape[1:]}."
         )
-    network = FeatureNetwork.find(features, arguments["name"])
+    network = feature_networks.find(features, arguments["name"])
     count = len(real)
     # The distance between real images that nobody could tell apart is the floor.
     train, _ = data.load_arrays(**{**arguments, "split": "train", "limit": count})
@@ -279,16 +221,18 @@ def _samples(model, features, arguments, seed, parzen, progress):
     common = {"real_count": count, "generated_count": count, "seed": seed}
     numbers = _distances(real_features, generated_features, seed)
     probabilities = network.classify(generated_features)
-    score = metrics.classifier_score(probabilities)
-    balance = metrics.class_balance(probabilities)
-    numbers += [
-        ("classifier_score", *score),
-        ("smallest_class_share", balance.smallest, None),
-        ("largest_class_share", balance.largest, None),
-    ]
-    if asked is not None and asked.max() < probabilities.shape[1]:
-        accuracy = metrics.label_accuracy(probabilities, asked)
-        numbers.append(("label_accuracy", accuracy, None))
+    numbers.append(("classifier_score", *metrics.classifier_score(probabilities)))
+    shares = None
+    if network.knows_classes:
+        balance = metrics.class_balance(probabilities)
+        shares = balance.shares.tolist()
+        numbers += [
+            ("smallest_class_share", balance.smallest, None),
+            ("largest_class_share", balance.largest, None),
+        ]
+        if asked is not None and asked.max() < probabilities.shape[1]:
+            accuracy = metrics.label_accuracy(probabilities, asked)
+            numbers.append(("label_accuracy", accuracy, None))
     measurements = [
         Measurement(name, value, spread, **provenance, **common)
         for name, value, spread in numbers
@@ -302,7 +246,7 @@ def _samples(model, features, arguments, seed, parzen, progress):
     measurements.insert(1, floor)
     if parzen:
         measurements += _parzen(generated, real, arguments, common)
-    return measurements, balance.shares.tolist()
+    return measurements, shares
 
 
 def _labels(model, count):

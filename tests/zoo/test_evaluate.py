@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 import zoo
-from zoo import data, evaluation, images, metrics
+from zoo import data, evaluation, feature_networks, images, metrics
 from zoo.__main__ import main
 
 COUNT = 60
@@ -119,7 +119,7 @@ def test_numbers_say_where_they_come_from(evaluated, folder):
 
 
 def test_resize_rules_name_each_step(folder, classifier):
-    network = evaluation.FeatureNetwork(folder / "classifier")
+    network = feature_networks.Classifier(folder / "classifier")
     rules = {
         ((8, 8, 1), (8, 8, 1)): "none",
         ((8, 8, 1), (16, 16, 1)): "antialiased 8x8x1>16x16x1>8x8x1",

@@ -34,7 +34,8 @@ from zoo.commands.flags import DataName
 @click.option(
     "--features",
     metavar="PRESET_OR_RUN",
-    help="The classifier to look through. [default: classifier_<data>]",
+    help="The classifier to look through, or inception_v3[:FILE.h5]. [default: "
+    "classifier_<data>]",
 )
 @click.option(
     "--parzen",

@@ -1,0 +1,60 @@
+"""InceptionV3 as a feature network, from a file of weights."""
+
+import keras
+import numpy as np
+import pytest
+
+import zoo
+from zoo import evaluation, feature_networks
+
+COUNT = 20
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Weights of an InceptionV3 that nobody trained."""
+    path = tmp_path_factory.mktemp("inception") / "inception.weights.h5"
+    keras.utils.set_random_seed(0)
+    keras.applications.InceptionV3(weights=None).save_weights(path)
+    return path
+
+
+def test_inception_embeds_resized_images(weights):
+    network = feature_networks.find(f"inception_v3:{weights}", "nothing built in")
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
+    whole = keras.applications.InceptionV3(weights=str(weights))
+    large = keras.ops.image.resize(
+        images.astype("float32"), (299, 299), antialias=True
+    ).numpy()
+    expected = whole.predict(np.round(large) / 127.5 - 1, verbose=0)
+
+    features = network.embed(images)
+
+    assert features.shape == (2, 2048)
+    np.testing.assert_allclose(network.classify(features), expected, rtol=1e-3)
+    known = network.provenance([(32, 32, 3)])
+    assert known["features"] == "inception_v3"
+    assert known["resize"] == "antialiased 32x32x3>299x299x3"
+    assert len(known["hash"]) == 64
+
+
+def test_a_generator_is_evaluated_through_inception(weights, tmp_path):
+    model = zoo.GAN((16, 16, 1), generator_units=(4,), discriminator_units=(4,), seed=0)
+    model.save_to_preset(tmp_path / "gan")
+
+    report = evaluation.evaluate(
+        tmp_path / "gan", "digits", count=COUNT, features=f"inception_v3:{weights}"
+    )
+
+    measured = {m.name: m for m in report.measurements}
+    assert measured["frechet_distance"].features == "inception_v3"
+    assert measured["frechet_distance"].value > 0
+    # Its classes are ImageNet's, so nothing is said of those of the data.
+    assert report.class_shares is None
+    assert "smallest_class_share" not in measured
+
+
+def test_weights_that_cannot_be_had_are_named(tmp_path):
+    missing = tmp_path / "missing.h5"
+    with pytest.raises(ValueError, match=f"{missing}.*Name their file"):
+        feature_networks.find(f"inception_v3:{missing}", "mnist")

@@ -1,0 +1,148 @@
+"""Networks through which samples and real images are compared.
+
+One is a classifier of this package, trained on the data that is measured; the other is
+InceptionV3, for colour images. Both turn uint8 images of any shape into features and
+classes, and say what a `zoo.metrics.Measurement` must know of them.
+"""
+
+import hashlib
+import pathlib
+
+import keras
+import numpy as np
+
+from zoo import presets
+from zoo.data.fitting import fit
+from zoo.discriminative import DiscriminativeModel
+
+#: What asks for InceptionV3: alone, or with `:` and a file of weights.
+INCEPTION = "inception_v3"
+
+
+def find(handle, name):
+    """Returns the network asked for, or the built-in one of a data set.
+
+    Args:
+        handle: Preset or run of a `zoo.DiscriminativeModel`; `"inception_v3"`, whose
+            weights Keras then downloads, or `"inception_v3:FILE.h5"`; None for the
+            built-in `classifier_<name>`.
+        name: Name of the data.
+
+    Raises:
+        ValueError: If none is asked for and none is built in, or the weights can't be
+            had.
+    """
+    if handle is not None:
+        kind, _, weights = str(handle).partition(":")
+        return Inception(weights) if kind == INCEPTION else Classifier(handle)
+    built_in = [
+        preset
+        for preset, metadata in presets.list_presets().items()
+        if preset.startswith("classifier_") and metadata["trained"]
+    ]
+    wanted = f"classifier_{pathlib.Path(name).stem}"
+    if wanted not in built_in:
+        raise ValueError(
+            f"There is no feature network for {name}, {wanted}. Name one by "
+            f"--features: of {built_in}, a classifier trained on this data, or "
+            f"{INCEPTION}."
+        )
+    return Classifier(wanted)
+
+
+class _FeatureNetwork:
+    """What both have in common.
+
+    Attributes:
+        image_shape: `(height, width, channels)` that images are brought to.
+        name: Preset, or name, for a `Measurement`.
+        hash: SHA-256 of preset or weights.
+    """
+
+    def provenance(self, shapes):
+        """Returns what a `Measurement` says of the network.
+
+        Args:
+            shapes: Shapes that an image had on its way here; None for any.
+        """
+        path = [shapes[0]]
+        for shape in (*shapes[1:], self.image_shape):
+            if shape != path[-1]:
+                path.append(shape)
+        steps = ["x".join(map(str, shape)) if shape else "any" for shape in path]
+        rule = "none" if len(steps) == 1 else f"antialiased {'>'.join(steps)}"
+        return {"features": self.name, "hash": self.hash, "resize": rule}
+
+    def _fitted(self, images):
+        size, _, channels = self.image_shape
+        return np.asarray(fit(images, size, channels))
+
+
+class Classifier(_FeatureNetwork):
+    """A classifier of this package.
+
+    Args:
+        handle: Its preset or run.
+
+    Attributes:
+        model: The `zoo.DiscriminativeModel`.
+    """
+
+    knows_classes = True
+
+    def __init__(self, handle):
+        self.model = DiscriminativeModel.from_preset(handle)
+        self.image_shape = self.model.image_shape
+        self.name, self.hash = str(handle), presets.fingerprint(handle)
+
+    def embed(self, images):
+        """Returns the features of uint8 images of any shape, `[n, features]`."""
+        return self.model.embed(self._fitted(images))
+
+    def classify(self, features):
+        """Returns the probabilities of the classes, given the features."""
+        return keras.ops.softmax(self.model.label_head(features)).numpy()
+
+
+class Inception(_FeatureNetwork):
+    """InceptionV3 as `keras.applications` has it, trained on ImageNet.
+
+    Features are the 2,048 of its last pooling, as in Heusel et al. 2017. Its weights
+    are Keras's and images are resized with antialiasing, so the numbers do not compare
+    with those of other implementations. Its thousand classes are not those of the data.
+
+    Args:
+        weights: File of weights of the whole network; empty for Keras's download.
+
+    Raises:
+        ValueError: If the weights can't be had.
+    """
+
+    knows_classes = False
+    image_shape = (299, 299, 3)
+    name = INCEPTION
+
+    def __init__(self, weights=""):
+        try:
+            network = keras.applications.InceptionV3(weights=weights or "imagenet")
+        except Exception as error:  # Keras raises a bare one if a download fails.
+            raise ValueError(
+                f"The weights of InceptionV3 can't be had from {weights or 'Keras'}: "
+                f"{error}. Name their file by {INCEPTION}:FILE.h5."
+            ) from error
+        *_, pooling, self._head = network.layers
+        self._features = keras.Model(network.input, pooling.output)
+        digest = hashlib.sha256()
+        for array in network.get_weights():
+            digest.update(array.tobytes())
+        self.hash = digest.hexdigest()
+
+    def embed(self, images):
+        """Returns the features of uint8 images of any shape, `[n, 2048]`."""
+        pixels = self._fitted(images).astype("float32")
+        inputs = keras.applications.inception_v3.preprocess_input(pixels)
+        return self._features.predict(inputs, batch_size=32, verbose=0)
+
+    def classify(self, features):
+        """Returns the probabilities of ImageNet's classes, given the features."""
+        return keras.ops.convert_to_numpy(self._head(features))
