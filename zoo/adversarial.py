@@ -182,9 +182,12 @@ class AdversarialModel(GenerativeModel):
             with self.minimizing("discriminator") as objectives:
                 real_logits = self.discriminate(real, given, training=True)
                 fake_logits = self.discriminate(fake, given, training=True)
-                objectives["discriminator"] = self.loss.discriminator(
-                    real_logits, fake_logits, self.label_smoothing
-                ) + self._penalty(real, fake, given, stream=k)
+                objectives["discriminator"] = [
+                    self.loss.discriminator(
+                        real_logits, fake_logits, self.label_smoothing
+                    ),
+                    *self._penalty(real, fake, given, stream=k),
+                ]
             logs.append((objectives["discriminator"], real_logits, fake_logits))
 
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
@@ -231,9 +234,10 @@ class AdversarialModel(GenerativeModel):
             fake = self.generator(join(latents, conditions), training=True)
             real_logits = self.discriminate(images, conditions, training=True)
             fake_logits = self.discriminate(fake, conditions, training=True)
-            objectives["discriminator"] = self.loss.discriminator(
-                real_logits, fake_logits, self.label_smoothing
-            ) + self._penalty(images, tf.stop_gradient(fake), conditions, stream=0)
+            objectives["discriminator"] = [
+                self.loss.discriminator(real_logits, fake_logits, self.label_smoothing),
+                *self._penalty(images, tf.stop_gradient(fake), conditions, stream=0),
+            ]
             objectives["generator"] = self.loss.generator(fake_logits)
         return self.end_step(
             generator_loss=objectives["generator"],
@@ -306,15 +310,16 @@ class AdversarialModel(GenerativeModel):
         return rows[k :: self.discriminator_steps]
 
     def _penalty(self, real, fake, conditions, stream):
+        """Returns the list of the weighted penalty, empty without one."""
         if self.penalty is None:
-            return 0.0
+            return []
 
         def critic(samples):
             inputs = join(samples, conditions)
             return self.logits_of(self.pass_through(self.discriminator, inputs))
 
         seeds, _ = self.row_seeds(tf.shape(real)[0], stream=1000 + stream)
-        return self.penalty_weight * self.penalty(critic, real, fake, seeds)
+        return [self.penalty_weight * self.penalty(critic, real, fake, seeds)]
 
     # Networks and arguments
 

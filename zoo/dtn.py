@@ -298,7 +298,7 @@ class DTN(AveragedModel):
                 self.discriminator(images, training=True)
                 for images in (fake[:count], fake[count:], target)
             ]
-            objectives["discriminator"] = discriminator_loss(*logits)
+            objectives["discriminator"] = discriminator_terms(*logits)
 
         with self.minimizing("generator") as objectives_of_g:
             fake = self.generator(features, training=True)
@@ -352,7 +352,7 @@ class DTN(AveragedModel):
             {
                 "generator_loss": self._weighted(terms),
                 **terms,
-                "discriminator_loss": discriminator_loss(*logits),
+                "discriminator_loss": sum(discriminator_terms(*logits)),
                 "discriminator_accuracy": ternary_accuracy(*logits),
             }
         )
@@ -368,19 +368,19 @@ class DTN(AveragedModel):
         }
 
 
-def discriminator_loss(from_source, from_target, real):
-    """Returns L_D (eq. 3), the cross entropy of telling the three kinds apart.
+def discriminator_terms(from_source, from_target, real):
+    """Returns the terms of L_D (eq. 3), the cross entropy of telling three kinds apart.
 
     Args:
         from_source: D's logits `[n, 3]` of G(x) for source images.
         from_target: D's logits `[n, 3]` of G(x) for target images.
         real: D's logits `[n, 3]` of target images.
     """
-    return (
-        minus_log(from_source, FROM_SOURCE)
-        + minus_log(from_target, FROM_TARGET)
-        + minus_log(real, REAL)
-    )
+    return [
+        minus_log(from_source, FROM_SOURCE),
+        minus_log(from_target, FROM_TARGET),
+        minus_log(real, REAL),
+    ]
 
 
 def generator_loss(from_source, from_target):

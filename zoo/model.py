@@ -374,28 +374,40 @@ class Model(keras.Model):
                 losses["discriminator"] = ...
 
         Several players share the block's forward pass and are updated together.
-        Each loss is a mean over this replica's rows.
+        Each loss is a mean over this replica's rows. A network that the block calls
+        more than twice needs its loss as a list of terms, of two calls at most: the
+        order in which TensorFlow adds three gradients depends on which memory is free,
+        and with it the last bit.
 
         Args:
             *players: Keys of `players`.
 
         Yields:
-            Dict to be filled with one scalar loss for each player.
+            Dict to be filled with a loss for each player, a scalar or a list of the
+            scalars it is the sum of. Behind the block it holds the scalar.
         """
         losses = {}
         replicas = self.distribute_strategy.num_replicas_in_sync
-        with tf.GradientTape(persistent=len(players) > 1) as tape:
+        with tf.GradientTape(persistent=True) as tape:
             yield losses
-            # Keras sums gradients over replicas; the mean is wanted.
-            objectives = {
-                player: self._optimizer(player).scale_loss(
-                    tf.cast(losses[player], tf.float32) / replicas
-                )
-                for player in players
-            }
+            objectives = {}
+            for player in players:
+                loss = losses[player]
+                terms = loss if isinstance(loss, list) else [loss]
+                losses[player] = sum(terms)
+                # Keras sums gradients over replicas; the mean is wanted.
+                objectives[player] = [
+                    self._optimizer(player).scale_loss(
+                        tf.cast(term, tf.float32) / replicas
+                    )
+                    for term in terms
+                ]
         gradients = {
-            player: tape.gradient(objectives[player], self._trained_by(player))
-            for player in players
+            player: functools.reduce(
+                _sums_of_two,
+                (tape.gradient(term, self._trained_by(player)) for term in terms),
+            )
+            for player, terms in objectives.items()
         }
         for player in players:
             self._optimizer(player).apply_gradients(
@@ -564,6 +576,18 @@ def label_means(labels, logits):
         for rows in label_rows(labels, logits)
     )
     return loss, accuracy, count
+
+
+def _sums_of_two(gradients, others):
+    """Adds the gradients of two terms by each variable, None where it has none."""
+    sums = []
+    for one, other in zip(gradients, others, strict=True):
+        if one is not None and other is not None:
+            # The snapshot keeps the graph's optimizer from joining sums of two into
+            # one of three.
+            one = tf.raw_ops.Snapshot(input=tf.convert_to_tensor(one)) + other
+        sums.append(other if one is None else one)
+    return sums
 
 
 def _spans_workers(strategy):
