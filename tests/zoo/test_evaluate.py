@@ -115,7 +115,8 @@ def test_numbers_say_where_they_come_from(evaluated, folder):
     assert distance["resize"] == "none"
     assert (distance["real_count"], distance["generated_count"]) == (COUNT, COUNT)
     assert zoo.from_preset(folder / "cgan", sha256=report["sha256"])
-    assert str(metrics.Measurement(**distance)) in output
+    heading = f"{COUNT} real, {COUNT} generated, seed 7\n  frechet_distance "
+    assert f"@{distance['hash'][:8]}, resize none; {heading}" in output
 
 
 def test_resize_rules_name_each_step(folder, classifier):

@@ -547,6 +547,23 @@ class TestMeasurement:
         score = metrics.Measurement("parzen_score", 225.0, real_count=100)
         assert str(score) == "parzen_score: 225 (100 real, 0 generated, seed 0)"
 
+    def test_a_table_has_a_heading_for_each_network_and_count(self, distance):
+        fields = json.loads(distance.to_json())
+        recall = metrics.Measurement(**fields | {"name": "recall", "spread": 0.5})
+        other = metrics.Measurement(**fields | {"hash": "f00d" * 16})
+        score = metrics.Measurement("parzen", 225.0, real_count=100)
+        counts = "10000 real, 5000 generated, seed 7"
+
+        assert metrics.table([distance, other, recall, score]).splitlines() == [
+            f"classifier_mnist@5eed5eed, resize none; {counts}",
+            "  frechet_distance  3.25 ± 0.12",
+            "  recall            3.25 ± 0.5",
+            f"classifier_mnist@f00df00d, resize none; {counts}",
+            "  frechet_distance  3.25 ± 0.12",
+            "100 real, 0 generated, seed 0",
+            "  parzen            225",
+        ]
+
     @pytest.mark.parametrize(
         "other",
         [{"features": "inception"}, {"hash": "f00d" * 16}, {"resize": "bilinear 299"}],

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from zoo import evaluation
+from zoo import evaluation, metrics
 from zoo.commands.flags import DataName
 
 
@@ -65,8 +65,7 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
         parzen,
         functools.partial(click.progressbar, label="images", file=sys.stderr),
     )
-    for measurement in measured.measurements:
-        click.echo(measurement)
+    click.echo(metrics.table(measured.measurements))
     if measured.class_shares is not None:
         shares = " ".join(f"{100 * share:.1f}" for share in measured.class_shares)
         click.echo(f"classes of the samples in %: {shares}")

@@ -23,7 +23,7 @@ from zoo.metrics.manifold import (
     density_coverage,
     precision_recall,
 )
-from zoo.metrics.measurement import Estimate, Measurement
+from zoo.metrics.measurement import Estimate, Measurement, table
 from zoo.metrics.parzen import (
     ParzenScore,
     parzen_log_likelihood,
@@ -53,4 +53,5 @@ __all__ = [
     "parzen_score",
     "parzen_sigma",
     "precision_recall",
+    "table",
 ]

@@ -76,11 +76,45 @@ class Measurement:
             return self.name
         return f"{self.name}[{self.features}@{self.hash[:8]}, resize {self.resize}]"
 
-    def __str__(self):
+    @property
+    def counts(self):
+        """How many samples there were, and from which seed, in words."""
+        return (
+            f"{self.real_count} real, {self.generated_count} generated, "
+            f"seed {self.seed}"
+        )
+
+    @property
+    def amount(self):
+        """The number and its spread."""
         spread = "" if self.spread is None else f" ± {self.spread:.2g}"
-        counts = f"{self.real_count} real, {self.generated_count} generated"
-        return f"{self.label}: {self.value:.6g}{spread} ({counts}, seed {self.seed})"
+        return f"{self.value:.6g}{spread}"
+
+    def __str__(self):
+        return f"{self.label}: {self.amount} ({self.counts})"
 
     def to_json(self):
         """Returns all fields as one JSON object, on one line."""
         return json.dumps(dataclasses.asdict(self), allow_nan=False)
+
+
+def table(measurements):
+    """Returns measurements as lines of text, under headings of what they share.
+
+    Numbers of two models may be compared where they stand under the same heading: it
+    names the feature network, how images came to its size, the counts and the seed.
+
+    Args:
+        measurements: Iterable of `Measurement`, at least one.
+    """
+    groups = {}
+    for each in measurements:
+        network = each.label.removeprefix(each.name).strip("[]")
+        heading = f"{network}; {each.counts}" if network else each.counts
+        groups.setdefault(heading, []).append(each)
+    width = max(len(each.name) for group in groups.values() for each in group)
+    lines = []
+    for heading, members in groups.items():
+        lines.append(heading)
+        lines += [f"  {each.name:<{width}}  {each.amount}" for each in members]
+    return "\n".join(lines)
