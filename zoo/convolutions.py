@@ -58,7 +58,7 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
 
 
 def _pays(layer, small, large, inputs):
-    """Whether a layer does what `halve` or `double` does, but later.
+    """Whether `halve` or `double` does what the layer does, in less time.
 
     Args:
         layer: The layer.
