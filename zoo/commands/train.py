@@ -122,6 +122,11 @@ def _data_flags():
         click.Option(["--image-size"], type=int, help="Side to resize images to."),
         click.Option(["--channels"], type=int, help="1 for grey, 3 for colour."),
         click.Option(["--labelled"], type=int, help="Keep only so many labels."),
+        click.Option(
+            ["--labelled-share"],
+            type=float,
+            help="Share of a batch with those labels. [default: 0.5]",
+        ),
         click.Option(["--mean"], type=float, help="Mean of gaussian. [default: 4]"),
         click.Option(
             ["--std"], type=float, help="Deviation of gaussian. [default: 0.5]"
