@@ -7,6 +7,7 @@ import tensorflow as tf
 
 import zoo
 from zoo import networks
+from zoo.model import Model
 from zoo.recipes import Recipe
 
 
@@ -122,6 +123,27 @@ def test_replicas_draw_different_noise():
 def test_compile_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         tiny_dcgan().compile(**arguments)
+
+
+def test_the_step_of_fit_is_that_of_keras(monkeypatch):
+    """Ours, Keras's own, and Keras's of several steps a call train the same weights."""
+    data = zoo.load_data("digits", image_size=16, batch_size=16)
+
+    def trained(**compile_arguments):
+        gan = tiny_dcgan()
+        gan.compile(**compile_arguments)
+        history = gan.fit(data, epochs=2, steps_per_epoch=4, verbose=0).history
+        return gan.get_weights(), history
+
+    ours, history = trained()
+    assert len(history["discriminator_loss"]) == 2
+    several = trained(steps_per_execution=2)
+    monkeypatch.delattr(Model, "make_train_function")
+    for weights, logs in (several, trained()):
+        for one, other in zip(ours, weights, strict=True):
+            np.testing.assert_allclose(one, other, atol=1e-6)
+        for name, values in history.items():
+            np.testing.assert_allclose(values, logs[name], rtol=1e-4)
 
 
 def test_one_optimizer_for_both_is_refused():
