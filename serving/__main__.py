@@ -79,6 +79,11 @@ def _numbers(context, parameter, value):
 )
 @click.option("--poll-seconds", default=1.0, help="How often to look for versions.")
 @click.option(
+    "--model-config-file-poll-wait-seconds",
+    default=0.0,
+    help="How often to read the models.config again; 0 for never.",
+)
+@click.option(
     "--max-message-mib", default=128, help="Largest request and answer, in MiB."
 )
 @click.option(

@@ -67,6 +67,8 @@ class Server:
         model_config_file: A `models.config` in TensorFlow Serving's text format,
             instead of every folder in `models_dir`. Its base paths must lie in
             `models_dir`, where both are given.
+        model_config_file_poll_wait_seconds: How often to read that file again; 0 reads
+            it at the start alone. A file that cannot be followed changes nothing.
         enable_batching: Whether to join requests into batches.
         batching_parameters_file: A batching file in TensorFlow Serving's text format.
         per_model_batching: Whether a version's `batching_params.pbtxt` counts.
@@ -96,6 +98,7 @@ class Server:
         *,
         rest_port=None,
         model_config_file=None,
+        model_config_file_poll_wait_seconds=0.0,
         enable_batching=True,
         batching_parameters_file=None,
         per_model_batching=False,
@@ -113,6 +116,10 @@ class Server:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         if batching_parameters_file is not None and not enable_batching:
             raise ValueError("batching_parameters_file needs enable_batching")
+        if model_config_file_poll_wait_seconds and model_config_file is None:
+            raise ValueError(
+                "model_config_file_poll_wait_seconds needs model_config_file"
+            )
         find_models, root = _source(models_dir, model_config_file)
         options = None
         if batching_parameters_file is not None:
@@ -123,6 +130,8 @@ class Server:
         self._port = port
         self._rest_port = rest_port
         self._poll_seconds = poll_seconds
+        self._model_config_file = model_config_file
+        self._config_seconds = model_config_file_poll_wait_seconds
         self._max_message_bytes = max_message_bytes
         self._max_concurrent_requests = max_concurrent_requests
         self._tls = (tls_certificate, tls_key, tls_client_ca)
@@ -239,9 +248,16 @@ class Server:
         self._rest.start()
 
     def _keep_polling(self):
+        config_read = time.monotonic()
         while not self._stopping.wait(self._poll_seconds):
             try:
                 self.models.poll()
+                due = time.monotonic() >= config_read + self._config_seconds
+                if self._config_seconds and due:
+                    config_read = time.monotonic()
+                    self.models.reload(
+                        model_config.read_models(self._model_config_file)
+                    )
             except errors.ServingError as error:
                 _log.error("%s", error)
             except Exception:  # Whatever it is, the next poll may find it gone.

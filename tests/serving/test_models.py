@@ -3,6 +3,7 @@
 import concurrent.futures
 import os
 import shutil
+import time
 
 import grpc
 import numpy as np
@@ -313,6 +314,41 @@ def test_reloading_the_configuration(publish, start, connect):
     assert states(client) == [(1, "END", "OK")]
     server.models.poll()  # The new configuration stays.
     assert len(client.generate("n", 1)) == 1
+
+
+def until(condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_following_the_configuration_file(publish, start, connect, caplog):
+    publish("m", 1)
+    publish("m", 2, "other")
+    policy = "model_version_policy { all {} }"
+    before, after = (
+        f'version_labels {{ key: "stable" value: {version} }}' for version in (1, 2)
+    )
+    file = write_config(publish, policy, before)
+    server = start(
+        model_config_file=file,
+        poll=0.05,
+        model_config_file_poll_wait_seconds=0.1,
+    )
+    client = connect(server)
+    assert first_pixel(client, version_label="stable") == 10
+    file.write_text("not a configuration")
+    until(lambda: "models.config cannot be parsed" in caplog.text)
+    assert first_pixel(client, version_label="stable") == 10
+    write_config(publish, policy, after)
+    until(lambda: first_pixel(client, version_label="stable") == 60)
+
+
+def test_following_needs_a_file(publish, start):
+    publish("m", 1)
+    with pytest.raises(ValueError, match="needs model_config_file"):
+        start(model_config_file_poll_wait_seconds=1.0)
 
 
 @pytest.mark.parametrize(
