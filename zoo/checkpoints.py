@@ -63,6 +63,7 @@ class BackupAndResume(keras.callbacks.Callback):
         self.interrupted = None
         self._old_handlers = {}
         self._position = (0, 0)
+        self._skipped = 0
 
     # Called by `zoo.Model.fit`
 
@@ -99,6 +100,7 @@ class BackupAndResume(keras.callbacks.Callback):
     def start_at(self, epoch, batch):
         """Says where the epoch that begins next starts in the data."""
         self._position = (epoch, batch)
+        self._skipped = batch
 
     # Called by Keras
 
@@ -114,9 +116,13 @@ class BackupAndResume(keras.callbacks.Callback):
         self._save()
 
     def on_train_batch_end(self, batch, logs=None):
-        """Counts the batch, stops on divergence or on a signal."""
-        epoch, seen = self._position
-        self._position = (epoch, seen + 1)
+        """Counts the batches, stops on divergence or on a signal.
+
+        Keras counts from where `fit` started in the epoch, to the last of several
+        steps a call.
+        """
+        epoch, _ = self._position
+        self._position = (epoch, self._skipped + batch + 1)
         for name, value in (logs or {}).items():
             if not np.isfinite(value):
                 step = int(self.model.steps.numpy())
@@ -131,7 +137,7 @@ class BackupAndResume(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Saves, unless a signal ended the epoch early and it was saved so."""
         if self.interrupted is None:
-            self._position = (epoch + 1, 0)
+            self.start_at(epoch + 1, 0)
             self._save()
 
     def on_train_end(self, logs=None):

@@ -254,6 +254,10 @@ class Model(keras.Model):
 
         Returns:
             `keras.callbacks.History` of the epochs run here.
+
+        Raises:
+            ValueError: If an epoch is no whole number of calls of
+                `steps_per_execution` steps.
         """
         backup = next(
             (c for c in callbacks or [] if isinstance(c, BackupAndResume)), None
@@ -273,6 +277,13 @@ class Model(keras.Model):
             )
 
         length = steps_per_epoch or len(x)
+        if (length - batch) % self.steps_per_execution:
+            # Keras would do the steps missing, and the next epoch start among its own.
+            raise ValueError(
+                f"fit has {length - batch} steps of an epoch to do, which are no whole "
+                f"number of calls of steps_per_execution={self.steps_per_execution}. "
+                "Pass a steps_per_epoch that is, or compile with another."
+            )
         if backup:
             backup.start_at(initial_epoch, batch)
         past = {}

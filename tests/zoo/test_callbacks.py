@@ -1,6 +1,7 @@
 """Callbacks: ours, and Keras's own unchanged."""
 
 import csv
+import signal
 
 import keras
 import numpy as np
@@ -10,13 +11,17 @@ from PIL import Image
 import zoo
 
 
-@pytest.fixture
-def gan():
+def compiled(**arguments):
     model = zoo.GAN(
         (16, 16, 1), 4, generator_units=(8,), discriminator_units=(4,), seed=0
     )
-    model.compile()
+    model.compile(**arguments)
     return model
+
+
+@pytest.fixture
+def gan():
+    return compiled()
 
 
 @pytest.fixture(scope="module")
@@ -110,6 +115,36 @@ def test_divergence_names_step_loss_and_checkpoint(gan, train, tmp_path):
         RuntimeError, match=r"_loss is nan at step 5.*checkpoint is .*00000004"
     ):
         fit(gan, train, Spoil(), backup)
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 2])
+def test_a_signal_in_mid_epoch_leaves_what_resumes_to_the_same_weights(
+    train, tmp_path, steps_per_execution
+):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 2:
+                signal.raise_signal(signal.SIGTERM)
+
+    def trained(folder, *callbacks):
+        model = compiled(steps_per_execution=steps_per_execution)
+        backup = zoo.callbacks.BackupAndResume(tmp_path / folder)
+        callbacks = [*callbacks, backup]
+        model.fit(train, epochs=2, steps_per_epoch=8, verbose=0, callbacks=callbacks)
+        return model, backup
+
+    whole, _ = trained("whole")
+    _, stopped = trained("parts", Interrupt())
+    assert stopped.position() == (0, 2 + steps_per_execution)
+    rest, _ = trained("parts")
+    assert int(rest.steps) == 16
+    for one, other in zip(whole.get_weights(), rest.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_an_epoch_that_is_not_whole_calls_is_refused(train):
+    with pytest.raises(ValueError, match=r"8 steps .* steps_per_execution=3"):
+        compiled(steps_per_execution=3).fit(train, steps_per_epoch=8)
 
 
 @pytest.mark.parametrize("player", ["generator", "discriminator"])
