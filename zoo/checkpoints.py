@@ -64,6 +64,7 @@ class BackupAndResume(keras.callbacks.Callback):
         self._old_handlers = {}
         self._position = (0, 0)
         self._skipped = 0
+        self._cut = False
 
     # Called by `zoo.Model.fit`
 
@@ -107,6 +108,7 @@ class BackupAndResume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Takes over the signals; proves that checkpoints can be written."""
         self.interrupted = None
+        self._cut = False
         self._old_handlers = {}
         for number in (signal.SIGTERM, signal.SIGINT):
             try:
@@ -130,15 +132,20 @@ class BackupAndResume(keras.callbacks.Callback):
                     f"{name} is {value} at step {step}. The last good checkpoint is "
                     f"{self.last()}. Lower a learning rate, or add a penalty."
                 )
-        if self.interrupted is not None:
+        # After the last batch the end of the epoch does it.
+        if self.interrupted is not None and batch + 1 != self.params["steps"]:
+            self._cut = True
             self._save()
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch, logs=None):
-        """Saves, unless a signal ended the epoch early and it was saved so."""
-        if self.interrupted is None:
-            self.start_at(epoch + 1, 0)
-            self._save()
+        """Saves, unless a signal cut the epoch short and it was saved so."""
+        if self._cut:
+            return
+        self.start_at(epoch + 1, 0)
+        self._save()
+        if self.interrupted is not None:
+            self.model.stop_training = True
 
     def on_train_end(self, logs=None):
         """Gives the signals back."""

@@ -217,15 +217,18 @@ class Model(keras.Model):
         if several or self.run_eagerly or _spans_workers(strategy):
             return super().make_train_function(force)
         if self.train_function is None or force:
+            # AutoGraph is off, as in Keras: no code of a user's is rewritten.
             step = tf.function(
-                self.train_step, reduce_retracing=True, jit_compile=self.jit_compile
+                lambda batch: strategy.run(self.train_step, args=(batch,)),
+                autograph=False,
+                reduce_retracing=True,
+                jit_compile=self.jit_compile,
             )
-
-            @tf.function(reduce_retracing=True)
-            def train_function(iterator):
-                return strategy.run(step, args=(next(iterator),))
-
-            self.train_function = train_function
+            self.train_function = tf.function(
+                lambda iterator: step(iterator.get_next()),
+                autograph=False,
+                reduce_retracing=True,
+            )
         return self.train_function
 
     def _trained_by(self, player):
@@ -277,11 +280,13 @@ class Model(keras.Model):
             )
 
         length = steps_per_epoch or len(x)
-        if (length - batch) % self.steps_per_execution:
+        a_call = self.steps_per_execution
+        if length % a_call or batch % a_call:
             # Keras would do the steps missing, and the next epoch start among its own.
             raise ValueError(
-                f"fit has {length - batch} steps of an epoch to do, which are no whole "
-                f"number of calls of steps_per_execution={self.steps_per_execution}. "
+                f"An epoch of {length} steps"
+                + (f", {batch} of them done," if batch else "")
+                + f" is no whole number of calls of steps_per_execution={a_call}. "
                 "Pass a steps_per_epoch that is, or compile with another."
             )
         if backup:

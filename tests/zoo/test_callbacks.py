@@ -117,13 +117,26 @@ def test_divergence_names_step_loss_and_checkpoint(gan, train, tmp_path):
         fit(gan, train, Spoil(), backup)
 
 
-@pytest.mark.parametrize("steps_per_execution", [1, 2])
-def test_a_signal_in_mid_epoch_leaves_what_resumes_to_the_same_weights(
-    train, tmp_path, steps_per_execution
+@pytest.mark.parametrize(
+    ("steps_per_execution", "when", "position"),
+    [
+        (1, 2, (0, 3)),
+        (2, 2, (0, 4)),
+        (1, 7, (1, 0)),
+        (8, 0, (1, 0)),
+        (1, "end of epoch", (1, 0)),
+    ],
+)
+def test_a_signal_at_any_time_leaves_what_resumes_to_the_same_weights(
+    train, tmp_path, steps_per_execution, when, position
 ):
     class Interrupt(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
-            if batch == 2:
+            if batch == when:
+                signal.raise_signal(signal.SIGTERM)
+
+        def on_epoch_end(self, epoch, logs=None):
+            if when == "end of epoch":
                 signal.raise_signal(signal.SIGTERM)
 
     def trained(folder, *callbacks):
@@ -135,7 +148,7 @@ def test_a_signal_in_mid_epoch_leaves_what_resumes_to_the_same_weights(
 
     whole, _ = trained("whole")
     _, stopped = trained("parts", Interrupt())
-    assert stopped.position() == (0, 2 + steps_per_execution)
+    assert stopped.position() == position
     rest, _ = trained("parts")
     assert int(rest.steps) == 16
     for one, other in zip(whole.get_weights(), rest.get_weights(), strict=True):
@@ -143,7 +156,7 @@ def test_a_signal_in_mid_epoch_leaves_what_resumes_to_the_same_weights(
 
 
 def test_an_epoch_that_is_not_whole_calls_is_refused(train):
-    with pytest.raises(ValueError, match=r"8 steps .* steps_per_execution=3"):
+    with pytest.raises(ValueError, match=r"of 8 steps is .* steps_per_execution=3"):
         compiled(steps_per_execution=3).fit(train, steps_per_epoch=8)
 
 
