@@ -238,7 +238,19 @@ class ModelManager:
             self._apply(self._find_models())
 
     def reload(self, configs):
-        """Serves `configs` from now on, and returns once their models are loaded."""
+        """Serves `configs` from now on, and returns once their models are loaded.
+
+        Raises:
+            ServingError: If a model lies outside the root, or a label names a version
+                that would not be served. Nothing has changed then.
+        """
+        for config in configs:
+            self._check_place(config)
+            try:
+                versions = config.policy.choose(_versions_in(config.base_path))
+            except OSError:  # `_update` says so.
+                versions = ()
+            self._check_labels(config, versions)
         with self._polling:
             previous = self._find_models
             self._find_models = lambda: configs
@@ -258,15 +270,27 @@ class ModelManager:
         for name in [name for name in self._models if name not in configs]:
             self._unload(self._models[name], set(self._models[name].servables))
 
+    def _check_place(self, config):
+        real = pathlib.Path(os.path.realpath(config.base_path))
+        if self._root and not real.is_relative_to(os.path.realpath(self._root)):
+            raise errors.ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"model {config.name}: the base_path {config.base_path} is outside "
+                f"{self._root}, the folder this server was started with",
+            )
+
+    def _check_labels(self, config, versions):
+        if self._allow_labels_for_unavailable:
+            return
+        for version in config.labels.values():
+            if version not in versions:
+                raise errors.failed_precondition(
+                    f"Request to assign label to version {version} of model "
+                    f"{config.name}, which is not currently available for inference"
+                )
+
     def _assign_labels(self, model, config):
-        if not self._allow_labels_for_unavailable:
-            for version in config.labels.values():
-                if version not in model.servables:
-                    raise errors.failed_precondition(
-                        f"Request to assign label to version {version} of model "
-                        f"{config.name}, which is not currently available for "
-                        "inference"
-                    )
+        self._check_labels(config, model.servables)
         with self._lock:
             model.config = config
 

@@ -67,8 +67,9 @@ class Server:
         model_config_file: A `models.config` in TensorFlow Serving's text format,
             instead of every folder in `models_dir`. Its base paths must lie in
             `models_dir`, where both are given.
-        model_config_file_poll_wait_seconds: How often to read that file again; 0 reads
-            it at the start alone. A file that cannot be followed changes nothing.
+        model_config_file_poll_wait_seconds: How often to read that file again, no
+            oftener than `poll_seconds`; 0 reads it at the start alone. A file that
+            cannot be followed is logged and changes nothing.
         enable_batching: Whether to join requests into batches.
         batching_parameters_file: A batching file in TensorFlow Serving's text format.
         per_model_batching: Whether a version's `batching_params.pbtxt` counts.
@@ -116,6 +117,11 @@ class Server:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         if batching_parameters_file is not None and not enable_batching:
             raise ValueError("batching_parameters_file needs enable_batching")
+        if model_config_file_poll_wait_seconds < 0:
+            raise ValueError(
+                "model_config_file_poll_wait_seconds must be 0 or more; it is "
+                f"{model_config_file_poll_wait_seconds}"
+            )
         if model_config_file_poll_wait_seconds and model_config_file is None:
             raise ValueError(
                 "model_config_file_poll_wait_seconds needs model_config_file"
@@ -146,7 +152,7 @@ class Server:
             on_batch=self.metrics.observe_batch,
         )
         self.metrics.watch(self.models)
-        self.services = Services(self.models, root)
+        self.services = Services(self.models)
         self._health = health.HealthServicer(experimental_non_blocking=True)
         self._reported_health = None
         self._grpc = None
@@ -250,19 +256,16 @@ class Server:
     def _keep_polling(self):
         config_read = time.monotonic()
         while not self._stopping.wait(self._poll_seconds):
-            try:
-                self.models.poll()
-                due = time.monotonic() >= config_read + self._config_seconds
-                if self._config_seconds and due:
-                    config_read = time.monotonic()
-                    self.models.reload(
-                        model_config.read_models(self._model_config_file)
-                    )
-            except errors.ServingError as error:
-                _log.error("%s", error)
-            except Exception:  # Whatever it is, the next poll may find it gone.
-                _log.exception("looking for new versions")
+            due = time.monotonic() >= config_read + self._config_seconds
+            if self._config_seconds and due:
+                config_read = time.monotonic()
+                _logging_errors(self._read_config)
+            # By itself: what the disk lacks must not keep the file from mending it.
+            _logging_errors(self.models.poll)
             self._report_health()
+
+    def _read_config(self):
+        self.models.reload(model_config.read_models(self._model_config_file))
 
     def _report_health(self):
         serving = not self._stopping.is_set() and any(self.models.available().values())
@@ -332,6 +335,15 @@ class _LimitStreams(grpc.ServerInterceptor):
         return grpc.stream_stream_rpc_method_handler(
             behaviour, handler.request_deserializer, handler.response_serializer
         )
+
+
+def _logging_errors(function):
+    try:
+        function()
+    except errors.ServingError as error:
+        _log.error("%s", error)
+    except Exception:  # Whatever it is, the next poll may find it gone.
+        _log.exception("looking for new versions")
 
 
 def _source(models_dir, model_config_file):

@@ -1,10 +1,5 @@
 """TensorFlow Serving's services, whatever the transport."""
 
-import os
-import pathlib
-
-import grpc
-
 from serving import errors, messages, model_config
 
 
@@ -13,12 +8,10 @@ class Services:
 
     Args:
         manager: The ModelManager.
-        root: The folder that models of a reloaded configuration must lie in.
     """
 
-    def __init__(self, manager, root):
+    def __init__(self, manager):
         self._manager = manager
-        self._root = os.path.realpath(root)
 
     def predict(self, request, deadline, on_cancel):
         """Answers a PredictRequest."""
@@ -57,16 +50,7 @@ class Services:
 
     def reload_config(self, request):
         """Serves another set of models, and answers once they are loaded."""
-        configs = model_config.models_of(request.config)
-        for config in configs:
-            real = pathlib.Path(os.path.realpath(config.base_path))
-            if not real.is_relative_to(self._root):
-                raise errors.ServingError(
-                    grpc.StatusCode.PERMISSION_DENIED,
-                    f"model {config.name}: the base_path {config.base_path} is "
-                    f"outside {self._root}, the folder this server was started with",
-                )
-        self._manager.reload(configs)
+        self._manager.reload(model_config.models_of(request.config))
         return messages.ReloadConfigResponse()
 
     def wrong_signature(self, request):

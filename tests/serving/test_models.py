@@ -12,7 +12,7 @@ import tiny_models
 from tensorflow.core.protobuf import saved_model_pb2
 
 import serving
-from serving import messages
+from serving import messages, model_config
 
 
 @pytest.fixture
@@ -345,10 +345,53 @@ def test_following_the_configuration_file(publish, start, connect, caplog):
     until(lambda: first_pixel(client, version_label="stable") == 60)
 
 
-def test_following_needs_a_file(publish, start):
+def test_the_file_mends_a_label_that_went_stale(publish, start, connect, caplog):
     publish("m", 1)
-    with pytest.raises(ValueError, match="needs model_config_file"):
-        start(model_config_file_poll_wait_seconds=1.0)
+    publish("m", 2, "other")
+    policy = "model_version_policy { latest { num_versions: 2 } }"
+    before, after = (
+        f'version_labels {{ key: "stable" value: {version} }}' for version in (1, 2)
+    )
+    server = start(
+        model_config_file=write_config(publish, policy, before),
+        poll=0.05,
+        model_config_file_poll_wait_seconds=0.1,
+    )
+    client = connect(server)
+    publish("m", 3)  # Now version 1 goes, and "stable" with it.
+    until(lambda: "assign label to version 1" in caplog.text)
+    write_config(publish, policy, after)
+
+    def version_of_stable():
+        try:
+            return client.metadata("m", version_label="stable").version
+        except serving.ServingError:  # So far nothing has the label.
+            return None
+
+    until(lambda: version_of_stable() == 2)
+
+
+def test_a_reload_with_a_wrong_label_changes_nothing(publish, start, connect):
+    publish("m", 1)
+    file = write_config(publish, "model_version_policy { specific { versions: 1 } }")
+    server = start(model_config_file=file)
+    client = connect(server)
+    publish("m", 2, "other")
+    stale = 'version_labels { key: "stable" value: 1 }'
+    configs = model_config.read_models(write_config(publish, labels=stale))
+    with pytest.raises(serving.ServingError, match="assign label to version 1"):
+        server.models.reload(configs)
+    assert states(client) == [(1, "AVAILABLE", "OK")]
+    assert first_pixel(client) == 10
+
+
+@pytest.mark.parametrize(
+    ("seconds", "message"), [(1.0, "needs model_config_file"), (-1.0, "0 or more")]
+)
+def test_following_needs_a_file_and_a_period(publish, start, seconds, message):
+    publish("m", 1)
+    with pytest.raises(ValueError, match=message):
+        start(model_config_file_poll_wait_seconds=seconds)
 
 
 @pytest.mark.parametrize(
