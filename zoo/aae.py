@@ -84,6 +84,10 @@ class AAE(AutoencoderModel):
             variance of a `"gaussian"`, or `"universal"`: latents of any distribution,
             from the image and noise.
         units: Widths of the hidden layers of every network.
+        batch_normalization: Whether to normalize the hidden layers of encoder and
+            decoder, and the latents and category logits that the encoder gives, as the
+            paper does on SVHN (appendix A.2). It keeps a category from being that of
+            every image.
         cluster_heads: Whether the decoder takes the sum of the style and of a learned
             head of its category, so that `represent` maps images to a space of
             `latent_dim` dimensions (section 7); for the forms that infer a category.
@@ -121,6 +125,7 @@ class AAE(AutoencoderModel):
         num_classes=None,
         posterior="deterministic",
         units=(1000, 1000),
+        batch_normalization=False,
         cluster_heads=False,
         encoder=None,
         decoder=None,
@@ -152,6 +157,7 @@ class AAE(AutoencoderModel):
             prior=prior,
             posterior=posterior,
             units=units,
+            batch_normalization=batch_normalization,
             num_categories=num_classes if with_categories else 0,
             encodes_categories=self.classifies,
             encoder=encoder,
@@ -658,6 +664,7 @@ class AAE(AutoencoderModel):
             "form": self.form,
             "num_classes": self.num_classes,
             "posterior": self.posterior,
+            "batch_normalization": self.batch_normalization,
             "cluster_heads": self.cluster_heads,
         }
 

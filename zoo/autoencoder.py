@@ -46,6 +46,8 @@ class AutoencoderModel(GenerativeModel):
             whose mean and variance are; or `"universal"`, any distribution, a function
             of the image and of noise.
         units: Widths of the hidden layers of every network.
+        batch_normalization: Whether to normalize the hidden layers of encoder and
+            decoder, and the latents and category logits that the encoder gives.
         num_categories: Length of the category y that encoder and decoder have beside
             the latents; 0 for none.
         encodes_categories: Whether the encoder infers y; the decoder is told otherwise.
@@ -65,6 +67,7 @@ class AutoencoderModel(GenerativeModel):
         prior,
         posterior,
         units,
+        batch_normalization=False,
         num_categories=0,
         encodes_categories=False,
         encoder,
@@ -84,6 +87,7 @@ class AutoencoderModel(GenerativeModel):
         self.image_shape = tuple(image_shape)
         self.posterior = posterior
         self.units = tuple(units)
+        self.batch_normalization = batch_normalization
         self._num_categories = num_categories
         self._encodes_categories = encodes_categories
         self._remember_given(encoder=encoder, decoder=decoder)
@@ -109,15 +113,28 @@ class AutoencoderModel(GenerativeModel):
         if self.posterior == "universal":
             noise = keras.Input((self.latent_dim,), name="noise")
             inputs, x = [images, noise], layers.Concatenate()([x, noise])
-        x = networks.mlp(x, self.units, "relu", initializers)
+        x = networks.mlp(x, self.units, "relu", initializers, self.batch_normalization)
         outputs = [
-            layers.Dense(
-                width, kernel_initializer=next(initializers), dtype="float32", name=name
-            )(x)
+            self._encoder_output(x, name, width, next(initializers))
             for name, width in self._encoder_outputs().items()
         ]
         outputs = outputs[0] if len(outputs) == 1 else outputs
         return keras.Model(inputs, outputs, name="encoder")
+
+    def _encoder_output(self, x, name, width, initializer):
+        normalized = self.batch_normalization and name != "log_variances"
+        x = layers.Dense(
+            width,
+            use_bias=not normalized,
+            kernel_initializer=initializer,
+            dtype="float32",
+            name=name,
+        )(x)
+        if normalized:
+            x = networks.normalization_layer(
+                "batch", dtype="float32", name=f"normalized_{name}"
+            )(x)
+        return x
 
     def build_decoder(self):
         """Returns the network from latents, and categories, to images in [-1, 1]."""
@@ -128,7 +145,7 @@ class AutoencoderModel(GenerativeModel):
             categories = keras.Input((self._num_categories,), name="categories")
             inputs = [latents, categories]
             x = self.join_category(inputs, initializers)
-        x = networks.mlp(x, self.units, "relu", initializers)
+        x = networks.mlp(x, self.units, "relu", initializers, self.batch_normalization)
         images = networks.samples(x, self.image_shape, next(initializers))
         return keras.Model(inputs, images, name="decoder")
 

@@ -31,12 +31,15 @@ def he_initializers(seed):
         yield keras.initializers.HeNormal(seed=seed + number)
 
 
-def mlp(inputs, units, activation, initializers):
+def mlp(inputs, units, activation, initializers, batch_normalization=False):
     """Stacks dense layers with an activation on a tensor."""
     for count in units:
-        inputs = layers.Dense(
-            count, activation=activation, kernel_initializer=next(initializers)
-        )(inputs)
+        if batch_normalization:
+            inputs = dense_block(inputs, count, activation, next(initializers))
+        else:
+            inputs = layers.Dense(
+                count, activation=activation, kernel_initializer=next(initializers)
+            )(inputs)
     return inputs
 
 
@@ -105,16 +108,22 @@ def activation_layer(name):
     return layers.Activation(name)
 
 
-def normalization_layer(kind):
-    """Returns the normalization of a convolutional layer, or None.
+def normalization_layer(kind, **arguments):
+    """Returns the normalization of a layer, or None.
 
     Batch normalization is synchronized over replicas, so that training on several
     equals training on one.
+
+    Args:
+        kind: `"batch"`, `"layer"`, which is for maps, or None.
+        **arguments: Arguments of every Keras layer, such as `name`.
     """
     if kind == "batch":
-        return layers.BatchNormalization(momentum=0.9, epsilon=1e-5, synchronized=True)
+        return layers.BatchNormalization(
+            momentum=0.9, epsilon=1e-5, synchronized=True, **arguments
+        )
     if kind == "layer":
-        return layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-5)
+        return layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-5, **arguments)
     if kind is None:
         return None
     raise ValueError(
