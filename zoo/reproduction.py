@@ -118,7 +118,7 @@ def _parzen(model, recipe, paper, source):
 
 
 def _semisupervised(labels, paper):
-    changes = {} if labels == 100 else {"data.labelled": labels}
+    changes = {} if labels == 1000 else {"data.labelled": labels}
     return Row(
         f"AAE, semi-supervised, {labels or 'all'} labels of MNIST: test error",
         "aae_mnist_semisupervised",
