@@ -76,18 +76,6 @@ def same(ours, theirs):
 # Losses on known numbers
 
 
-def test_batch_normalization_centres_what_the_encoder_says(batch):
-    model = aae("semi_supervised", posterior="gaussian", batch_normalization=True)
-    means, log_variances, category_logits = model.encoder(batch[0], training=True)
-    for normalized in (means, category_logits):
-        np.testing.assert_allclose(np.mean(normalized, axis=0), 0, atol=1e-5)
-        np.testing.assert_allclose(np.std(normalized, axis=0), 1, atol=0.02)
-    assert np.abs(np.mean(log_variances, axis=0)).max() > 0.01
-    plain = aae("semi_supervised", posterior="gaussian")
-    assert len(model.encoder.weights) > len(plain.encoder.weights)
-    assert len(model.decoder.weights) > len(plain.decoder.weights)
-
-
 def test_euclidean_is_half_the_squared_distance_of_pixels_from_0_to_1():
     black, white = -np.ones((1, 3, 2, 1)), np.ones((1, 3, 2, 1))
     assert float(euclidean(black, white)[0]) == pytest.approx(0.5 * 6)
@@ -343,6 +331,18 @@ def test_every_form_learns_to_reconstruct(form):
 
 
 # Encoding and decoding
+
+
+def test_batch_normalization_centres_what_the_encoder_says(batch):
+    model = aae("semi_supervised", posterior="gaussian", batch_normalization=True)
+    means, log_variances, category_logits = model.encoder(batch[0], training=True)
+    for normalized in (means, category_logits):
+        np.testing.assert_allclose(np.mean(normalized, axis=0), 0, atol=1e-5)
+        np.testing.assert_allclose(np.std(normalized, axis=0), 1, atol=0.02)
+    assert np.abs(np.mean(log_variances, axis=0)).max() > 0.01
+    plain = aae("semi_supervised", posterior="gaussian")
+    assert len(model.encoder.weights) > len(plain.encoder.weights)
+    assert len(model.decoder.weights) > len(plain.decoder.weights)
 
 
 def test_encode_is_the_mean_of_the_draws(batch):
