@@ -8,7 +8,7 @@ demo: $(VENV)/.installed
 	$(RUN) examples/demo.py
 
 test: $(VENV)/.installed
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(VENV)/.installed
 	$(RUN) -m ruff check .

@@ -4,7 +4,8 @@ There are no batching threads. The first request to arrive computes at once, in 
 own thread: a single caller never waits for anybody. Requests that arrive meanwhile
 queue up, and when the computation ends, the first of them takes the lead and
 computes for all that fit. So batches grow exactly when there is more work than
-the processor can do one by one.
+the processor can do one by one. Where several are queued, it first waits a few
+milliseconds for those that the last batch has answered: they tend to ask again.
 """
 
 import bisect
@@ -23,6 +24,9 @@ from serving import errors
 # it is padding; otherwise it stops at the size below, and the rest goes next.
 _MAX_PADDING = 0.25
 
+# When nobody has come for so long, a batch waits no longer.
+_PAUSE_SECONDS = 0.002
+
 
 @dataclasses.dataclass(frozen=True)
 class BatchingOptions:
@@ -32,8 +36,9 @@ class BatchingOptions:
         allowed_batch_sizes: The sizes batches are padded to, ascending. Empty: the
             sizes of the model's warmup records, else the powers of two.
         max_batch_size: The most rows of one run.
-        batch_timeout_micros: How long a batch that more than one request waits for
-            may wait for others.
+        batch_timeout_micros: How long a batch may wait for others, once more than one
+            request is there; it waits only while more come, and for no more than
+            there were of late.
         max_enqueued_batches: The queue holds this many full batches.
         num_batch_threads: How many batches of one signature are computed at once.
         split_large_requests: Whether a request of more rows than `max_batch_size`
@@ -42,7 +47,7 @@ class BatchingOptions:
 
     allowed_batch_sizes: tuple = ()
     max_batch_size: int = 32
-    batch_timeout_micros: int = 0
+    batch_timeout_micros: int = 10_000
     max_enqueued_batches: int = 100
     num_batch_threads: int = 1
     split_large_requests: bool = True
@@ -120,7 +125,9 @@ class Batcher:
         self._waiting_rows = 0
         self._leaders = 0
         self._lock = threading.Lock()
-        self._arrival = threading.Condition(self._lock)
+        self._recent_rows = 0
+        self._wanted_rows = math.inf
+        self._enough = threading.Condition(self._lock)
 
     @property
     def waiting_rows(self):
@@ -168,7 +175,7 @@ class Batcher:
                 self._enqueue(task)
         if task.state == _WAITING:
             if on_cancel is not None:
-                on_cancel(lambda: self._withdraw(task, _cancelled()))
+                on_cancel(lambda: self._cancel(task))
             self._wait(task)
         if task.state == _LEADING:
             self._lead(task)
@@ -186,8 +193,8 @@ class Batcher:
         task.wait_in_line()
         self._queue.append(task)
         self._waiting_rows += task.rows
-        if self._options.batch_timeout_micros:
-            self._arrival.notify_all()
+        if self._waiting_rows >= self._wanted_rows:
+            self._enough.notify_all()
 
     def _wait(self, task):
         if task.deadline == math.inf:
@@ -197,6 +204,10 @@ class Batcher:
             with self._lock:
                 if task.state == _RUNNING:  # Too late to stop it; nobody will look.
                     raise errors.deadline_exceeded()
+
+    def _cancel(self, task):
+        if task.state == _WAITING:  # gRPC says so of every call, answered ones too.
+            self._withdraw(task, _cancelled())
 
     def _withdraw(self, task, error):
         """Drops a task that is still waiting, before anything is computed for it."""
@@ -220,11 +231,7 @@ class Batcher:
     def _take(self, task):
         """Returns the waiting tasks that are computed together with `task`."""
         rows = task.rows
-        if self._queue and self._options.batch_timeout_micros:
-            self._arrival.wait_for(
-                lambda: rows + self._waiting_rows >= self._max_rows,
-                timeout=self._options.batch_timeout_micros / 1e6,
-            )
+        self._gather(min(self._recent_rows, self._max_rows) - rows)
         taken = []
         while other := self._next_waiting(self._max_rows - rows):
             other.state = _RUNNING
@@ -240,6 +247,16 @@ class Batcher:
                 self._waiting_rows += other.rows
                 rows -= other.rows
         return taken
+
+    def _gather(self, wanted):
+        """Waits until so many rows are queued, as long as some are and more come."""
+        end = time.monotonic() + self._options.batch_timeout_micros / 1e6
+        before = 0
+        while before < self._waiting_rows < wanted and time.monotonic() < end:
+            before = self._waiting_rows
+            self._wanted_rows = wanted
+            self._enough.wait(_PAUSE_SECONDS)
+        self._wanted_rows = math.inf
 
     def _next_waiting(self, max_rows):
         """Takes the first task from the queue, unless it has more than `max_rows`.
@@ -298,6 +315,8 @@ class Batcher:
     def _hand_over(self, batch):
         """Lets the next waiting task lead, then wakes those that are done."""
         with self._lock:
+            # Callers ask again once they are answered: so many rows are about.
+            self._recent_rows = self._waiting_rows + sum(task.rows for task in batch)
             successor = self._next_waiting(self._max_rows)
             if successor is None:
                 self._leaders -= 1

@@ -19,6 +19,7 @@ from serving import errors, messages, signatures
 
 _WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_WARMUP_RECORDS = 1000
+_CALLERS_THREAD = -1  # As tensorflow/core/protobuf/config.proto has it.
 _VARIABLES = os.path.join("variables", "variables.index")
 
 
@@ -105,6 +106,9 @@ class SavedModel:
                 feed=[spec.tensor for spec in signature.inputs.values()],
                 fetch=[signature.outputs[name].tensor for name in outputs],
             )
+            # A generator is a chain of operations; handing each to another thread
+            # costs more than it could gain. Large ones still use every processor.
+            options.run_options.inter_op_thread_pool = _CALLERS_THREAD
             with self._lock:
                 call = self._callables.setdefault(
                     key, self._session._make_callable_from_options(options)

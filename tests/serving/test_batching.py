@@ -210,22 +210,49 @@ def test_an_unforeseen_error_leaves_nobody_waiting(callers):
         batcher.submit(rows(4))
 
 
-def test_a_batch_waits_only_when_more_than_one_request_is_queued(callers):
-    """With a wait that would never end: a single caller does not notice it."""
+def test_a_batch_waits_for_as_many_rows_as_there_were_of_late(callers, monkeypatch):
+    """With pauses that would never end: a single caller does not notice them."""
+    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
     held = Held()
     held.gate.release()
-    options = batching.BatchingOptions(max_batch_size=4, batch_timeout_micros=10**12)
+    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=10**12)
     batcher = batching.Batcher(held, options)
     batcher.submit(rows(0))
     busy = first(batcher, held, callers)
     futures = queue_up(batcher, callers, (1,), (2,))
     held.gate.release(2)
     busy.result()
-    # Two are queued, and wait for as many as make the batch full.
-    futures += [callers.submit(batcher.submit, rows(k)) for k in (3, 4)]
+    # Three were there, and two are queued: it waits for a third.
+    assert len(held.batches) == 2
+    futures.append(callers.submit(batcher.submit, rows(3)))
     for future in futures:
         future.result()
-    assert sorted(held.batches[-1]) == [1, 2, 3, 4]
+    assert sorted(set(held.batches[-1])) == [1, 2, 3]
+
+
+def test_a_batch_waits_no_longer_when_nobody_comes(callers):
+    held = Held()
+    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=10**12)
+    batcher = batching.Batcher(held, options)
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, (1,), (2,))
+    held.gate.release(2)
+    for future in (busy, *futures):
+        future.result()
+    assert sorted(held.batches[-1]) == [1, 2]
+
+
+def test_a_timeout_of_zero_never_waits(callers, monkeypatch):
+    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
+    held = Held()
+    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=0)
+    batcher = batching.Batcher(held, options)
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, (1,), (2,))
+    held.gate.release(2)
+    for future in (busy, *futures):
+        future.result()
+    assert sorted(held.batches[-1]) == [1, 2]
 
 
 def test_several_batches_at_once(callers):
