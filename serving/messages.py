@@ -36,6 +36,24 @@ def new_pool(extra=()):
 _POOL = new_pool()
 
 
+def _classes(descriptors):
+    for descriptor in descriptors:
+        yield message_factory.GetMessageClass(descriptor)
+        yield from _classes(descriptor.nested_types)
+
+
+# protobuf (upb) looks classes up in a table that does not keep them. One that only
+# fields use, such as ModelSpec, would come and go with its instances, and a thread that
+# looks it up while another one collects it as garbage brings the process down.
+_KEPT = [
+    message
+    for file in _FILES
+    for message in _classes(
+        _POOL.FindFileByName(file.name).message_types_by_name.values()
+    )
+]
+
+
 def _message(name):
     return message_factory.GetMessageClass(_POOL.FindMessageTypeByName(name))
 
