@@ -447,10 +447,14 @@ class Model(keras.Model):
             )
             for player, terms in objectives.items()
         }
-        for player in players:
-            self._optimizer(player).apply_gradients(
-                zip(gradients[player], self._trained_by(player), strict=True)
-            )
+        # TensorFlow lets updates wait for all reads of a variable, but its graph
+        # optimizer forgets those that no gradient follows from, such as that of a
+        # normalisation's offset in a gradient penalty.
+        with tf.control_dependencies([losses[player] for player in players]):
+            for player in players:
+                self._optimizer(player).apply_gradients(
+                    zip(gradients[player], self._trained_by(player), strict=True)
+                )
 
     def _optimizer(self, player):
         return getattr(self, f"{player}_optimizer")

@@ -7,6 +7,7 @@ import tensorflow as tf
 from sums import unordered_sums
 from train_every_variant import assert_trained_alike, train
 from variants import CASES
+from writes import optimized_graph, unordered_writes
 
 import zoo
 
@@ -177,6 +178,19 @@ def test_no_gradients_are_added_in_an_order_left_to_chance(case):
     step = tf.function(model.train_step).get_concrete_function(batch)
 
     assert unordered_sums(step.graph) == []
+
+
+@every_variant
+def test_no_weight_is_updated_while_it_is_still_read(case):
+    model = case.build()
+    model.compile(**case.compile)
+    batch = next(iter(zoo.data.epochs(case.load_data())))
+    # Optimizers make their variables the first time.
+    tf.function(model.train_step)(batch)
+
+    graph = optimized_graph(tf.function(model.train_step), batch)
+
+    assert unordered_writes(graph) == []
 
 
 def small_network(taken, given):
