@@ -230,22 +230,18 @@ def test_a_batch_waits_for_as_many_rows_as_there_were_of_late(callers, monkeypat
     assert sorted(set(held.batches[-1])) == [1, 2, 3]
 
 
-def test_a_batch_waits_no_longer_when_nobody_comes(callers):
+@pytest.mark.parametrize(
+    ("timeout_micros", "pause_seconds"), [(10**12, 0.002), (0, 1e6)]
+)
+def test_a_batch_waits_no_longer_than_its_pause_nor_its_timeout(
+    callers, monkeypatch, timeout_micros, pause_seconds
+):
+    """Nobody comes; were the longer of the two waited for, this would not end."""
+    monkeypatch.setattr(batching, "_PAUSE_SECONDS", pause_seconds)
     held = Held()
-    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=10**12)
-    batcher = batching.Batcher(held, options)
-    busy = first(batcher, held, callers)
-    futures = queue_up(batcher, callers, (1,), (2,))
-    held.gate.release(2)
-    for future in (busy, *futures):
-        future.result()
-    assert sorted(held.batches[-1]) == [1, 2]
-
-
-def test_a_timeout_of_zero_never_waits(callers, monkeypatch):
-    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
-    held = Held()
-    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=0)
+    options = batching.BatchingOptions(
+        max_batch_size=8, batch_timeout_micros=timeout_micros
+    )
     batcher = batching.Batcher(held, options)
     busy = first(batcher, held, callers)
     futures = queue_up(batcher, callers, (1,), (2,))
