@@ -448,8 +448,8 @@ class Model(keras.Model):
             for player, terms in objectives.items()
         }
         # TensorFlow lets updates wait for all reads of a variable, but its graph
-        # optimizer forgets those that no gradient follows from, such as that of a
-        # normalisation's offset in a gradient penalty.
+        # optimizer has been seen to forget some, such as a gradient penalty's of a
+        # normalisation's offset.
         with tf.control_dependencies([losses[player] for player in players]):
             for player in players:
                 self._optimizer(player).apply_gradients(
