@@ -1,8 +1,8 @@
 """Finds updates of variables that may come before a read they should come after.
 
 A traced function orders reads and writes of a variable by control edges. TensorFlow's
-graph optimizer may lose one (its dependency pass did, under gradient penalties): then the
-order depends on which thread is quicker.
+graph optimizer may lose one (its dependency pass did, under gradient penalties): then
+the order depends on which thread is quicker.
 """
 
 import collections
