@@ -3,12 +3,16 @@
     python -m benchmarks.serve                 # about ten minutes
     python -m benchmarks.serve --model dcgan28 --seconds 2 --rounds 1 --soak 0
 
-One seed a request. Four things are measured in turn, in several rounds, on the same
+One seed a request. Five things are measured in turn, in several rounds, on the same
 processors: the signature called directly in a process of its own, as
 `tf.saved_model.load` hands it out; the same through the server's own way into
-TensorFlow, which is quicker; the server (client and server in processes of their own);
-and a server of the same kind that answers everything with the same ready bytes, which
-is the ceiling.
+TensorFlow, which is quicker, with one row a call and with full batches; the server
+(client and server in processes of their own); and a server of the same kind that
+answers everything with the same ready bytes, which is the ceiling.
+
+Whatever a server does, the rows have to be computed and the messages to be passed: with
+rates b of rows in full batches and n of the no-op server, on the same processors, the
+bound is 1 / (1 / b + 1 / n).
 """
 
 import concurrent.futures
@@ -25,6 +29,8 @@ import time
 import click
 
 CALLERS = (1, 8, 32)
+#: Rows of a full batch, the largest that exports are warmed up for.
+BATCH = 32
 #: Shapes of the images, and the recipes whose networks make them; None for the paper's.
 MODELS = {
     "dcgan28": ((28, 28, 1), None),
@@ -97,31 +103,31 @@ def export(folder, models):
 
 
 def direct(folder):
-    """Calls `sample` in process as anybody would, one row a call, unbatched."""
+    """Calls `sample` in process as anybody would."""
     import tensorflow as tf
 
     def load(path):
         signature = tf.saved_model.load(path).signatures["sample"]
-        return lambda k: signature(seeds=tf.constant([k], tf.int64))["images"].numpy()
+        return lambda seeds: signature(seeds=tf.constant(seeds))["images"].numpy()
 
     _call_in_process(folder, load)
 
 
 def runner(folder):
-    """Calls `sample` in process as the server does, one row a call, unbatched."""
-    import numpy as np
-
+    """Calls `sample` in process as the server does."""
     from serving import saved_model
 
     def load(path):
         model = saved_model.SavedModel(path)
         signature = model.signatures["sample"]
-        return lambda k: model.run(signature, [np.array([k], np.int64)], ["images"])
+        return lambda seeds: model.run(signature, [seeds], ["images"])
 
     _call_in_process(folder, load)
 
 
 def _call_in_process(folder, load):
+    import numpy as np
+
     loaded = {}
     _say({})
     for question in _questions():
@@ -129,9 +135,14 @@ def _call_in_process(folder, load):
         if name not in loaded:
             loaded.clear()  # One model in memory at a time, as few as possible idle.
             loaded[name] = load(str(pathlib.Path(folder) / name / "1"))
+        rows = question["rows"]
+
+        def call(k, call=loaded[name], rows=rows):
+            call(np.arange(k, k + rows))
+
         for k in range(20):
-            loaded[name](k)
-        _say(_measured(loaded[name], question))
+            call(k)
+        _say(_measured(call, question, rows))
 
 
 def load(address):
@@ -150,7 +161,7 @@ def load(address):
             _say(_measured(ask, question))
 
 
-def _measured(call, question):
+def _measured(call, question, rows=1):
     from serving.load import measure
 
     report = measure(
@@ -161,16 +172,18 @@ def _measured(call, question):
     )
     assert not report.failures, report.failures
     return {
-        "rate": report.per_second,
+        "rate": rows * report.per_second,
         "p50": 1e3 * report.percentile(50),
         "p99": 1e3 * report.percentile(99),
     }
 
 
-def serve(folder):
+def serve(folder, threads):
     """Runs the embedded server until its input ends."""
     import serving
+    from serving.saved_model import set_intra_op_parallelism
 
+    set_intra_op_parallelism(int(threads))
     with serving.Server(folder, port=0) as server:
         _say({"address": server.address})
         sys.stdin.read()
@@ -224,10 +237,10 @@ def noop(real_address):
         _say({})
 
 
-def compare(folder, names, seconds, rounds, soak):
+def compare(folder, names, threads, seconds, rounds, soak):
     """Measures everything in turn; prints a table of medians and ratios."""
     with contextlib.ExitStack() as stack:
-        server = stack.enter_context(Worker("serve", folder))
+        server = stack.enter_context(Worker("serve", folder, str(threads)))
         address = server.hello["address"]
         noop_server = stack.enter_context(_noop_worker(address, names))
         ceiling = stack.enter_context(Worker("load", noop_server.hello["address"]))
@@ -239,14 +252,19 @@ def compare(folder, names, seconds, rounds, soak):
             found = {}
             for _ in range(rounds):
                 for callers in CALLERS:
-                    question = {"model": name, "callers": callers, "seconds": seconds}
-                    for what, worker in (
-                        ("direct", process),
-                        ("runner", own_way),
-                        ("server", client),
-                        ("no-op", ceiling),
+                    for what, worker, rows in (
+                        ("direct", process, 1),
+                        ("runner", own_way, 1),
+                        ("batched", own_way, BATCH),
+                        ("server", client, 1),
+                        ("no-op", ceiling, 1),
                     ):
-                        answer = worker.ask(**question)
+                        answer = worker.ask(
+                            model=name,
+                            rows=rows,
+                            callers=1 if what == "batched" else callers,
+                            seconds=seconds,
+                        )
                         found.setdefault((what, callers), []).append(answer)
             _print(name, found)
         if soak:
@@ -275,20 +293,22 @@ def _print(name, found):
     alone = median["direct", 1]["rate"]
     click.echo(f"\n{name}: requests/s, and the server's share of each")
     click.echo(
-        "callers   direct   runner   server    no-op   p50 ms   p99 ms   p99/p50   "
-        "of direct at 1   of direct   of runner   of no-op"
+        "callers   direct   runner  batched   server    no-op   p50 ms   p99 ms   "
+        "p99/p50   of direct at 1   of direct   of no-op   of the bound"
     )
     for callers in CALLERS:
-        direct_, runner_, server, noop_ = (
-            median[what, callers] for what in ("direct", "runner", "server", "no-op")
+        direct_, runner_, batched, server, noop_ = (
+            median[what, callers]
+            for what in ("direct", "runner", "batched", "server", "no-op")
         )
+        bound = 1 / (1 / batched["rate"] + 1 / noop_["rate"])
         click.echo(
             f"{callers:7d} {direct_['rate']:8.0f} {runner_['rate']:8.0f} "
-            f"{server['rate']:8.0f} {noop_['rate']:8.0f} {server['p50']:8.2f} "
-            f"{server['p99']:8.2f} {server['p99'] / server['p50']:9.2f} "
+            f"{batched['rate']:8.0f} {server['rate']:8.0f} {noop_['rate']:8.0f} "
+            f"{server['p50']:8.2f} {server['p99']:8.2f} "
+            f"{server['p99'] / server['p50']:9.2f} "
             f"{server['rate'] / alone:16.2f} {server['rate'] / direct_['rate']:11.2f} "
-            f"{server['rate'] / runner_['rate']:11.2f} "
-            f"{server['rate'] / noop_['rate']:10.2f}"
+            f"{server['rate'] / noop_['rate']:10.2f} {server['rate'] / bound:14.2f}"
         )
 
 
@@ -322,9 +342,14 @@ _ROLES = {
     "--model", "models", multiple=True, type=click.Choice(list(MODELS)), default=MODELS
 )
 @click.option("--compiled/--plain", default=True, help="Also as compiled by XLA.")
+@click.option(
+    "--threads",
+    default=0,
+    help="The server's --tensorflow-intra-op-parallelism.",
+)
 @click.option("--role", hidden=True)
 @click.argument("arguments", nargs=-1)
-def main(seconds, rounds, soak, models, compiled, role, arguments):
+def main(seconds, rounds, soak, models, compiled, threads, role, arguments):
     """Measure the embedded server against direct calls and a no-op server."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if role == "export":
@@ -338,7 +363,7 @@ def main(seconds, rounds, soak, models, compiled, role, arguments):
             for name in models
             for suffix in (("", "_xla") if compiled else ("",))
         ]
-        compare(folder, names, seconds, rounds, soak)
+        compare(folder, names, threads, seconds, rounds, soak)
 
 
 if __name__ == "__main__":

@@ -123,6 +123,22 @@ class SavedModel:
         gc.collect()  # A graph is full of reference cycles.
 
 
+def set_intra_op_parallelism(threads):
+    """Sets how many threads share one operation, in this process and for good.
+
+    TensorFlow makes these threads once, for all models; so call it before the first is
+    loaded.
+
+    Args:
+        threads: 0 for as many as there are processors.
+
+    Raises:
+        RuntimeError: If TensorFlow has made them already, another number of them.
+    """
+    tf.config.threading.set_intra_op_parallelism_threads(threads)
+    tf.config.list_logical_devices()  # Makes the threads.
+
+
 def _load_without_variables(path):
     """Loads only the graph into the default one, as TensorFlow Serving does.
 

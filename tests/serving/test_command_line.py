@@ -124,8 +124,9 @@ def process(saved_models, tmp_path_factory):
     folder = tmp_path_factory.mktemp("served")
     shutil.copytree(saved_models / "tiny", folder / "good" / "1")
     log = (folder / "log.txt").open("w")
+    command = [sys.executable, "-m", "serving", "start", folder, "--port", "0"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "serving", "start", folder, "--port", "0"],
+        [*command, "--tensorflow-intra-op-parallelism", "1"],
         stdout=subprocess.PIPE,
         stderr=log,
         text=True,

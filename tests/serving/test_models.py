@@ -3,6 +3,8 @@
 import concurrent.futures
 import os
 import shutil
+import subprocess
+import sys
 import time
 
 import grpc
@@ -489,3 +491,18 @@ def test_without_batching(publish, start, connect, tiny):
     np.testing.assert_array_equal(
         client.generate("m", 40), tiny.expected(np.arange(40))
     )
+
+
+def test_the_threads_of_an_operation_are_made_once():
+    script = """
+import tensorflow as tf
+from serving.saved_model import set_intra_op_parallelism
+set_intra_op_parallelism(1)
+set_intra_op_parallelism(1)
+print(tf.config.threading.get_intra_op_parallelism_threads())
+set_intra_op_parallelism(2)
+"""
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert ended.stdout == "1\n"
+    assert "RuntimeError: Intra op parallelism cannot be modified" in ended.stderr
