@@ -43,7 +43,7 @@ class InfoGAN(AdversarialModel):
     | `generator_loss` | nats | the generator's, less the weighted information |
     | `discriminator_loss` | nats | the discriminator's, less the weighted information |
     | `information` | nats | the categories' bound, at most its ceiling H(c) = N ln K |
-    | `continuous_information` | nats | the bound of the continuous codes; no ceiling |
+    | `continuous_information` | nats | that of the continuous codes |
     | `discriminator_accuracy` | share | mean of the two below |
     | `real_accuracy` | share | real images with a positive logit |
     | `fake_accuracy` | share | generated images with a negative logit |
@@ -63,11 +63,16 @@ class InfoGAN(AdversarialModel):
         kernel_size: Side of the kernels.
         hidden_units: Width of the dense layer of generator and trunk.
         recognition_units: Width of the recognition network's own layer.
+        recognition_stddev: Deviation of `Q(c|x)` for the continuous codes; None lets
+            the recognition network say it, image by image (section 6). Then the codes'
+            information has no ceiling, and a generator that serves it comes to ignore
+            the noise: all images of a category are alike. The authors' program for
+            MNIST has 1.
         generator: Keras model from `[latents, categories, codes]` to images, without
             the kind of which there are none, instead of the default network.
         discriminator: Keras model from images to a dict of `logits` `[n]`,
-            `category_logits` `[n, N, K]`, `means` and `log_stddevs`, both `[n, C]`,
-            instead of the default network.
+            `category_logits` `[n, N, K]`, `means` and, without `recognition_stddev`,
+            `log_stddevs`, both `[n, C]`, instead of the default network.
         seed: Integer from which initial weights and noise follow; None draws one.
         name: Name of the model.
         dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
@@ -112,6 +117,7 @@ class InfoGAN(AdversarialModel):
         kernel_size=4,
         hidden_units=1024,
         recognition_units=128,
+        recognition_stddev=None,
         generator=None,
         discriminator=None,
         seed=None,
@@ -126,6 +132,11 @@ class InfoGAN(AdversarialModel):
                 f"categorical_codes={categorical_codes}, "
                 f"continuous_codes={continuous_codes}"
             )
+        if recognition_stddev is not None and recognition_stddev <= 0:
+            raise ValueError(
+                "A deviation is positive. Received: "
+                f"recognition_stddev={recognition_stddev}"
+            )
         self.categorical_codes = categorical_codes
         self.num_categories = num_categories
         self.continuous_codes = continuous_codes
@@ -134,6 +145,7 @@ class InfoGAN(AdversarialModel):
         self.kernel_size = kernel_size
         self.hidden_units = hidden_units
         self.recognition_units = recognition_units
+        self.recognition_stddev = recognition_stddev
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -208,21 +220,23 @@ class InfoGAN(AdversarialModel):
             trunk, self.recognition_units, "leaky_relu", next(initializers)
         )
         categorical = self.categorical_codes * self.num_categories
+        middle = categorical + self.continuous_codes
+        says_stddevs = self.recognition_stddev is None
         x = layers.Dense(
-            categorical + 2 * self.continuous_codes,
+            middle + self.continuous_codes * says_stddevs,
             kernel_initializer=next(initializers),
             dtype="float32",
         )(x)
         shape = (self.categorical_codes, self.num_categories)
-        middle = categorical + self.continuous_codes
         outputs = {
             "logits": logits,
             "category_logits": layers.Reshape(shape, dtype="float32")(
                 x[:, :categorical]
             ),
             "means": x[:, categorical:middle],
-            "log_stddevs": x[:, middle:],
         }
+        if says_stddevs:
+            outputs["log_stddevs"] = x[:, middle:]
         return keras.Model(images, outputs, name="discriminator")
 
     # Training
@@ -381,13 +395,15 @@ class InfoGAN(AdversarialModel):
             entropy = self.categorical_codes * math.log(self.num_categories)
             categorical = entropy - tf.reduce_mean(tf.reduce_sum(log_q, axis=1))
         if self.continuous_codes:
-            # Q is a Gaussian with the network's deviation (section 6); Unif(-1, 1) has
-            # the entropy ln 2.
-            error = (codes["codes"] - guessed["means"]) / tf.exp(guessed["log_stddevs"])
+            # Q is a Gaussian (section 6); Unif(-1, 1) has the entropy ln 2.
+            log_stddevs = (
+                guessed["log_stddevs"]
+                if self.recognition_stddev is None
+                else tf.math.log(self.recognition_stddev)
+            )
+            error = (codes["codes"] - guessed["means"]) / tf.exp(log_stddevs)
             log_q = -(
-                0.5 * tf.square(error)
-                + guessed["log_stddevs"]
-                + 0.5 * math.log(2 * math.pi)
+                0.5 * tf.square(error) + log_stddevs + 0.5 * math.log(2 * math.pi)
             )
             entropy = self.continuous_codes * math.log(2)
             continuous = entropy + tf.reduce_mean(tf.reduce_sum(log_q, axis=1))
@@ -524,8 +540,9 @@ class InfoGAN(AdversarialModel):
             "logits": (),
             "category_logits": (self.categorical_codes, self.num_categories),
             "means": (self.continuous_codes,),
-            "log_stddevs": (self.continuous_codes,),
         }
+        if self.recognition_stddev is None:
+            expected["log_stddevs"] = (self.continuous_codes,)
         made = keras.tree.map_structure(
             lambda output: tuple(output.shape[1:]), self.discriminator.output
         )
@@ -547,4 +564,5 @@ class InfoGAN(AdversarialModel):
             "kernel_size": self.kernel_size,
             "hidden_units": self.hidden_units,
             "recognition_units": self.recognition_units,
+            "recognition_stddev": self.recognition_stddev,
         }

@@ -5,6 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
+import scipy.stats
 import tensorflow as tf
 
 import zoo
@@ -44,6 +45,22 @@ def test_information_by_hand():
     continuous = np.log(densities).mean() + math.log(2)
     found = model.information([tf.constant(categories), tf.constant(codes)], guessed)
     np.testing.assert_allclose(found, [expected, continuous], rtol=1e-5)
+
+
+@pytest.mark.parametrize("stddev", [1.0, 0.5])
+def test_continuous_information_at_a_given_deviation(stddev):
+    """By hand; at its best, means without error, it ends at a ceiling."""
+    model = small(categorical_codes=0, recognition_stddev=stddev)
+    random = np.random.default_rng(0)
+    codes = random.uniform(-1, 1, (5, 2)).astype("float32")
+    means = random.normal(size=(5, 2)).astype("float32")
+    found = model.information([tf.constant(codes)], {"means": means})[1]
+    densities = scipy.stats.norm(means, stddev).logpdf(codes)
+    assert float(found) == pytest.approx(densities.sum() / 5 + 2 * math.log(2))
+    ceiling = 2 * math.log(2 / (stddev * math.sqrt(2 * math.pi)))
+    found = model.information([tf.constant(codes)], {"means": codes})[1]
+    assert float(found) == pytest.approx(ceiling)
+    assert set(model.discriminator.output) == {"logits", "category_logits", "means"}
 
 
 def test_a_guess_that_is_sure_and_right_reaches_the_ceiling_and_chance_gives_zero():
@@ -137,6 +154,8 @@ def test_clear_errors():
         small(categorical_codes=0, continuous_codes=0)
     with pytest.raises(ValueError, match="0 or more"):
         small().compile(continuous_weight=-1)
+    with pytest.raises(ValueError, match=r"positive\. Received: recognition_stddev=0"):
+        small(recognition_stddev=0)
     with pytest.raises(ValueError, match="by name"):
         small(
             discriminator=zoo.DCGAN((16, 16, 1), discriminator_filters=4).discriminator
