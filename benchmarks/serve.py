@@ -183,7 +183,8 @@ def serve(folder, threads):
     import serving
     from serving.saved_model import set_intra_op_parallelism
 
-    set_intra_op_parallelism(int(threads))
+    if threads != "0":
+        set_intra_op_parallelism(int(threads))
     with serving.Server(folder, port=0) as server:
         _say({"address": server.address})
         sys.stdin.read()

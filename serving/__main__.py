@@ -139,7 +139,8 @@ def start(
     from serving.saved_model import set_intra_op_parallelism
     from serving.server import Server
 
-    set_intra_op_parallelism(intra_op_parallelism)
+    if intra_op_parallelism:
+        set_intra_op_parallelism(intra_op_parallelism)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     server = Server(models_dir, max_message_bytes=max_message_mib << 20, **options)
     asked_to_stop = threading.Event()

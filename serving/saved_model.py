@@ -126,11 +126,11 @@ class SavedModel:
 def set_intra_op_parallelism(threads):
     """Sets how many threads share one operation, in this process and for good.
 
-    TensorFlow makes these threads once, for all models; so call it before the first is
-    loaded.
+    TensorFlow makes them once, for all models, else as many as there are processors;
+    so call it before the first model is loaded.
 
     Args:
-        threads: 0 for as many as there are processors.
+        threads: 1 or more.
 
     Raises:
         RuntimeError: If TensorFlow has made them already, another number of them.
