@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
+import tensorflow as tf
 from sklearn.metrics import pairwise
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 
+import zoo
 from zoo import metrics
 from zoo.metrics import arrays
 
@@ -165,7 +167,7 @@ class TestStreamingFrechetDistance:
         class Halves(keras.Model):
             """Features: the means of the left and of the right half."""
 
-            def embed(self, images):
+            def features_of(self, images):
                 return keras.ops.mean(
                     keras.ops.reshape(images, (-1, 2, 2, 2)), axis=(1, 3)
                 )
@@ -184,6 +186,40 @@ class TestStreamingFrechetDistance:
             *metrics.feature_gaussian(halves), *metrics.feature_gaussian(halves / 2)
         )
         assert_close(logs["halves"], expected)
+
+    def test_of_a_generator_in_evaluate(self):
+        classifier = zoo.Classifier((16, 16, 1), num_classes=10, seed=0)
+        width = classifier.features.output_shape[-1]
+        test = zoo.load_data("digits", "test", batch_size=32, image_size=16)
+
+        def evaluated(network, replicas=1, **arguments):
+            strategy = tf.distribute.MirroredStrategy(
+                [f"CPU:{k}" for k in range(replicas)]
+            )
+            with strategy.scope():
+                gan = zoo.DCGAN((16, 16, 1), generator_filters=4, seed=0)
+                metric = metrics.FrechetDistance(width, network)
+                gan.compile(metrics=[metric], **arguments)
+            logs = gan.evaluate(test, steps=4, return_dict=True, verbose=0)
+            return logs["frechet_distance"]
+
+        recorded = []
+
+        class Recorder:
+            def features_of(self, images):
+                recorded.append(classifier.features_of(images).numpy())
+                return recorded[-1]
+
+        by_hand = evaluated(Recorder(), run_eagerly=True)
+        real, generated = recorded[::2], recorded[1::2]
+        expected = metrics.frechet_distance(
+            *metrics.feature_gaussian(np.concatenate(real)),
+            *metrics.feature_gaussian(np.concatenate(generated)),
+        )
+        np.testing.assert_allclose(by_hand, expected, rtol=1e-6)
+        for replicas in (1, 2):
+            found = evaluated(classifier, replicas)
+            np.testing.assert_allclose(found, expected, rtol=1e-3)
 
     def test_serializes(self):
         metric = metrics.FrechetDistance(dimension=3, name="distance")

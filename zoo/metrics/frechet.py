@@ -125,9 +125,10 @@ class FrechetDistance(keras.metrics.Metric):
 
     Args:
         dimension: number of features of one sample.
-        network: feature network whose `embed(images)` gives [batch, dimension]; without
-            one, `update_state` takes features. The network is not saved with the
-            metric: set `metric.network` again after loading.
+        network: a `zoo.Classifier`, or whatever has a `features_of` that maps a tensor
+            of images in [-1, 1] to [batch, dimension]; it takes them at their size.
+            Without one, `update_state` takes features. The network is not saved with
+            the metric: set `metric.network` again after loading.
         name: name in the logs; let it tell the network.
 
     Example:
@@ -136,6 +137,13 @@ class FrechetDistance(keras.metrics.Metric):
         >>> metric.update_state(np.eye(2), np.eye(2) + [3.0, 4.0])
         >>> float(metric.result())
         25.0
+
+        In `evaluate`, on images of the classifier's own size::
+
+            classifier = zoo.from_preset("classifier_mnist")
+            width = classifier.features.output_shape[-1]
+            gan.compile(metrics=[zoo.metrics.FrechetDistance(width, classifier)])
+            gan.evaluate(zoo.load_data("mnist", split="test"))
     """
 
     def __init__(self, dimension, network=None, name="frechet_distance"):
@@ -176,7 +184,9 @@ class FrechetDistance(keras.metrics.Metric):
         self._accumulate(self._generated, "generated", generated)
 
     def _accumulate(self, moments, name, samples):
-        features = samples if self.network is None else self.network.embed(samples)
+        features = (
+            samples if self.network is None else self.network.features_of(samples)
+        )
         features = ops.cast(features, "float64")
         if len(features.shape) != 2 or features.shape[1] != self.dimension:
             raise ValueError(
