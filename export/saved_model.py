@@ -11,6 +11,8 @@ import zoo
 from export.signatures import signatures_of
 from export.warmup import write_warmup
 
+#: Versions travel as int64.
+_MAX_VERSION = 2**63 - 1
 #: Powers of two, to which a server pads its batches.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -39,9 +41,11 @@ def to_saved_model(
     """
     if not isinstance(model, zoo.Model):
         model = zoo.from_preset(model)
-    if version is not None and (not isinstance(version, int) or version < 1):
+    if version is not None and not (
+        isinstance(version, int) and 1 <= version <= _MAX_VERSION
+    ):
         raise ValueError(
-            f"A version is a positive integer. Received: version={version!r}"
+            f"A version is a positive integer of 63 bits. Received: version={version!r}"
         )
     if not batch_sizes or any(size < 1 for size in batch_sizes):
         raise ValueError(
@@ -64,11 +68,12 @@ def to_saved_model(
 
 def versions(base_path):
     """Returns the version numbers under a folder, sorted; `007` counts as 7."""
-    return sorted(
+    numbers = (
         int(entry.name)
         for entry in pathlib.Path(base_path).iterdir()
         if entry.is_dir() and entry.name.isascii() and entry.name.isdigit()
     )
+    return sorted(number for number in numbers if number <= _MAX_VERSION)
 
 
 def _refuse_existing(base_path, version):

@@ -75,6 +75,7 @@ class Metrics:
     def _begin(self):
         with self._lock:
             self._in_flight += 1
+            return self._in_flight
 
     def _end(self, request, code, seconds):
         with self._lock:
@@ -107,9 +108,13 @@ class Metrics:
 
 
 class _Request:
-    """Counts one request."""
+    """Counts one request.
 
-    __slots__ = ("_metrics", "_start", "api", "method", "model")
+    Attributes:
+        in_flight: How many requests there were at its start, itself included.
+    """
+
+    __slots__ = ("_metrics", "_start", "api", "in_flight", "method", "model")
 
     def __init__(self, metrics, api, method):
         self._metrics = metrics
@@ -119,7 +124,7 @@ class _Request:
 
     def __enter__(self):
         self._start = time.perf_counter()
-        self._metrics._begin()
+        self.in_flight = self._metrics._begin()
         return self
 
     def __exit__(self, kind, error, traceback):

@@ -16,6 +16,7 @@ from serving import (
     prediction,
     saved_model,
 )
+from serving.versions import versions_in
 
 _log = logging.getLogger(__name__)
 
@@ -33,27 +34,35 @@ def models_in(folder):
     ]
 
 
-def _versions_in(base_path):
-    """Returns {version: path}; names that are no integers are not versions."""
-    return {
-        int(entry.name): entry.path
-        for entry in os.scandir(base_path)
-        if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
-    }
+def _lies_in(path, roots):
+    real = pathlib.Path(os.path.realpath(path))
+    return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
 
 
-def _refuse_links_out(path, root):
-    """Raises unless everything under `path` really is inside `root`."""
-    root = os.path.realpath(root)
-    found = [path]
-    for folder, folders, files in os.walk(path):
-        found += [os.path.join(folder, name) for name in (*folders, *files)]
-    for item in found:
-        if not pathlib.Path(os.path.realpath(item)).is_relative_to(root):
-            raise errors.ServingError(
-                grpc.StatusCode.PERMISSION_DENIED,
-                f"{item} is a link that leaves {root}; copy the files there instead",
-            )
+def _refuse_links_out(path, roots):
+    """Raises unless everything under `path` really is inside one of `roots`."""
+
+    def refuse(item):
+        raise errors.ServingError(
+            grpc.StatusCode.PERMISSION_DENIED,
+            f"{item} is a link that leaves {' and '.join(map(str, roots))}; copy the "
+            "files there instead",
+        )
+
+    if not _lies_in(path, roots):
+        refuse(path)
+    seen = set()
+    # Top-down, so that a link is checked before it is followed.
+    for folder, folders, files in os.walk(path, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()  # Links may go in circles.
+            continue
+        seen.add(real)
+        for name in (*folders, *files):
+            item = os.path.join(folder, name)
+            if not _lies_in(item, roots):
+                refuse(item)
 
 
 class _Servable:
@@ -114,7 +123,7 @@ class ModelManager:
 
     Args:
         find_models: Returns the ModelConfigs to serve, asked again at each poll.
-        root: No model may lie, or link, outside this folder. None: each model
+        roots: No model may lie, or link, outside these folders. None: each model
             within its own base path.
         batching_options: How requests are batched (None: not at all).
         per_model_batching: Whether a version's `batching_params.pbtxt` counts.
@@ -127,7 +136,7 @@ class ModelManager:
     def __init__(
         self,
         find_models,
-        root=None,
+        roots=None,
         batching_options=None,
         per_model_batching=False,
         max_message_bytes=prediction.MAX_MESSAGE_BYTES,
@@ -135,7 +144,7 @@ class ModelManager:
         on_batch=None,
     ):
         self._find_models = find_models
-        self._root = root
+        self._roots = roots
         self._batching_options = batching_options
         self._per_model_batching = per_model_batching
         self._max_message_bytes = max_message_bytes
@@ -241,42 +250,66 @@ class ModelManager:
         """Serves `configs` from now on, and returns once their models are loaded.
 
         Raises:
-            ServingError: If a model lies outside the root, or a label names a version
-                that would not be served. Nothing has changed then.
+            ServingError: If a model lies outside the roots, a label names a version
+                that would not be served, or a model that was not served so far has no
+                version that loads. What was served before goes on then.
         """
         for config in configs:
             self._check_place(config)
             try:
-                versions = config.policy.choose(_versions_in(config.base_path))
+                versions = config.policy.choose(versions_in(config.base_path))
             except OSError:  # `_update` says so.
                 versions = ()
             self._check_labels(config, versions)
         with self._polling:
             previous = self._find_models
+            new = {c.name for c in configs} - {c.name for c in previous()}
             self._find_models = lambda: configs
             try:
-                self._apply(configs)
+                self._apply(configs, new)
             except errors.ServingError:
                 self._find_models = previous
                 raise
 
-    def _apply(self, configs):
+    def _apply(self, configs, wanted=()):
+        """Follows `configs`; what is wrong with one model does not keep the others.
+
+        Args:
+            configs: The ModelConfigs.
+            wanted: Names of models without which none is unloaded.
+
+        Raises:
+            ServingError: What was wrong with the first such model, in the end.
+        """
         configs = {config.name: config for config in configs}
+        wrong = []
         for name, config in configs.items():
             with self._lock:
                 known = self._models.setdefault(name, _Model(config))
             self._update(known, config)
-            self._assign_labels(known, config)
+            try:
+                self._assign_labels(known, config)
+            except errors.ServingError as error:
+                wrong.append(error)
+        missing = [name for name in wanted if not self._models[name].servables]
+        if missing:
+            raise errors.ServingError(
+                grpc.StatusCode.UNKNOWN,
+                f"{len(missing)} servable(s) did not become available: "
+                f"{', '.join(sorted(missing))}",
+            )
         for name in [name for name in self._models if name not in configs]:
             self._unload(self._models[name], set(self._models[name].servables))
+        if wrong:
+            raise wrong[0]
 
     def _check_place(self, config):
-        real = pathlib.Path(os.path.realpath(config.base_path))
-        if self._root and not real.is_relative_to(os.path.realpath(self._root)):
+        if self._roots is not None and not _lies_in(config.base_path, self._roots):
             raise errors.ServingError(
                 grpc.StatusCode.PERMISSION_DENIED,
                 f"model {config.name}: the base_path {config.base_path} is outside "
-                f"{self._root}, the folder this server was started with",
+                f"of where this server was started with models, "
+                f"{' and '.join(map(str, self._roots)) or 'nowhere'}",
             )
 
     def _check_labels(self, config, versions):
@@ -296,7 +329,7 @@ class ModelManager:
 
     def _update(self, model, config):
         try:
-            found = _versions_in(config.base_path)
+            found = versions_in(config.base_path)
         except OSError as error:  # A volume that is briefly away is no reason to stop.
             _log.warning("model %s: %s", config.name, error)
             return
@@ -315,7 +348,8 @@ class ModelManager:
         with self._lock:
             model.record(version, _State.LOADING)
         try:
-            _refuse_links_out(path, self._root or config.base_path)
+            roots = [config.base_path] if self._roots is None else self._roots
+            _refuse_links_out(path, roots)
             loaded = self._open(config.name, version, path)
         except errors.ServingError as error:
             failure = error

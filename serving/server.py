@@ -45,10 +45,19 @@ _GRPC_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     # One connection alone cannot take every thread; its further calls wait in it.
     ("grpc.max_concurrent_streams", 128),
+    # Clients look up addresses anew when they connect, and so find new replicas.
+    ("grpc.max_connection_age_ms", 1_800_000),
+    ("grpc.max_connection_age_grace_ms", 600_000),
 )
 
 # A stream holds a thread for as long as its caller likes; so few may be open.
 _MAX_REFLECTION_STREAMS = 8
+
+# So does a call until its message is there: such calls are cancelled after a while.
+_MESSAGE_SECONDS = 10.0
+
+# Threads for what is answered however many requests there are: health, and refusals.
+_SPARE_THREADS = 32
 
 
 class Server:
@@ -78,7 +87,7 @@ class Server:
         poll_seconds: How often to look for new versions.
         max_message_bytes: The largest request and answer.
         max_concurrent_requests: Above this, requests are refused at once with
-            RESOURCE_EXHAUSTED.
+            RESOURCE_EXHAUSTED; those for health are not.
         tls_certificate: A PEM file, with `tls_key`: serve over TLS.
         tls_key: The PEM file of the certificate's key.
         tls_client_ca: A PEM file: serve only clients with a certificate of this
@@ -126,7 +135,7 @@ class Server:
             raise ValueError(
                 "model_config_file_poll_wait_seconds needs model_config_file"
             )
-        find_models, root = _source(models_dir, model_config_file)
+        find_models, roots = _source(models_dir, model_config_file)
         options = None
         if batching_parameters_file is not None:
             options = model_config.read_batching(batching_parameters_file)
@@ -144,7 +153,7 @@ class Server:
         self.metrics = Metrics()
         self.models = ModelManager(
             find_models,
-            root=root,
+            roots=roots,
             batching_options=options,
             per_model_batching=per_model_batching,
             max_message_bytes=max_message_bytes,
@@ -158,6 +167,7 @@ class Server:
         self._grpc = None
         self._rest = None
         self._stopping = threading.Event()
+        self._messages_in_time = _MessagesInTime()
         self._poller = threading.Thread(
             target=self._keep_polling, name="serving-poll", daemon=True
         )
@@ -195,19 +205,25 @@ class Server:
         return self
 
     def _bind(self):
+        threads = self._max_concurrent_requests + _SPARE_THREADS
         self._grpc = grpc.server(
             concurrent.futures.ThreadPoolExecutor(
-                self._max_concurrent_requests, thread_name_prefix="serving"
+                threads, thread_name_prefix="serving"
             ),
             options=(
                 *_GRPC_OPTIONS,
                 ("grpc.max_receive_message_length", self._max_message_bytes),
                 ("grpc.max_send_message_length", self._max_message_bytes),
             ),
-            maximum_concurrent_rpcs=self._max_concurrent_requests,
-            interceptors=(_LimitStreams(reflection.SERVICE_NAME),),
+            maximum_concurrent_rpcs=threads,
+            interceptors=(
+                _LimitStreams(reflection.SERVICE_NAME),
+                self._messages_in_time,
+            ),
         )
-        self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
+        self._grpc.add_generic_rpc_handlers(
+            _handlers(self.services, self.metrics, self._max_concurrent_requests)
+        )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         pool = messages.new_pool(
             extra=(
@@ -299,6 +315,7 @@ class Server:
         while idle < 2 and not stopped.wait(0.1):
             idle = 0 if self.metrics.in_flight else idle + 1
         self._grpc.stop(0).wait()
+        self._messages_in_time.stop()
         if self._poller.is_alive():
             self._poller.join()
         self.models.close()
@@ -337,6 +354,54 @@ class _LimitStreams(grpc.ServerInterceptor):
         )
 
 
+class _MessagesInTime(grpc.ServerInterceptor):
+    """Cancels calls whose message does not come.
+
+    A call of one message holds a thread until the message is there, however long that
+    takes, and gRPC hands out its context only then. So such a call is taken as a stream
+    of messages here, which is the same to its caller, and its first one is waited for.
+    """
+
+    def __init__(self):
+        self._waiting = {}
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(
+            target=self._watch, name="serving-messages", daemon=True
+        )
+        self._thread.start()
+
+    def intercept_service(self, continuation, details):
+        handler = continuation(details)
+        if handler is None or handler.request_streaming or handler.response_streaming:
+            return handler
+
+        def behaviour(messages_, context):
+            self._waiting[context] = time.monotonic()
+            try:
+                message = next(messages_, None)
+            finally:
+                del self._waiting[context]
+            if message is None:
+                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call is empty")
+            return handler.unary_unary(message, context)
+
+        return grpc.stream_unary_rpc_method_handler(
+            behaviour, handler.request_deserializer, handler.response_serializer
+        )
+
+    def _watch(self):
+        while not self._stopped.wait(_MESSAGE_SECONDS / 4):
+            latest = time.monotonic() - _MESSAGE_SECONDS
+            for context, start in list(self._waiting.items()):
+                if start < latest:
+                    context.cancel()
+
+    def stop(self):
+        """Ends the watch."""
+        self._stopped.set()
+        self._thread.join()
+
+
 def _logging_errors(function):
     try:
         function()
@@ -347,7 +412,7 @@ def _logging_errors(function):
 
 
 def _source(models_dir, model_config_file):
-    """Returns a function that finds the ModelConfigs, and the folder they lie in."""
+    """Returns a function that finds the ModelConfigs, and the folders they lie in."""
     if models_dir is None and model_config_file is None:
         raise ValueError("give models_dir, or model_config_file")
     if models_dir is not None:
@@ -364,16 +429,20 @@ def _source(models_dir, model_config_file):
                 f"{pathlib.Path(models_dir).parent}"
             )
     if model_config_file is None:
-        return functools.partial(models_in, models_dir), models_dir
+        return functools.partial(models_in, models_dir), [models_dir]
     configs = model_config.read_models(model_config_file)
-    root = models_dir or os.path.commonpath(
-        [os.path.dirname(config.base_path) for config in configs] or [os.sep]
-    )
-    return (lambda: configs), root
+    beside = sorted({os.path.dirname(config.base_path) for config in configs})
+    return (lambda: configs), beside if models_dir is None else [models_dir]
 
 
-def _handlers(services, metrics):
-    """Returns the generic handlers of both services, on raw bytes."""
+def _handlers(services, metrics, limit):
+    """Returns the generic handlers of both services, on raw bytes.
+
+    Args:
+        services: The Services.
+        metrics: The Metrics.
+        limit: How many requests may be answered at once.
+    """
     predict = messages.PREDICTION_SERVICE
     model = messages.MODEL_SERVICE
     answers = {
@@ -394,6 +463,7 @@ def _handlers(services, metrics):
                     answers[service, name],
                     metrics,
                     services,
+                    limit,
                 )
             )
             for name, request_class, _ in messages.methods(service)
@@ -408,7 +478,7 @@ def _plain(answer):
     return lambda request, deadline, on_cancel: answer(request)
 
 
-def _behaviour(method, request_class, answer, metrics, services):
+def _behaviour(method, request_class, answer, metrics, services, limit):
     """Returns the gRPC behaviour of one method.
 
     It takes and gives bytes: a message that cannot be parsed is then the caller's
@@ -418,6 +488,11 @@ def _behaviour(method, request_class, answer, metrics, services):
     def behaviour(content, context):
         try:
             with metrics.request("grpc", method) as observed:
+                if observed.in_flight > limit:
+                    raise errors.ServingError(
+                        grpc.StatusCode.RESOURCE_EXHAUSTED,
+                        f"{limit} requests are being answered; try again later",
+                    )
                 request = _parsed(request_class, content)
                 observed.model = services.known(_model_name(request))
                 response = answer(request, _deadline(context), _on_cancel(context))

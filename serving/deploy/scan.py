@@ -7,6 +7,7 @@ import pathlib
 import google.protobuf.message
 
 from serving import errors, messages, signatures
+from serving.versions import versions_in
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +52,9 @@ def scan(models_dir):
 
 def _versions(base_path):
     return {
-        int(entry.name): pathlib.Path(entry.path)
-        for entry in os.scandir(base_path)
-        if entry.name.isascii()
-        and entry.name.isdigit()
-        and os.path.exists(os.path.join(entry.path, "saved_model.pb"))
+        version: pathlib.Path(path)
+        for version, path in versions_in(base_path).items()
+        if os.path.exists(os.path.join(path, "saved_model.pb"))
     }
 
 

@@ -22,9 +22,9 @@ def start(publish):
     """Starts a Server over the published models, polling only when told to."""
     running = []
 
-    def start(**options):
+    def start(models_dir=publish.models, **options):
         server = serving.Server(
-            publish.models, port=0, poll_seconds=options.pop("poll", 1e6), **options
+            models_dir, port=0, poll_seconds=options.pop("poll", 1e6), **options
         )
         server.start()
         running.append(server)
@@ -373,6 +373,57 @@ def test_the_file_mends_a_label_that_went_stale(publish, start, connect, caplog)
     until(lambda: version_of_stable() == 2)
 
 
+def test_a_stale_label_of_one_model_does_not_keep_the_others(publish, start, connect):
+    for name in "lmn":
+        publish(name, 1)
+    file = publish.models.parent / "models.config"
+    label = 'version_labels { key: "stable" value: 1 }'
+    configs = "".join(
+        f'config {{ name: "{name}" base_path: "{publish.models / name}" '
+        f'model_platform: "tensorflow" {label if name == "l" else ""} }}'
+        for name in "lmn"
+    )
+    file.write_text(f"model_config_list {{ {configs} }}")
+    server = start(model_config_file=file)
+    client = connect(server)
+    publish("l", 2)  # Version 1 goes, and "stable" with it.
+    publish("m", 2, "other")
+    with pytest.raises(serving.ServingError, match="assign label to version 1"):
+        server.models.poll()
+    assert first_pixel(client) == 60
+    assert client.metadata("l").version == 2
+
+
+def test_a_reload_that_loads_nothing_is_an_error_and_nothing_goes(
+    publish, start, connect
+):
+    publish("m", 1)
+    publish("broken", 1, change=damage("saved_model.pb"))
+    server = start(model_config_file=write_config(publish))
+    client = connect(server)
+    for name in ("mistyped", "broken"):
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(server, [(name, publish.models / name)])
+        assert caught.value.code() == grpc.StatusCode.UNKNOWN
+        assert caught.value.details() == (
+            f"1 servable(s) did not become available: {name}"
+        )
+        assert first_pixel(client) == 10
+    server.models.poll()
+    assert first_pixel(client) == 10
+
+
+def test_without_a_folder_a_reload_stays_beside_the_models(publish, start):
+    publish("m", 1)
+    server = start(model_config_file=write_config(publish), models_dir=None)
+    with pytest.raises(serving.ServingError, match=r"PERMISSION_DENIED.*outside of"):
+        server.models.reload([model_config.ModelConfig("x", "/etc")])
+    (empty := publish.models.parent / "empty.config").write_text("model_config_list {}")
+    server = start(model_config_file=empty, models_dir=None)
+    with pytest.raises(serving.ServingError, match="nowhere"):
+        server.models.reload([model_config.ModelConfig("x", str(publish.models))])
+
+
 def test_a_reload_with_a_wrong_label_changes_nothing(publish, start, connect):
     publish("m", 1)
     file = write_config(publish, "model_version_policy { specific { versions: 1 } }")
@@ -434,6 +485,28 @@ def test_links_inside_are_followed_and_links_outside_refused(
     server.models.poll()
     assert states(client)[0] == (4, "END", "PERMISSION_DENIED")
     assert first_pixel(client) == 10
+
+
+def test_a_link_behind_a_link_is_followed_and_refused(
+    publish, start, connect, saved_models
+):
+    stash = publish.models / "m" / ".stash"
+    stash.mkdir(parents=True)
+    os.symlink(saved_models / "tiny" / "variables", stash / "variables")
+    os.symlink(stash, stash / "round")  # A circle ends the search no less.
+
+    publish("m", 1, change=lambda path: os.symlink(stash, path / "extra"))
+    client = connect(start())
+    (status,) = client.status("m")
+    assert (status.state, status.code) == ("END", "PERMISSION_DENIED")
+    assert "extra/variables is a link that leaves" in status.message
+
+
+def test_numbers_of_more_than_63_bits_are_no_versions(publish, start, connect):
+    publish("m", 1)
+    publish("m", 2**63)
+    client = connect(start())
+    assert states(client) == [(1, "AVAILABLE", "OK")]
 
 
 def test_models_come_and_go(publish, start, connect):

@@ -234,6 +234,39 @@ def test_left_open_reflection_streams_do_not_block_requests(server, client):
             stream.cancel()
 
 
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+
+
+def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
+    monkeypatch.setattr("serving.server._MESSAGE_SECONDS", 0.5)
+    publish("good", 1)
+    never = threading.Event()
+
+    def nothing():
+        never.wait()
+        return iter(())
+
+    with (
+        serving.Server(publish.models, port=0, max_concurrent_requests=2) as server,
+        serving.Client(server.address, attempts=1) as client,
+    ):
+        call = client.channel.stream_unary(PREDICT)
+        stalled = [call.future(iter(nothing, None)) for _ in range(100)]
+        codes = {each.code() for each in stalled}
+        assert codes == {
+            grpc.StatusCode.CANCELLED,
+            grpc.StatusCode.RESOURCE_EXHAUSTED,  # More than there are threads.
+        }
+        assert len(client.generate("good", 2)) == 2
+        never.set()
+
+
+def test_a_call_without_a_message_is_refused(channel):
+    with pytest.raises(grpc.RpcError) as caught:
+        channel.stream_unary(PREDICT)(iter(()))
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
 def test_multi_inference_is_unimplemented(channel):
     call = channel.unary_unary("/tensorflow.serving.PredictionService/MultiInference")
     with pytest.raises(grpc.RpcError) as caught:
@@ -281,6 +314,11 @@ def test_too_many_requests_at_once_are_refused_at_once(publish):
         with pytest.raises(serving.ServingError) as caught:
             client.status("good")
         assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert 'code="RESOURCE_EXHAUSTED"' in server.metrics.render().decode()
+        # Whoever probes a busy server finds it healthy.
+        health = health_pb2_grpc.HealthStub(client.channel)
+        answer = health.Check(health_pb2.HealthCheckRequest())
+        assert answer.status == health_pb2.HealthCheckResponse.SERVING
         for call in busy:
             assert call.result()["turns"] == [100_000]
         assert client.status("good")[0].state == "AVAILABLE"
