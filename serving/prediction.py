@@ -113,35 +113,44 @@ class Model:
                 f"{', '.join(signatures.PREDICT_METHODS)}}}. Was: {signature.method}"
             )
         _check_names(signature, request.inputs)
-        arrays = [
-            self._decode(spec, request.inputs[name], position)
+        shapes = [
+            self._check_tensor(spec, request.inputs[name], position)
             for position, (name, spec) in enumerate(signature.inputs.items())
         ]
         names = _outputs(signature, request.output_filter)
-        _check_shapes(signature, arrays)
-        self._check_answer_size(signature, arrays, names)
+        _check_shapes(signature, shapes)
+        self._check_answer_size(signature, shapes, names)
+        # Only now is memory taken: a few bytes can declare a large shape.
+        arrays = [
+            self._parsed(spec.name, tensors.decode, request.inputs[name])
+            for name, spec in signature.inputs.items()
+        ]
         return signature, arrays, names
 
-    def _decode(self, spec, proto, position):
+    def _parsed(self, name, parse, proto):
         try:
-            array = tensors.decode(proto, self._max_bytes)
+            return parse(proto, self._max_bytes)
         except ValueError as error:
             raise errors.invalid_argument(
-                f"tensor parsing error: {spec.name} ({error})"
+                f"tensor parsing error: {name} ({error})"
             ) from error
+
+    def _check_tensor(self, spec, proto, position):
+        """Returns the shape of an input."""
+        shape = self._parsed(spec.name, tensors.checked_shape, proto)
         if proto.dtype != spec.data_type:
             raise errors.invalid_argument(
                 f"Expects arg[{position}] to be "
                 f"{tensors.type_name(spec.data_type)} but "
                 f"{tensors.type_name(proto.dtype)} is provided"
             )
-        return array
+        return shape
 
-    def _check_answer_size(self, signature, arrays, names):
+    def _check_answer_size(self, signature, shapes, names):
         """Refuses what could be computed but never sent."""
-        rows = _rows(signature, arrays)
-        if rows is None:
+        if not signature.batchable:
             return
+        rows = shapes[0][0]
         row_bytes = sum(signature.outputs[name].row_bytes for name in names)
         if rows * row_bytes + _OVERHEAD_BYTES > self._max_bytes:
             raise errors.ServingError(
@@ -194,19 +203,19 @@ def _outputs(signature, output_filter):
     return [name for name in signature.outputs if not names or name in names]
 
 
-def _check_shapes(signature, arrays):
+def _check_shapes(signature, shapes):
     """Checks what TensorFlow Serving leaves to the ops, and to the batch-mates."""
-    for spec, array in zip(signature.inputs.values(), arrays, strict=True):
-        if not spec.fits(array.shape):
+    for spec, shape in zip(signature.inputs.values(), shapes, strict=True):
+        if not spec.fits(shape):
             raise errors.invalid_argument(
-                f"input {spec} cannot take the shape {list(array.shape)}"
+                f"input {spec} cannot take the shape {list(shape)}"
             )
     if signature.batchable:
-        counts = {array.shape[0] for array in arrays}
+        counts = {shape[0] for shape in shapes}
         if len(counts) > 1:
             listed = ", ".join(
-                f"{name}: {len(array)}"
-                for name, array in zip(signature.inputs, arrays, strict=True)
+                f"{name}: {shape[0]}"
+                for name, shape in zip(signature.inputs, shapes, strict=True)
             )
             raise errors.invalid_argument(
                 f"Batching input tensors must all have equal 0th dimension: {listed}"

@@ -95,19 +95,20 @@ def declared_shape(proto):
     return shape
 
 
-def decode(proto, max_bytes=MAX_BYTES):
-    """Returns the array a TensorProto stands for.
+def checked_shape(proto, max_bytes=MAX_BYTES):
+    """Returns the shape a TensorProto declares, if `decode` can make an array of it.
+
+    Nothing is allocated: a few bytes can declare a large shape.
 
     Args:
         proto: The TensorProto.
-        max_bytes: The largest array to allocate: a few bytes can declare a shape
-            of any size.
+        max_bytes: The largest array that may be made.
 
     Raises:
-        ValueError: Where shape, dtype and values do not fit each other.
+        ValueError: Where shape, dtype and content do not fit each other.
     """
     shape = declared_shape(proto)
-    dtype, field = numpy_type(proto.dtype), _FIELDS[proto.dtype][1]
+    dtype = numpy_type(proto.dtype)
     size = math.prod(shape)
     if size * dtype.itemsize > max_bytes:
         raise ValueError(
@@ -115,16 +116,32 @@ def decode(proto, max_bytes=MAX_BYTES):
             f"more than the {max_bytes} allowed"
         )
     content = proto.tensor_content
-    if content and proto.dtype != DT_STRING:
-        if len(content) != size * dtype.itemsize:
-            raise ValueError(
-                f"tensor_content has {len(content)} bytes where the shape "
-                f"{list(shape)} of {type_name(proto.dtype)} needs "
-                f"{size * dtype.itemsize}"
-            )
-        return np.frombuffer(content, dtype).reshape(shape)
-    if content:
+    if content and proto.dtype == DT_STRING:
         raise ValueError("tensor_content cannot hold strings; use string_val")
+    if content and len(content) != size * dtype.itemsize:
+        raise ValueError(
+            f"tensor_content has {len(content)} bytes where the shape "
+            f"{list(shape)} of {type_name(proto.dtype)} needs "
+            f"{size * dtype.itemsize}"
+        )
+    return shape
+
+
+def decode(proto, max_bytes=MAX_BYTES):
+    """Returns the array a TensorProto stands for.
+
+    Args:
+        proto: The TensorProto.
+        max_bytes: The largest array to allocate.
+
+    Raises:
+        ValueError: Where shape, dtype and values do not fit each other.
+    """
+    shape = checked_shape(proto, max_bytes)
+    dtype, field = numpy_type(proto.dtype), _FIELDS[proto.dtype][1]
+    if proto.tensor_content:
+        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
+    size = math.prod(shape)
     values = getattr(proto, field)[:size]
     if proto.dtype in (DT_HALF, DT_BFLOAT16):
         found = np.array(values, np.int64).astype(np.uint16).view(dtype)

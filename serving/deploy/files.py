@@ -96,7 +96,8 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
             batching_config(max_batch_size, cpus).splitlines(), 4
         ),
         "monitoring_config_yaml": _indented(templates.MONITORING.splitlines(), 4),
-        "probe_path": f"/v1/models/{found[0].name}",
+        # Unlike a model's status this is an error until a version is loaded.
+        "probe_path": f"/v1/models/{found[0].name}/metadata",
         "cpus": cpus,
         "replicas": replicas,
         "max_replicas": 4 * replicas,

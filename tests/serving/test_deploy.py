@@ -132,7 +132,9 @@ def test_kubernetes_manifests(written):
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]}
     assert container["args"] == files.server_flags()
-    assert container["readinessProbe"]["httpGet"]["path"] == "/v1/models/digits"
+    assert (
+        container["readinessProbe"]["httpGet"]["path"] == "/v1/models/digits/metadata"
+    )
     data = found["ConfigMap"]["data"]
     for name in ("models.config", "batching.config", "monitoring.config"):
         assert data[name].strip() == (written / name).read_text().strip()

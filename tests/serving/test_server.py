@@ -4,6 +4,7 @@ import concurrent.futures
 import logging
 import threading
 import time
+import tracemalloc
 
 import grpc
 import numpy as np
@@ -148,6 +149,21 @@ def test_huge_and_negative_shapes_are_refused(predict, sizes, code):
     with pytest.raises(grpc.RpcError) as caught:
         predict(request)
     assert caught.value.code() == code
+
+
+def test_a_refused_shape_takes_no_memory(server, predict):
+    """A few bytes that stand for 120 MiB of zeros, in the wrong shape."""
+    request = tiny_models.predict_request("good")
+    proto = request.inputs["seeds"]
+    proto.dtype = 9
+    for size in (15 << 20, 1):
+        proto.tensor_shape.dim.add(size=size)
+    tracemalloc.start()
+    with pytest.raises(grpc.RpcError, match="cannot take the shape"):
+        predict(request)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 << 20
 
 
 def test_garbage_and_truncated_requests_are_refused(predict):
