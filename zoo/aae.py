@@ -631,19 +631,23 @@ class AAE(AutoencoderModel):
         """Measures reconstruction, and what the form's labels or clusters are worth.
 
         Returns:
-            Dict of `reconstruction_loss`, see `AutoencoderModel.measure`; semi-
-            supervised of `test_error`, the share of images classified wrong; clustering
-            of `clustering_error`, that share on the second half of the images, when
-            each cluster has the label of its surest image of the first (section 6).
+            Dict of `reconstruction_loss`, see `AutoencoderModel.measure`; and, where
+            the images have labels, semi-supervised of `test_error`, the share of images
+            classified wrong; clustering of `clustering_error`, that share on the second
+            half of the images, when each cluster has the label of its surest image of
+            the first (section 6).
         """
         measured = super().measure(**data_arguments)
-        if self.classifies:
-            images, labels = load_arrays(**data_arguments)
-            probabilities = self.classify(images)
+        if not self.classifies:
+            return measured
+        images, labels = load_arrays(**data_arguments)
+        if labels is None:
+            return measured
+        probabilities = self.classify(images)
         if self.form == "semi_supervised":
             wrong = 1 - metrics.label_accuracy(probabilities, labels)
             measured["test_error"] = round(wrong, 4)
-        elif self.form == "clustering":
+        else:
             half = len(labels) // 2
             found = metrics.cluster_labels(probabilities[:half], labels[:half])
             wrong = metrics.clustering_error(probabilities[half:], labels[half:], found)

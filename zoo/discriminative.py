@@ -96,7 +96,7 @@ class DiscriminativeModel(Model):
         return {"test_accuracy": self._accuracy(**data_arguments)}
 
     def _accuracy(self, **data_arguments):
-        images, labels = load_arrays(**data_arguments)
+        images, labels = load_arrays(**data_arguments, labels=True)
         probabilities = self.classify(images)
         return round(label_accuracy(probabilities, labels), 4)
 

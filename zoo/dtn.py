@@ -204,7 +204,7 @@ class DTN(AveragedModel):
         """Returns `transfer_accuracy` by the built-in classifier of the target."""
         source, target = name
         classifier = DiscriminativeModel.from_preset(f"classifier_{target}")
-        images, labels = load_arrays(source, **data_arguments)
+        images, labels = load_arrays(source, **data_arguments, labels=True)
         accuracy = self.transfer_accuracy(images, labels, classifier)
         return {"transfer_accuracy": round(accuracy, 4)}
 

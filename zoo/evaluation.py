@@ -128,9 +128,9 @@ def evaluate(
             model, features, {"name": name, **arguments}, seed, parzen, progress
         )
         if isinstance(model, (AutoencoderModel, InfoGAN, SemiSupervisedGAN)):
-            measurements += _by_itself(model, {"name": name, **arguments}, seed)
+            measurements += _by_itself(model, {"name": name, **arguments})
     else:
-        measurements = _by_itself(model, {"name": name, **arguments}, seed)
+        measurements = _by_itself(model, {"name": name, **arguments})
     return Evaluation(
         preset=str(handle),
         sha256=presets.fingerprint(handle),
@@ -145,7 +145,7 @@ def evaluate(
 
 def _transfer(model, features, target, arguments, seed):
     """Measures whether images keep their class in the other domain."""
-    images, labels = data.load_arrays(**arguments)
+    images, labels = data.load_arrays(**arguments, labels=True)
     network = feature_networks.find(features, target)
     if not network.knows_classes:
         raise ValueError(
@@ -165,8 +165,8 @@ def _transfer(model, features, target, arguments, seed):
     ]
 
 
-def _by_itself(model, arguments, seed):
-    """Measures what the model's own `measure` says."""
+def _by_itself(model, arguments):
+    """Measures what the model's own `measure` says; its samples start at seed 0."""
     name = arguments["name"]
     domains = {}
     if isinstance(name, (list, tuple)):
@@ -177,9 +177,11 @@ def _by_itself(model, arguments, seed):
         known = {k: v for k, v in arguments.items() if k != "limit"}
         known["name"] = domains.get(key.partition("_")[0], name)
         count = min(data.describe(**known).size, arguments["limit"])
+        if key == "clustering_error":
+            count -= count // 2  # The first half gives the clusters their labels.
         # All but this one look at the images.
         counted = "generated_count" if key == "information" else "real_count"
-        measurements.append(Measurement(key, value, seed=seed, **{counted: count}))
+        measurements.append(Measurement(key, value, **{counted: count}))
     return measurements
 
 

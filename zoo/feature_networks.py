@@ -34,20 +34,25 @@ def find(handle, name):
     """
     if handle is not None:
         kind, _, weights = str(handle).partition(":")
-        return Inception(weights) if kind == INCEPTION else Classifier(handle)
+        return Inception(weights) if kind == INCEPTION else Classifier(handle, name)
     built_in = [
         preset
         for preset, metadata in presets.list_presets().items()
         if preset.startswith("classifier_") and metadata["trained"]
     ]
-    wanted = f"classifier_{pathlib.Path(name).stem}"
+    wanted = f"classifier_{_short(name)}"
     if wanted not in built_in:
         raise ValueError(
             f"There is no feature network for {name}, {wanted}. Name one by "
             f"--features: of {built_in}, a classifier trained on this data, or "
             f"{INCEPTION}."
         )
-    return Classifier(wanted)
+    return Classifier(wanted, name)
+
+
+def _short(name):
+    """Returns the name of data without folder and ending."""
+    return pathlib.Path(name).stem
 
 
 class _FeatureNetwork:
@@ -83,14 +88,19 @@ class Classifier(_FeatureNetwork):
 
     Args:
         handle: Its preset or run.
+        data: Name of the data that it will look at.
 
     Attributes:
         model: The `zoo.DiscriminativeModel`.
+        knows_classes: Whether its classes are those of the data: not if it says that it
+            was trained on other data.
     """
 
-    knows_classes = True
-
-    def __init__(self, handle):
+    def __init__(self, handle, data):
+        trained_on = presets.check(presets.resolve(handle)).get("recipe", {})
+        names = trained_on.get("data", {}).get("name", data)
+        names = names if isinstance(names, list) else [names]
+        self.knows_classes = _short(data) in map(_short, names)
         self.model = DiscriminativeModel.from_preset(handle)
         self.image_shape = self.model.image_shape
         self.name, self.hash = str(handle), presets.fingerprint(handle)

@@ -120,7 +120,7 @@ def test_numbers_say_where_they_come_from(evaluated, folder):
 
 
 def test_resize_rules_name_each_step(folder, classifier):
-    network = feature_networks.Classifier(folder / "classifier")
+    network = feature_networks.Classifier(folder / "classifier", "digits")
     rules = {
         ((8, 8, 1), (8, 8, 1)): "none",
         ((8, 8, 1), (16, 16, 1)): "antialiased 8x8x1>16x16x1>8x8x1",
@@ -136,6 +136,53 @@ def test_a_classifier_is_measured_on_all_there_is(folder, classifier):
     assert (accuracy.name, accuracy.real_count) == ("test_accuracy", 297)
     expected = classifier.measure(name="digits", split="test", **SIZES)
     assert accuracy.value == expected["test_accuracy"]
+
+
+def test_classes_of_other_data_are_not_counted(folder, classifier):
+    recipe = {"data": {"name": "mnist", "split": "train"}}
+    classifier.save_to_preset(folder / "of_mnist", metadata={"recipe": recipe})
+    report = evaluation.evaluate(
+        folder / "cgan", "digits", count=COUNT, features=folder / "of_mnist"
+    )
+    assert report.class_shares is None
+    names = {m.name for m in report.measurements}
+    assert "frechet_distance" in names
+    assert not names & {"label_accuracy", "smallest_class_share"}
+
+
+def test_without_labels_what_needs_them_is_left_out_or_said(folder, classifier):
+    pixels, _ = data.load_arrays("digits", "test", image_size=8, limit=40)
+    np.savez(folder / "bare.npz", image=pixels)
+    aae = zoo.AAE((8, 8, 1), form="clustering", num_classes=4, units=(8,), seed=0)
+    aae.save_to_preset(folder / "clusters")
+    report = evaluation.evaluate(
+        folder / "clusters",
+        str(folder / "bare.npz"),
+        features=folder / "classifier",
+        split="train",
+    )
+    assert report.measurements[-1].name == "reconstruction_loss"
+    with pytest.raises(ValueError, match=r"needs labels, and .*bare.* has none"):
+        evaluation.evaluate(
+            folder / "classifier", str(folder / "bare.npz"), split="train"
+        )
+
+
+def test_clusters_are_counted_on_the_second_half(folder, classifier):
+    aae = zoo.AAE((8, 8, 1), form="clustering", num_classes=4, units=(8,), seed=0)
+    aae.save_to_preset(folder / "clusters")
+    report = evaluation.evaluate(
+        folder / "clusters",
+        "digits",
+        count=31,
+        seed=7,
+        features=folder / "classifier",
+    )
+    found = {m.name: m for m in report.measurements}
+    assert found["reconstruction_loss"].real_count == 31
+    assert found["clustering_error"].real_count == 16
+    assert found["clustering_error"].seed == 0
+    assert found["frechet_distance"].seed == 7
 
 
 def test_codes_of_infogan_are_matched_to_classes(folder, classifier):

@@ -148,7 +148,9 @@ def load_data(
         return schedule.one_epoch()
 
 
-def load_arrays(name, split="train", image_size=None, channels=None, limit=None):
+def load_arrays(
+    name, split="train", image_size=None, channels=None, limit=None, labels=False
+):
     """Loads the images that `load_data` makes batches of, for metrics and pictures.
 
     Args:
@@ -157,6 +159,7 @@ def load_arrays(name, split="train", image_size=None, channels=None, limit=None)
         image_size: As for `load_data`.
         channels: As for `load_data`.
         limit: How many images at most, the first ones. `None` loads all, into memory.
+        labels: Whether there must be labels.
 
     Returns:
         uint8 images `[N, H, W, C]`, and int64 labels `[N]` or `None`.
@@ -167,8 +170,10 @@ def load_arrays(name, split="train", image_size=None, channels=None, limit=None)
     if _is_gaussian(name):
         raise ValueError("'gaussian' is numbers, not images: load it by load_data")
     selection = select(name, split, image_size, channels)
-    images, labels = selection.arrays(limit)
-    return images, None if selection.num_classes is None else labels
+    if labels:
+        selection.check_labels("what is asked for")
+    images, known = selection.arrays(limit)
+    return images, None if selection.num_classes is None else known
 
 
 def describe(name, split="train", image_size=None, channels=None, size=10_000):
