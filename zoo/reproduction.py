@@ -117,6 +117,24 @@ def _parzen(model, recipe, paper, source):
     )
 
 
+def _dcgan(what, changes):
+    return Row(
+        f"{what} on MNIST: Fréchet distance",
+        "dcgan_mnist",
+        "frechet_distance",
+        None,
+        "no paper's: the yardstick of the recipe dcgan_mnist",
+        changes,
+        beside=(
+            "frechet_distance_of_train",
+            "precision",
+            "recall",
+            "smallest_class_share",
+            "largest_class_share",
+        ),
+    )
+
+
 def _semisupervised(labels, paper):
     changes = {} if labels == 1000 else {"data.labelled": labels}
     return Row(
@@ -167,6 +185,16 @@ def _dann(what, paper, changes):
 ROWS = {
     "gaussian1d": _gaussian(minibatch=False),
     "gaussian1d_minibatch": _gaussian(minibatch=True),
+    "dcgan": _dcgan("DCGAN", {}),
+    "dcgan_plain": _dcgan(
+        "Plain DCGAN, as tutorials train it,",
+        {
+            "model": {"generator_filters": 64, "discriminator_filters": 32},
+            "compile": {},
+            "epochs": 10,
+            "batch_size": 128,
+        },
+    ),
     "gan_parzen": _parzen("GAN", "gan_mnist", 225, "Goodfellow et al. 2014, table 1"),
     "cgan_parzen": _parzen(
         "CGAN", "cgan_mnist_mlp", 132, "Mirza & Osindero 2014, table 1"
@@ -252,12 +280,11 @@ class Result:
 
     def check(self):
         """Raises `ValueError` if the row's recipe is another one by now."""
-        ours = Recipe(**self.recipe)
-        if different := ours.differences(ROWS[self.row].recipe_of(self.seed)):
-            raise ValueError(
-                f"The result of {self.row}, seed {self.seed}, was trained by other "
-                "settings: " + "; ".join(different) + ". Delete it to train again."
-            )
+        check_recipe(
+            Recipe(**self.recipe),
+            ROWS[self.row].recipe_of(self.seed),
+            f"The result of {self.row}, seed {self.seed},",
+        )
 
     @classmethod
     def load(cls, path):
@@ -272,9 +299,28 @@ class Result:
         partial.write_text(text + "\n")
         partial.replace(path)
 
+    def measurement(self, name):
+        """Returns the measurement of a name, a dict."""
+        return next(m for m in self.measurements if m["name"] == name)
+
     def value(self, name):
         """Returns the value of a measurement."""
-        return next(m["value"] for m in self.measurements if m["name"] == name)
+        return self.measurement(name)["value"]
+
+
+def check_recipe(followed, asked, what):
+    """Raises `ValueError` if what was trained followed another recipe.
+
+    Args:
+        followed: Its `Recipe`.
+        asked: The `Recipe` it should have followed.
+        what: Beginning of the error's sentence.
+    """
+    if different := followed.differences(asked):
+        raise ValueError(
+            f"{what} was trained by other settings: {'; '.join(different)}. Delete it "
+            "to train again."
+        )
 
 
 def result_path(folder, row, seed):
@@ -303,7 +349,7 @@ def line(name, results):
     """Returns the line of the table, in Markdown, that a row's results make."""
     row = ROWS[name]
     values = [result.value(row.measure) for result in results]
-    first = next(m for m in results[0].measurements if m["name"] == row.measure)
+    first = results[0].measurement(row.measure)
     beside = [
         f"{other.replace('_', ' ')} "
         f"{formatted(other, statistics.median(r.value(other) for r in results))}"
@@ -327,13 +373,55 @@ def line(name, results):
 
 
 def table(results):
-    """Returns the table of all results, in Markdown."""
-    return "\n".join([HEADER, *(line(name, found) for name, found in results.items())])
+    """Returns the table of all results, in Markdown.
+
+    Raises:
+        ValueError: If numbers of one name were seen through different networks.
+    """
+    lines = [HEADER, *(line(name, found) for name, found in results.items())]
+    return "\n".join([*lines, *_networks(results)])
+
+
+def summary(results):
+    """Returns a shorter table, for who only asks how near we came, in Markdown."""
+    lines = ["| | paper | ours | seeds |", "|---|---|---|---|"]
+    for name, found in results.items():
+        row = ROWS[name]
+        median = statistics.median(result.value(row.measure) for result in found)
+        paper = "–" if row.paper is None else formatted(row.measure, row.paper)
+        ours = formatted(row.measure, median)
+        lines.append(f"| {row.what} | {paper} | {ours} | {len(found)} |")
+    return "\n".join(lines)
+
+
+def _networks(results):
+    """Returns the lines below the table, of what its numbers were seen through."""
+    seen = {}
+    for row, found in results.items():
+        for name in (ROWS[row].measure, *ROWS[row].beside):
+            for measured in (result.measurement(name) for result in found):
+                if measured.get("features"):
+                    network = f"{measured['features']}@{measured['hash'][:8]}"
+                    seen.setdefault(name, set()).add(network)
+    for name, networks in seen.items():
+        if len(networks) > 1:
+            raise ValueError(
+                f"{name} was measured through {' and '.join(sorted(networks))}, which "
+                "can't stand under one name. Measure the runs again: delete the "
+                "results of one of them."
+            )
+    by_network = {}
+    for name, (network,) in seen.items():
+        by_network.setdefault(network, []).append(name.replace("_", " "))
+    return [
+        f"\nThrough `{network}`: {', '.join(names)}."
+        for network, names in by_network.items()
+    ]
 
 
 def formatted(name, value):
     """Returns a measurement's value as the table shows it, in its unit."""
-    if name.endswith(("_accuracy", "_error")):
+    if name.endswith(("_accuracy", "_error", "_share")):
         return f"{100 * value:.2f} %"
     if name == "parzen_log_likelihood":
         return f"{value:.0f} nats"

@@ -46,8 +46,9 @@ class Run:
 
     Raises:
         FileExistsError: If the folder holds other files, or a run and `resume` is off.
-        ValueError: If the run there follows another recipe. The number of epochs may
-            differ: it only says when to stop.
+        ValueError: If the run there follows another recipe, or has gone on for more
+            epochs than this one has. Apart from that their number may differ: it only
+            says when to stop.
     """
 
     def __init__(self, folder, recipe, resume=False):
@@ -60,6 +61,13 @@ class Run:
                 f"{self.folder} holds files and is no run. Choose an empty folder."
             )
         self.backup = BackupAndResume(self.folder / "checkpoints")
+        done = self.backup.position()
+        if done is not None and done > (recipe.epochs, 0):
+            raise ValueError(
+                f"The run in {self.folder} has done {done[0]} epochs"
+                f"{f' and {done[1]} batches' if done[1] else ''}, and {recipe.epochs} "
+                "are asked for. A training can't go back: ask for as many or more."
+            )
 
     def _check_same(self, resume):
         if not resume:

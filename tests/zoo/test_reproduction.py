@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import json
 import pathlib
+import shutil
 
 import pytest
 from click.testing import CliRunner
@@ -28,9 +29,12 @@ def test_a_row_changes_only_settings_that_there_are(name):
         "compile": inspect.signature(variant.compile).parameters,
         "data": inspect.signature(zoo.load_data).parameters,
     }
-    for path in row.changes:
+    for path, value in row.changes.items():
         group, _, setting = path.partition(".")
-        assert setting in known[group], path
+        if group in known:
+            assert {setting} if setting else value.keys() <= known[group].keys(), path
+        else:
+            assert hasattr(recipe, group), path
 
 
 def test_seeds_reach_networks_that_are_given():
@@ -92,6 +96,59 @@ def test_a_row_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
+def test_an_interrupted_row_goes_on_to_the_same_result(tmp_path, monkeypatch):
+    row = dataclasses.replace(ROWS["gaussian1d"], changes={"epochs": 2})
+    row.changes["data.size"] = 120
+    monkeypatch.setitem(ROWS, "gaussian1d", row)
+
+    def reproduce(where):
+        arguments = ["reproduce", "gaussian1d", "--out", str(where / "runs")]
+        done = CliRunner().invoke(main, [*arguments, "--results", str(where / "kept")])
+        assert done.exit_code == 0, done.output
+        return json.loads((where / "kept" / "gaussian1d-0.json").read_text())
+
+    row.changes["epochs"] = 1
+    reproduce(tmp_path / "interrupted")
+    # A run that has not ended has checkpoints and no model.
+    shutil.rmtree(tmp_path / "interrupted" / "kept")
+    shutil.rmtree(tmp_path / "interrupted" / "runs" / "gaussian1d-0" / "model")
+    row.changes["epochs"] = 2
+    resumed, whole = (reproduce(tmp_path / name) for name in ("interrupted", "whole"))
+    assert resumed["measurements"] == whole["measurements"]
+    log = tmp_path / "interrupted" / "runs" / "gaussian1d-0" / "log.csv"
+    assert len(log.read_text().splitlines()) == 3  # A heading, and two epochs.
+
+
+def test_a_run_of_other_settings_is_refused_by_its_folder(tmp_path, monkeypatch):
+    row = dataclasses.replace(ROWS["gaussian1d"], changes={"epochs": 1})
+    row.changes["data.size"] = 120
+    monkeypatch.setitem(ROWS, "gaussian1d", row)
+    arguments = ["reproduce", "gaussian1d", "--out", str(tmp_path / "runs")]
+    arguments += ["--results", str(tmp_path / "kept")]
+    assert CliRunner().invoke(main, arguments).exit_code == 0
+    shutil.rmtree(tmp_path / "kept")
+    row.changes["batch_size"] = 24
+    done = CliRunner().invoke(main, arguments)
+    assert done.exit_code == 1
+    assert f"The run {tmp_path / 'runs' / 'gaussian1d-0'} was trained" in done.output
+
+
+def test_numbers_of_different_networks_do_not_stand_under_one_name():
+    kept = [
+        result("gan_parzen", seed, 200.0, parzen_sigma=0.2, frechet_distance_of_train=0)
+        for seed in (0, 1)
+    ]
+    for each, letter in zip(kept, "ab", strict=True):
+        each.measurements.append(
+            {"name": "frechet_distance", "value": 1.0, "features": "c"}
+            | {"hash": 64 * letter}
+        )
+    lines = reproduction.table({"gan_parzen": kept[:1]}).splitlines()
+    assert lines[-1] == "Through `c@aaaaaaaa`: frechet distance."
+    with pytest.raises(ValueError, match="c@aaaaaaaa and c@bbbbbbbb"):
+        reproduction.table({"gan_parzen": kept})
+
+
 def test_a_result_of_other_settings_is_refused(tmp_path, monkeypatch):
     saved = result("gaussian1d", 0, 0.25, mean=4.0)
     saved.save(reproduction.result_path(tmp_path, "gaussian1d", 0))
@@ -116,3 +173,5 @@ def test_the_documentation_has_the_table_of_the_kept_results():
             kept.check()
     table = reproduction.table(results)
     assert table in (DOCS / "reproduction.md").read_text()
+    summary = reproduction.summary(results)
+    assert summary in (DOCS.parent / "README.md").read_text()

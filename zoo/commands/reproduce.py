@@ -9,6 +9,7 @@ import click
 from zoo import reproduction, runs
 from zoo.commands.flags import Integers
 from zoo.commands.train import run_training
+from zoo.recipes import Recipe
 
 
 @click.command()
@@ -48,11 +49,13 @@ def reproduce(rows, seeds, out, results):
                 reproduction.Result.load(path).check()
                 continue
             run = out / f"{row}-{seed}"
-            if not (run / runs.MODEL).exists():
-                recipe = reproduction.ROWS[row].recipe_of(seed)
+            recipe = reproduction.ROWS[row].recipe_of(seed)
+            if (run / runs.MODEL).exists():
+                followed = Recipe.load(run / runs.SETTINGS)
+                reproduction.check_recipe(followed, recipe, f"The run {run}")
+            else:
                 run_training(recipe, run, resume=True)
             result = reproduction.Result.of(row, run, progress)
-            result.check()
             result.save(path)
     found = reproduction.results_in(results)
     if not found:
