@@ -130,6 +130,14 @@ def test_sigkill_loses_at_most_the_epoch(uninterrupted, tmp_path):
     assert_ends_as(uninterrupted, out)
 
 
+def test_resuming_with_fewer_epochs_than_are_done_is_refused(uninterrupted):
+    settings = (uninterrupted / "run.json").read_text()
+    done = train(uninterrupted, "--resume", "--epochs", "3")
+    assert done.returncode == 1
+    assert "has done 4 epochs, and 3 are asked for" in done.stderr
+    assert (uninterrupted / "run.json").read_text() == settings
+
+
 def test_resuming_with_other_settings_is_refused(uninterrupted):
     done = train(uninterrupted, "--resume", "--batch-size", "64")
     assert done.returncode == 1
