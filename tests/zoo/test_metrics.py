@@ -5,6 +5,7 @@ import json
 
 import keras
 import numpy as np
+import prdc
 import pytest
 import scipy.linalg
 import scipy.stats
@@ -350,6 +351,15 @@ class TestManifolds:
         coverage = inside.any(axis=1).mean()
         assert 0 < coverage < 1
         assert_close(metrics.density_coverage(*feature_sets, k), (density, coverage))
+
+    @pytest.mark.parametrize("k", [1, 5, 10])
+    def test_both_match_the_authors_package(self, feature_sets, k):
+        expected = prdc.compute_prdc(*feature_sets, nearest_k=k)
+        found = {
+            **metrics.precision_recall(*feature_sets, k)._asdict(),
+            **metrics.density_coverage(*feature_sets, k)._asdict(),
+        }
+        assert found == pytest.approx(expected, rel=1e-6)
 
     def test_by_hand(self):
         real = [[0.0], [1.0], [3.0]]  # radii for k = 1: 1, 1, 2
