@@ -121,7 +121,7 @@ def publish(run, name, features):
     (target / presets.METADATA).write_text(text + "\n")
 
     GOLDEN.mkdir(exist_ok=True)
-    np.savez_compressed(GOLDEN / f"{name}.npz", outputs=golden.outputs_of(model))
+    np.savez_compressed(GOLDEN / f"{name}.npz", **golden.arrays_of(model))
     vectors = len(model.image_shape) == 1
     count = SAMPLES if vectors else FEW
     settings = {"data": recipe.data["name"], "features": features, "count": count}

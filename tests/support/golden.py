@@ -1,8 +1,29 @@
 """What a preset gives for four inputs that need no data beside it."""
 
+import numpy as np
+import tensorflow as tf
+
 import zoo
+from zoo.adversarial import AdversarialModel
 from zoo.generative import GenerativeModel
 from zoo.images import to_uint8
+
+
+def arrays_of(model):
+    """Returns a dict of the model's `outputs`, and its discriminator's `logits`."""
+    if isinstance(model, AdversarialModel):
+        return {"outputs": outputs_of(model), "logits": logits_of(model)}
+    return {"outputs": outputs_of(model)}
+
+
+def logits_of(model):
+    """Returns the discriminator's logits of four samples, of known conditions."""
+    given = {}
+    if "labels" in model.discriminator_conditions:
+        given["labels"] = np.arange(4)
+    samples = model.generate(4, seed=0, **given)
+    conditions = [tf.constant(values) for values in given.values()]
+    return model.discriminate(tf.constant(samples), conditions).numpy()
 
 
 def outputs_of(model):
