@@ -13,20 +13,22 @@ import importlib.metadata
 import json
 import os
 import pathlib
-import shutil
+import re
 import tempfile
-import urllib.error
-import urllib.request
 
 import keras
+
+# `safe_mode=True` yields to `keras.config.enable_unsafe_deserialization()`; this scope,
+# which Keras doesn't export, does not.
+from keras.src.saving.serialization_lib import SafeModeScope
+
+from zoo import downloads
 
 BUILT_IN = pathlib.Path(__file__).parent / "presets"
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 RECIPE = "recipe.json"
 #: Version of the layout; readers refuse presets with a higher one.
 FORMAT = 1
-#: Seconds without a byte after which a download counts as broken.
-_TIMEOUT = 30
 
 
 def list_presets():
@@ -58,21 +60,25 @@ def load(handle, base, sha256=None):
 
     Raises:
         ValueError: If the handle is unknown, a file is missing or damaged, or the
-            preset is of another class or made by a newer version.
+            preset is of another class, made by a newer version, or unsafe to load.
     """
     folder = resolve(handle, sha256)
     metadata = check(folder, sha256)
     config = _read_json(folder / CONFIG)
-    model_class = _class_named(metadata, config, folder, base)
+    model_class = _class_named(config, metadata, folder, base)
     try:
-        model = model_class.from_config(config["config"])
+        with SafeModeScope(True):
+            model = model_class.from_config(config.get("config"))
         model.load_weights(folder / WEIGHTS)
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(
-            f"The preset {folder} does not fit this version of the zoo "
-            f"({_versions()['gan-zoo']}; it was made by "
-            f"{metadata.get('versions', {}).get('gan-zoo', 'an unknown one')}): {error}"
-        ) from error
+    except (
+        AttributeError,
+        LookupError,
+        OSError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        raise _misfit(error, metadata, folder) from error
     return model
 
 
@@ -114,7 +120,10 @@ def save(model, folder, metadata=None):
                 "class": config["class_name"],
                 "parameters": copy.count_params(),
                 "versions": _versions(),
-                "files": {name: _sha256(partial / name) for name in (CONFIG, WEIGHTS)},
+                "files": {
+                    name: downloads.sha256_of(partial / name)
+                    for name in (CONFIG, WEIGHTS)
+                },
             },
         )
         if folder.exists():
@@ -159,7 +168,7 @@ def resolve(handle, sha256=None):
 
 def fingerprint(handle):
     """Returns the SHA-256 that pins a preset, which `from_preset(sha256=)` takes."""
-    return _sha256(resolve(handle) / METADATA)
+    return downloads.sha256_of(resolve(handle) / METADATA)
 
 
 def check(folder, sha256=None):
@@ -172,39 +181,116 @@ def check(folder, sha256=None):
         ValueError: If a file is missing or damaged, or the layout is newer.
     """
     folder = pathlib.Path(folder)
-    if sha256 is not None and _sha256(folder / METADATA) != sha256:
-        raise ValueError(
-            f"{folder / METADATA} has the SHA-256 {_sha256(folder / METADATA)}, and "
-            f"{sha256} was asked for."
-        )
-    metadata = _read_json(folder / METADATA)
-    if metadata.get("format", 0) > FORMAT:
-        raise ValueError(
-            f"The preset {folder} has the layout {metadata['format']}, and this "
-            f"version reads up to {FORMAT}. Install a newer gan-zoo."
-        )
+    metadata = _checked(_read(folder / METADATA), folder / METADATA, sha256)
     for name in (CONFIG, WEIGHTS):
-        expected = metadata.get("files", {}).get(name)
+        expected = metadata["files"][name]
         path = folder / name
         if not path.exists():
             raise ValueError(f"The preset {folder} is incomplete: {name} is missing.")
-        if _sha256(path) != expected:
+        if downloads.sha256_of(path) != expected:
             raise ValueError(
                 f"The preset {folder} is damaged: {name} has the SHA-256 "
-                f"{_sha256(path)}, and {METADATA} says {expected}. Get it again."
+                f"{downloads.sha256_of(path)}, and {METADATA} says {expected}. Get it "
+                "again."
             )
     return metadata
 
 
-def _class_named(metadata, config, folder, base):
-    name = config.get("registered_name", "")
+def _checked(text, source, sha256):
+    """Parses the bytes of a `metadata.json` and checks all that loading relies on."""
+    digest = hashlib.sha256(text).hexdigest()
+    if sha256 is not None and digest != sha256:
+        raise ValueError(
+            f"{source} has the SHA-256 {digest}, and {sha256} was asked for."
+        )
+    metadata = _parsed(text, source)
+    layout, files = metadata.get("format"), metadata.get("files")
+    if not isinstance(layout, int):
+        raise ValueError(
+            f"{source} is damaged: its format must be an integer. Get it again. "
+            f"Received: {layout!r}"
+        )
+    # A newer layout may differ in all that follows.
+    if layout > FORMAT:
+        raise ValueError(
+            f"{source} has the layout {layout}, and this version reads up to {FORMAT}. "
+            "Install a newer gan-zoo."
+        )
+    for name in (CONFIG, WEIGHTS):
+        if not (isinstance(files, dict) and isinstance(files.get(name), str)):
+            raise ValueError(
+                f"{source} is damaged: its files must give the SHA-256 of {name}. "
+                f"Get it again. Received: {files!r}"
+            )
+    return metadata
+
+
+def _class_named(config, metadata, folder, base):
+    name = config.get("registered_name")
+    if not isinstance(name, str):
+        raise ValueError(
+            f"{folder / CONFIG} is damaged: its registered_name must be a string. Get "
+            f"it again. Received: {name!r}"
+        )
     found = keras.saving.get_registered_object(name)
+    if found is None and _is_newer(metadata):
+        raise _newer(metadata, folder, f"the class {name!r}")
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(
-            f"The preset {folder} is of class {metadata.get('class')!r}. "
-            f"Expected: {base.__name__}"
+            f"The preset {folder} is of class {name.removeprefix('zoo>')!r}. Expected: "
+            f"{base.__name__}, or a registered class that derives from it"
         )
     return found
+
+
+def _misfit(error, metadata, folder):
+    """Returns the error that explains why a config or its weights were not taken."""
+    # Keras wraps a TypeError in another one, which holds the whole config.
+    while "could not be deserialized properly" in str(error) and error.__context__:
+        error = error.__context__
+    reason = str(error)
+    # What Keras refuses in safe mode has no class of errors, only this word. It goes on
+    # with how to leave safe mode, which a preset can't.
+    if "disallowed" in reason:
+        return ValueError(
+            f"The preset {folder} is unsafe and not allowed, because {CONFIG} could "
+            f"run code of its author: {reason.split('. ')[0]}. Build the model in "
+            f"Python instead, and let it load {WEIGHTS}."
+        )
+    if _is_newer(metadata):
+        return _newer(metadata, folder, reason)
+    if "Could not locate" in reason or "not a KerasSaveable" in reason:
+        return ValueError(
+            f"The preset {folder} holds an object that is not allowed, being neither "
+            f"one of Keras or the zoo nor registered: {reason}"
+        )
+    return ValueError(
+        f"The preset {folder} does not fit this version of the zoo "
+        f"({_versions()['gan-zoo']}; it was made by {_maker(metadata)}): {reason}"
+    )
+
+
+def _is_newer(metadata):
+    return _release(_maker(metadata)) > _release(_versions()["gan-zoo"])
+
+
+def _newer(metadata, folder, reason):
+    return ValueError(
+        f"The preset {folder} was made by gan-zoo {_maker(metadata)}, newer than this "
+        f"{_versions()['gan-zoo']}: upgrade gan-zoo. It needs what this one doesn't "
+        f"know: {reason}"
+    )
+
+
+def _maker(metadata):
+    versions = metadata.get("versions")
+    known = isinstance(versions, dict) and "gan-zoo" in versions
+    return str(versions["gan-zoo"]) if known else "an unknown one"
+
+
+def _release(version):
+    leading = re.match(r"[\d.]*", version).group()
+    return [int(number) for number in re.findall(r"\d+", leading)]
 
 
 def _cache_root():
@@ -216,100 +302,58 @@ def _download(url, sha256):
     """Fetches a preset into the cache, metadata first, and returns its folder.
 
     The cache's folder is named by the hash of the metadata, so a preset that changed at
-    the source is another entry. Files take their final name only once their hash is
-    right; a broken download is resumed where it ended.
+    the source is another entry, and a pinned one needs no network once it is there.
+    Files take their final name only once their hash is right; a broken download is
+    resumed where it ended.
     """
     root = _cache_root()
+    if sha256 is not None:
+        with contextlib.suppress(ValueError, OSError):
+            check(root / sha256, sha256)
+            return root / sha256
+    source = f"{url}/{METADATA}"
+    text = downloads.read(source)
+    metadata = _checked(text, source, sha256)
+    folder = root / hashlib.sha256(text).hexdigest()
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with _opened(f"{url}/{METADATA}") as response:
-            text = response.read()
-        digest = hashlib.sha256(text).hexdigest()
-        if sha256 is not None and digest != sha256:
-            raise ValueError(
-                f"{url}/{METADATA} has the SHA-256 {digest}, and {sha256} was asked "
-                "for."
-            )
-        folder = root / digest
-        folder.mkdir(exist_ok=True)
-        files = _parsed(text, f"{url}/{METADATA}").get("files", {})
-        for name in (CONFIG, WEIGHTS):
-            if name not in files:
-                raise ValueError(f"{url}/{METADATA} gives no hash for {name}.")
-            _fetch(f"{url}/{name}", folder / name, files[name])
-        # The metadata makes the folder a preset, so it comes last.
-        partial = folder / f"{METADATA}.{os.getpid()}.partial"
-        partial.write_bytes(text)
-        partial.replace(folder / METADATA)
-        return folder
+        folder.mkdir(parents=True, exist_ok=True)
+        with downloads.locked(folder):
+            for name in (CONFIG, WEIGHTS):
+                digest = metadata["files"][name]
+                downloads.fetch(f"{url}/{name}", folder / name, digest)
+            # The metadata makes the folder a preset, so it comes last.
+            partial = folder / f"{METADATA}.partial"
+            partial.write_bytes(text)
+            partial.replace(folder / METADATA)
     except OSError as error:
-        raise ValueError(f"The preset {url} can't be fetched: {error}") from error
-
-
-def _fetch(url, path, digest):
-    if path.exists() and _sha256(path) == digest:
-        return
-    partial = path.with_name(path.name + ".partial")
-    have = partial.stat().st_size if partial.exists() else 0
-    with _opened(url, start=have) as response:
-        # A server without ranges answers 200 and the whole file.
-        mode = "ab" if response.status == 206 else "wb"
-        with open(partial, mode) as file:
-            started = file.tell()
-            shutil.copyfileobj(response, file)
-            received = file.tell() - started
-        promised = int(response.headers.get("Content-Length", received))
-    if received < promised:
-        raise ValueError(
-            f"{url} can't be fetched: the connection broke off {promised - received} "
-            "bytes before the end. The next try goes on from there."
-        )
-    if _sha256(partial) != digest:
-        received = _sha256(partial)
-        partial.unlink()
-        raise ValueError(
-            f"{url} is damaged: it has the SHA-256 {received}, and the metadata says "
-            f"{digest}. Nothing was kept; try again."
-        )
-    partial.replace(path)
-
-
-@contextlib.contextmanager
-def _opened(url, start=0):
-    request = urllib.request.Request(url)
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT) as response:
-            yield response
-    except urllib.error.HTTPError as error:
-        raise ValueError(f"{url} can't be fetched: {error}") from error
+        raise ValueError(f"The preset {url} can't be cached: {error}") from error
+    return folder
 
 
 def _parsed(text, source):
     try:
         parsed = json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{source} is damaged: {error}") from error
+    # JSON nested too deep is a RecursionError.
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{source} is damaged: {error}. Get it again.") from error
     if not isinstance(parsed, dict):
-        raise ValueError(f"{source} is damaged: it holds no JSON object.")
+        raise ValueError(f"{source} is damaged: it holds no JSON object. Get it again.")
     return parsed
 
 
 def _read_json(path):
+    return _parsed(_read(path), path)
+
+
+def _read(path):
     try:
-        return _parsed(path.read_text(), path)
+        return path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path} is missing.") from None
 
 
 def _write_json(path, value):
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-
-
-def _sha256(path):
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _versions():

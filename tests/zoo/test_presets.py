@@ -1,15 +1,22 @@
 """Presets: untrusted input, from a name, a folder or a server that breaks off."""
 
+import contextlib
 import functools
 import hashlib
 import http.server
 import json
 import pathlib
+import re
 import shutil
+import subprocess
+import sys
 import threading
+import time
 
+import keras
 import numpy as np
 import pytest
+from keras.src.saving.serialization_lib import SafeModeScope
 
 import zoo
 from zoo import presets
@@ -34,6 +41,21 @@ def edit(path, change):
     value = json.loads(path.read_text())
     change(value)
     path.write_text(json.dumps(value))
+
+
+def sha256(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def edit_config(preset, change):
+    """Changes the config as an author would, with a hash that fits."""
+    edit(preset / "config.json", change)
+    digest = sha256(preset / "config.json")
+    edit(preset / "metadata.json", lambda m: m["files"].update({"config.json": digest}))
+
+
+def made_by(preset, version):
+    edit(preset / "metadata.json", lambda m: m["versions"].update({"gan-zoo": version}))
 
 
 def test_a_preset_gives_the_model_back(saved, preset):
@@ -80,9 +102,55 @@ def test_missing_files_are_refused(preset, name):
 
 
 def test_a_newer_layout_is_refused(preset):
-    edit(preset / "metadata.json", lambda m: m.update(format=presets.FORMAT + 1))
+    edit(
+        preset / "metadata.json",
+        # Whatever the newer layout has in place of a dict of files.
+        lambda m: m.update(format=presets.FORMAT + 1, files=["config.json"]),
+    )
     with pytest.raises(ValueError, match="Install a newer gan-zoo"):
         zoo.from_preset(preset)
+
+
+def without_hash(metadata):
+    del metadata["files"]["config.json"]
+
+
+DAMAGED = {
+    "format that is a string": lambda m: m.update(format="2"),
+    "no format": lambda m: m.pop("format"),
+    "format null": lambda m: m.update(format=None),
+    "files that are a list": lambda m: m.update(files=["config.json"]),
+    "files null": lambda m: m.update(files=None),
+    "file without a hash": without_hash,
+    "hash null": lambda m: m["files"].update({"config.json": None}),
+    "truncated": lambda text: text[:-20],
+    "empty": lambda text: b"",
+    "not UTF-8": lambda text: text.replace(b"none", b"n\xf6ne"),
+    "not an object": lambda text: b"[1, 2]",
+    "nested too deep": lambda text: b"[" * 100_000,
+}
+
+
+def damage(preset, how):
+    path = preset / "metadata.json"
+    if how in ("truncated", "empty", "not UTF-8", "not an object", "nested too deep"):
+        path.write_bytes(DAMAGED[how](path.read_bytes()))
+    else:
+        edit(path, DAMAGED[how])
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_damaged_metadata_is_one_error(preset, how):
+    damage(preset, how)
+    with pytest.raises(ValueError, match=r"metadata\.json is damaged: .*Get it again"):
+        zoo.from_preset(preset)
+
+
+@pytest.mark.parametrize("versions", [None, ["0.1.0"], {"gan-zoo": 3}])
+def test_odd_versions_do_not_matter_to_what_loads(saved, preset, versions):
+    edit(preset / "metadata.json", lambda m: m.update(versions=versions))
+    loaded = zoo.from_preset(preset)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
 
 
 def test_another_class_is_refused(preset):
@@ -90,20 +158,124 @@ def test_another_class_is_refused(preset):
         zoo.DCGAN.from_preset(preset)
 
 
-def test_a_class_that_is_not_the_zoo_s_is_refused(preset):
-    def foreign(config):
-        config["registered_name"] = "keras>Dense"
-
-    edit(preset / "config.json", foreign)
-    digest = hashlib.sha256((preset / "config.json").read_bytes()).hexdigest()
-    edit(preset / "metadata.json", lambda m: m["files"].update({"config.json": digest}))
+@pytest.mark.parametrize("name", ["keras>Dense", "zoo>Future"])
+def test_a_class_that_is_not_the_zoo_s_is_refused(preset, name):
+    edit_config(preset, lambda config: config.update(registered_name=name))
     with pytest.raises(ValueError, match="Expected: Model"):
         zoo.from_preset(preset)
 
 
+@pytest.mark.parametrize("name", [None, ["zoo>GAN"]])
+def test_a_class_that_is_no_name_is_damage(preset, name):
+    edit_config(preset, lambda config: config.update(registered_name=name))
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        zoo.from_preset(preset)
+
+
+def future_class(config):
+    config["registered_name"] = "zoo>Future"
+
+
+def future_argument(config):
+    config["config"]["dream"] = 1
+
+
+def future_argument_within(config):
+    config["config"]["prior"]["config"]["dream"] = 1
+
+
+def future_prior(config):
+    config["config"]["prior"].update(class_name="Future", registered_name="zoo>Future")
+
+
+@pytest.mark.parametrize(
+    ("change", "unknown"),
+    [
+        (future_class, "the class 'zoo>Future'"),
+        (future_argument, "GAN.__init__() got an unexpected keyword argument 'dream'"),
+        (
+            future_argument_within,
+            "Uniform.__init__() got an unexpected keyword argument 'dream'",
+        ),
+        (future_prior, "Could not locate class 'Future'"),
+    ],
+)
+def test_what_a_newer_zoo_made_asks_for_an_upgrade(preset, change, unknown):
+    edit_config(preset, change)
+    made_by(preset, "99.0.0rc1")
+    own = presets._versions()["gan-zoo"]
+    expected = (
+        f"made by gan-zoo 99.0.0rc1, newer than this {own}: upgrade gan-zoo. "
+        f"It needs what this one doesn't know: {unknown}"
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)):
+        zoo.from_preset(preset)
+
+
+@pytest.mark.parametrize("version", ["0.0.9", None])
+def test_what_an_older_zoo_made_asks_for_no_upgrade(preset, version):
+    edit_config(preset, future_argument)
+    made_by(preset, version or presets._versions()["gan-zoo"] + "rc1")
+    with pytest.raises(ValueError, match=r"does not fit this version.*'dream'"):
+        zoo.from_preset(preset)
+
+
+def test_a_newer_preset_loads_where_it_fits_and_damage_stays_damage(saved, preset):
+    made_by(preset, "99.0.0")
+    loaded = zoo.from_preset(preset)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    with pytest.raises(ValueError, match="Expected: DCGAN"):
+        zoo.DCGAN.from_preset(preset)
+    edit(preset / "config.json", future_argument)
+    with pytest.raises(ValueError, match=r"damaged: config\.json"):
+        zoo.from_preset(preset)
+
+
+@pytest.mark.parametrize("switched_off", [False, True])
+def test_code_in_a_preset_does_not_run(preset, tmp_path, switched_off):
+    trace = tmp_path / "trace"
+
+    layers = [
+        keras.Input((3,)),
+        keras.layers.Dense(16),
+        keras.layers.Lambda(
+            lambda x, path: (open(path, "w").close(), x)[1],
+            arguments={"path": str(trace)},
+        ),
+        keras.layers.Reshape((4, 4, 1)),
+    ]
+    trap = zoo.GAN(latent_dim=3, generator=keras.Sequential(layers))
+    edit_config(preset, lambda config: config.update(config=trap.get_config()))
+    made_by(preset, "99.0.0")
+
+    # The trap works: where Keras is told to trust it, the code runs.
+    trace.unlink(missing_ok=True)
+    with SafeModeScope(False):
+        zoo.GAN.from_config(json.loads((preset / "config.json").read_text())["config"])
+    assert trace.exists()
+
+    trace.unlink()
+    # False is what `keras.config.enable_unsafe_deserialization()` leaves behind.
+    with (
+        SafeModeScope(False if switched_off else None),
+        pytest.raises(ValueError, match=r"unsafe and not allowed.*a Python lambda"),
+    ):
+        zoo.from_preset(preset)
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("os", "system"), ("keras.src.utils.file_utils", "get_file")]
+)
+def test_objects_from_elsewhere_are_not_allowed(preset, module, name):
+    foreign = {"class_name": name, "config": {}, "module": module}
+    edit_config(preset, lambda c: c["config"].update(prior=foreign))
+    with pytest.raises(ValueError, match=f"not allowed.*{name}"):
+        zoo.from_preset(preset)
+
+
 def test_a_pinned_hash_must_match(preset):
-    digest = hashlib.sha256((preset / "metadata.json").read_bytes()).hexdigest()
-    assert zoo.from_preset(preset, sha256=digest)
+    assert zoo.from_preset(preset, sha256=sha256(preset / "metadata.json"))
     with pytest.raises(ValueError, match=f"{'0' * 64} was asked for"):
         zoo.from_preset(preset, sha256="0" * 64)
 
@@ -116,10 +288,14 @@ def test_unknown_names_say_what_there_is(tmp_path):
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
-    """Serves files; breaks off after `limit` bytes of the weights; knows ranges."""
+    """Serves files; breaks off after the `limits` of some of them; knows ranges."""
 
-    limit = None
+    limits = {}  # noqa: RUF012
     ranges = True
+    #: How many ask for metadata before the first is answered.
+    meeting = threading.Barrier(1)
+    #: Seconds that the weights take.
+    seconds = 0
     requests = []  # noqa: RUF012
 
     def do_GET(self):
@@ -132,13 +308,21 @@ class Server(http.server.SimpleHTTPRequestHandler):
         if self.ranges and "Range" in self.headers:
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
         self.requests.append((path.name, start))
+        if start and start >= len(content):
+            self.send_error(416)
+            return
+        if path.name == "metadata.json":
+            self.meeting.wait(240)
         self.send_response(206 if start else 200)
         self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
-        content = content[start:]
-        if path.suffix == ".h5" and self.limit is not None:
-            content = content[: self.limit]
-        self.wfile.write(content)
+        content = content[start:][: self.limits.get(path.name)]
+        if path.suffix == ".h5" and self.seconds:
+            for piece in np.array_split(np.frombuffer(content, "uint8"), 10):
+                self.wfile.write(piece.tobytes())
+                time.sleep(self.seconds / 10)
+        else:
+            self.wfile.write(content)
 
     def log_message(self, *arguments):
         pass
@@ -152,7 +336,7 @@ def site(preset, tmp_path, monkeypatch):
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(handler, directory=str(preset))
     )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/", handler, tmp_path / "cache"
     server.shutdown()
     server.server_close()
@@ -167,19 +351,96 @@ def test_a_url_is_fetched_once(saved, site):
     assert names.count("model.weights.h5") == 1
 
 
+def test_a_pinned_url_needs_the_network_once(saved, site, preset):
+    url, handler, cache = site
+    pin = sha256(preset / "metadata.json")
+    zoo.from_preset(url, sha256=pin)
+    handler.requests.clear()
+    loaded = zoo.from_preset(url, sha256=pin)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    assert handler.requests == []
+
+    # What was damaged since is fetched again.
+    (weights,) = cache.rglob("model.weights.h5")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    zoo.from_preset(url, sha256=pin)
+    assert handler.requests == [("metadata.json", 0), ("model.weights.h5", 0)]
+
+
+def test_a_pinned_url_must_match(site):
+    url, handler, _ = site
+    with pytest.raises(ValueError, match=f"{'0' * 64} was asked for"):
+        zoo.from_preset(url, sha256="0" * 64)
+    assert handler.requests == [("metadata.json", 0)]
+
+
 @pytest.mark.parametrize("ranges", [True, False])
 def test_a_broken_download_goes_on(saved, site, ranges):
     url, handler, cache = site
     handler.ranges = ranges
-    handler.limit = 5000
-    with pytest.raises(ValueError, match="can't be fetched"):
+    handler.limits = {"model.weights.h5": 5000}
+    with pytest.raises(ValueError, match=r"can't be fetched: .* broke off \d+ bytes"):
         zoo.from_preset(url)
     assert not list(cache.rglob("model.weights.h5"))
-    handler.limit = None
+    handler.limits = {}
     loaded = zoo.from_preset(url)
     np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
     if ranges:
         assert ("model.weights.h5", 5000) in handler.requests
+    assert not list(cache.rglob("*.partial"))
+
+
+@pytest.fixture
+def killed(site):
+    """The partial weights of a process killed after their last byte."""
+    url, handler, cache = site
+    zoo.from_preset(url)
+    handler.requests.clear()
+    (weights,) = cache.rglob("model.weights.h5")
+    (weights.parent / "metadata.json").unlink()
+    return weights.rename(f"{weights}.partial")
+
+
+def test_a_whole_partial_is_taken_as_it_is(saved, site, killed):
+    url, handler, _ = site
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    assert handler.requests == [("metadata.json", 0)]
+    assert not killed.exists()
+
+
+@pytest.mark.parametrize("beyond", [0, 7])
+def test_a_partial_past_the_end_is_dropped(saved, site, killed, beyond):
+    url, handler, _ = site
+    length = killed.stat().st_size + beyond
+    killed.write_bytes(b"?" * length)
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    weights = "model.weights.h5"
+    assert handler.requests == [("metadata.json", 0), (weights, length), (weights, 0)]
+    assert not killed.exists()
+
+
+def test_two_processes_fetch_one_preset_together(saved, site):
+    url, handler, cache = site
+    handler.meeting = threading.Barrier(2)
+    handler.seconds = 2
+    program = "import sys, zoo; print(zoo.presets.resolve(sys.argv[1]))"
+    command = [sys.executable, "-c", program, url]
+    with contextlib.ExitStack() as stack:
+        processes = []
+        for _ in range(2):
+            process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+            processes.append(stack.enter_context(process))
+            stack.callback(process.kill)
+        folders = {process.communicate(timeout=300)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0, 0]
+    (folder,) = folders
+    loaded = zoo.from_preset(folder.strip())
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    names = [name for name, _ in handler.requests]
+    assert names.count("metadata.json") == 2
+    assert names.count("model.weights.h5") == 1
     assert not list(cache.rglob("*.partial"))
 
 
@@ -195,6 +456,51 @@ def test_wrong_bytes_from_a_server_are_dropped(site, preset):
 def test_a_url_without_a_preset_is_one_error(site):
     with pytest.raises(ValueError, match=r"metadata.json can't be fetched.*404"):
         zoo.from_preset(site[0] + "nothing_here")
+
+
+def test_metadata_cut_short_is_one_error(site):
+    url, handler, _ = site
+    handler.limits = {"metadata.json": 10}
+    with pytest.raises(ValueError, match=r"metadata\.json can't be fetched.*10 bytes"):
+        zoo.from_preset(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:notaport/x",
+        "http://127.0.0.1/a b",
+        "http://127.0.0.1/ä",
+        "http://a..b/x",
+        "http://[::1/x",
+        "http://",
+    ],
+)
+def test_a_malformed_url_is_one_error(url):
+    with pytest.raises(
+        ValueError, match=r"metadata\.json can't be fetched: "
+    ) as caught:
+        zoo.from_preset(url)
+    assert str(caught.value).startswith(url.rstrip("/"))
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_damaged_metadata_from_a_server_is_one_error(site, preset, how):
+    url, handler, cache = site
+    damage(preset, how)
+    with pytest.raises(ValueError, match=r"metadata\.json is damaged: "):
+        zoo.from_preset(url)
+    assert handler.requests == [("metadata.json", 0)]
+    assert not cache.exists()
+
+
+def test_a_newer_layout_is_refused_before_its_files_are_fetched(site, preset):
+    url, handler, cache = site
+    edit(preset / "metadata.json", lambda m: m.update(format=presets.FORMAT + 1))
+    with pytest.raises(ValueError, match="Install a newer gan-zoo"):
+        zoo.from_preset(url)
+    assert handler.requests == [("metadata.json", 0)]
+    assert not cache.exists()
 
 
 def test_built_in_presets_are_whole():

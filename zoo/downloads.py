@@ -1,0 +1,119 @@
+"""Downloads of files that take their names only once their hashes are right."""
+
+import contextlib
+import hashlib
+import http.client
+import shutil
+import urllib.error
+import urllib.request
+
+try:
+    import fcntl
+except ImportError:  # Windows, where two processes must not fetch one file at once.
+    fcntl = None
+
+#: Seconds without a byte after which a download counts as broken.
+_TIMEOUT = 30
+
+
+def read(url):
+    """Returns the bytes at a URL.
+
+    Raises:
+        ValueError: If they can't be fetched.
+    """
+    with _opened(url) as response:
+        return response.read()
+
+
+def sha256_of(path):
+    """Returns the SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Waits until no other process fetches into a folder of the cache.
+
+    The system frees the lock of a process that dies; the file stays.
+    """
+    with open(folder / ".lock", "w") as file:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def fetch(url, path, digest):
+    """Downloads a URL to a file, unless it is there; goes on where a try broke off.
+
+    Args:
+        url: Where from.
+        path: Where to. What is there with another hash is replaced.
+        digest: SHA-256 that it must have.
+
+    Raises:
+        ValueError: If it can't be fetched, or has another hash.
+        OSError: If it can't be written.
+    """
+    partial = _partial(path)
+    if _holds(path, digest):
+        return
+    # It does if a process died between the last byte and the final name.
+    if not _holds(partial, digest):
+        _receive(url, partial)
+        if not _holds(partial, digest):
+            received = sha256_of(partial)
+            partial.unlink()
+            raise ValueError(
+                f"{url} is damaged: it has the SHA-256 {received}, and the metadata "
+                f"says {digest}. Nothing was kept; try again."
+            )
+    partial.replace(path)
+
+
+def _receive(url, partial):
+    """Downloads a URL to a file, of which the beginning may be there."""
+    have = partial.stat().st_size if partial.exists() else 0
+    with _opened(url, start=have) as response:
+        # Without ranges, or from the beginning again, it is 200 and the whole file.
+        with open(partial, "ab" if response.status == 206 else "wb") as file:
+            shutil.copyfileobj(response, file)
+        missing = response.length
+    if missing:
+        raise ValueError(
+            f"{url} can't be fetched: the connection broke off {missing} bytes before "
+            "the end. The next try goes on from there."
+        )
+
+
+@contextlib.contextmanager
+def _opened(url, start=0):
+    """Opens a URL; whatever breaks until the block ends is one `ValueError`."""
+    try:
+        with _response(url, start) as response:
+            yield response
+    # A malformed URL is an InvalidURL, a UnicodeError or some other ValueError.
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise ValueError(f"{url} can't be fetched: {error}") from error
+
+
+def _response(url, start):
+    request = urllib.request.Request(url)
+    if start:
+        request.add_header("Range", f"bytes={start}-")
+    try:
+        return urllib.request.urlopen(request, timeout=_TIMEOUT)
+    except urllib.error.HTTPError as error:
+        if error.code != 416 or not start:
+            raise
+    # The server's file is not that long: what we have is no beginning of it.
+    return _response(url, 0)
+
+
+def _partial(path):
+    return path.with_name(path.name + ".partial")
+
+
+def _holds(path, digest):
+    return path.exists() and sha256_of(path) == digest
