@@ -77,7 +77,12 @@ def _numbers(context, parameter, value):
     is_flag=True,
     help="Let labels name versions that are not loaded.",
 )
-@click.option("--poll-seconds", default=1.0, help="How often to look for versions.")
+@click.option(
+    "--poll-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=1.0,
+    help="How often to look for versions.",
+)
 @click.option(
     "--model-config-file-poll-wait-seconds",
     default=0.0,
@@ -108,11 +113,13 @@ def _numbers(context, parameter, value):
 )
 @click.option(
     "--drain-seconds",
+    type=click.FloatRange(min=0),
     default=0.0,
     help="On SIGTERM, keep serving this long after health has turned.",
 )
 @click.option(
     "--grace-seconds",
+    type=click.FloatRange(min=0),
     default=10.0,
     help="On SIGTERM, give requests in flight this long.",
 )
@@ -155,7 +162,8 @@ def start(
         for version in versions:
             click.echo(f"serving {name} version {version}")
     if not any(available.values()):
-        click.echo(f"no model yet in {models_dir}; waiting for one", err=True)
+        source = options["model_config_file"] or models_dir
+        click.echo(f"no model of {source} is there yet; waiting for one", err=True)
     asked_to_stop.wait()
     click.echo("finishing what is in flight", err=True)
     server.stop(grace=grace_seconds, drain=drain_seconds)
@@ -270,10 +278,13 @@ def conformance(address, models, signature, verbose, **options):
     "--callers", default="1,8,32", callback=_numbers, help="How many ask at once."
 )
 @click.option("--seconds", default=10.0, help="How long, at each number of callers.")
-@click.option("-n", "rows", default=1, type=click.IntRange(1), help="Pictures a call.")
+@click.option("-n", "rows", default=1, type=click.IntRange(1), help="Rows a call.")
 @_client_options
 def bench(address, model, callers, seconds, rows, **options):
-    """Ask the server at HOST:PORT for pictures of MODEL as fast as it answers.
+    """Ask the server at HOST:PORT for rows of MODEL as fast as it answers.
+
+    It asks the signature `sample`, by seeds that count on; where a model has none,
+    `serving_default`, with rows of zeros.
 
     The callers are threads of this one process; where they need more than a processor,
     run several of it.

@@ -26,6 +26,12 @@ _OVERHEAD_BYTES = 64 << 10
 _FIRST_PAUSE = 0.1
 _MAX_PAUSE = 5.0
 
+# The seeds there are, those of int64.
+_MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
+
+# gRPC's own words where UNAVAILABLE is not a server's answer: none was reached.
+_NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
+
 # What TensorFlow Serving answers where its batching file allows fewer rows.
 _TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
 
@@ -132,6 +138,8 @@ class _Calls:
             ("grpc.initial_reconnect_backoff_ms", 100),
             ("grpc.min_reconnect_backoff_ms", 100),
             ("grpc.max_reconnect_backoff_ms", 2000),
+            # Otherwise the first address that answers gets everything.
+            ("grpc.lb_policy_name", "round_robin"),
         ]
         if server_name is not None:
             self._options.append(("grpc.ssl_target_name_override", server_name))
@@ -182,7 +190,12 @@ class _Calls:
                 raise errors.RequestError(
                     f"n must be a whole number of rows, not {n!r}; or give seeds"
                 )
-            seeds = np.arange(seed, seed + n, dtype=np.int64)
+            if not _MIN_SEED <= seed <= _MAX_SEED - max(int(n) - 1, 0):
+                raise errors.RequestError(
+                    f"seeds lie between {_MIN_SEED} and {_MAX_SEED}. "
+                    f"Received: seed={seed}, n={n}"
+                )
+            seeds = np.arange(n, dtype=np.int64) + int(seed)
         elif n is not None and n != len(seeds):
             raise errors.RequestError(f"n is {n}, but there are {len(seeds)} seeds")
         given = {
@@ -330,6 +343,13 @@ class _Calls:
 
     def _predict(self, target, inputs, key, output_names, timeout):
         until = self._until(timeout)
+        try:
+            return (yield from self._once(target, inputs, key, output_names, until))
+        except _VersionGoneError:  # Again, whole, by the version that came.
+            return (yield from self._once(target, inputs, key, output_names, until))
+
+    def _once(self, target, inputs, key, output_names, until):
+        """Asks in as many parts as it takes, all of the version that answers first."""
         signature = yield from self._signature(target, key, until)
         arrays = _checked(target, signature, inputs)
         names = _checked_outputs(target, signature, output_names)
@@ -339,28 +359,29 @@ class _Calls:
         ):
             return {name: signature.outputs[name].no_rows() for name in names}
         if rows is None:
-            return (
-                yield from self._predict_part(target, key, arrays, output_names, until)
+            _, outputs = yield from self._predict_part(
+                target, None, key, arrays, output_names, until
             )
+            return outputs
         parts = []
         start = 0
+        version = None
         while start < max(rows, 1):
             step = self._rows_per_request(target, signature, names)
             part = {name: array[start : start + step] for name, array in arrays.items()}
             try:
-                parts.append(
-                    (
-                        yield from self._predict_part(
-                            target, key, part, output_names, until
-                        )
-                    )
+                version, outputs = yield from self._predict_part(
+                    target, version, key, part, output_names, until
                 )
             except errors.ServingError as error:
+                if parts and error.code == grpc.StatusCode.NOT_FOUND:
+                    raise _VersionGoneError(error.code, error.message) from error
                 limit = _TOO_MANY_ROWS.search(error.message)
                 if limit is None or int(limit[1]) >= step:
                     raise
                 self._max_rows[target, key] = int(limit[1])
                 continue
+            parts.append(outputs)
             start += step
         if len(parts) == 1:
             return parts[0]
@@ -373,9 +394,21 @@ class _Calls:
         received = sum(signature.outputs[name].row_bytes for name in names)
         return max(1, min(limit, room // max(sent, received, 1)))
 
-    def _predict_part(self, target, key, arrays, output_names, until):
+    def _predict_part(self, target, version, key, arrays, output_names, until):
+        """Returns the version that answered, and its outputs.
+
+        Args:
+            target: The _Target.
+            version: The version that answered before, None if none did.
+            key: The signature's name.
+            arrays: The inputs.
+            output_names: The names of the outputs to send back; all if None.
+            until: The time to be done.
+        """
         request = messages.PredictRequest()
         target.write(request.model_spec)
+        if version is not None:
+            request.model_spec.version.value = version
         request.model_spec.signature_name = key
         request.output_filter.extend(output_names or ())
         for name, array in arrays.items():
@@ -385,10 +418,13 @@ class _Calls:
         except errors.ServingError:
             self._known.pop(target, None)  # It may be another model by now.
             raise
+        version = response.model_spec.version.value
         known = self._known.get(target)
-        if known and known.version != response.model_spec.version.value:
-            del self._known[target]
-        return {name: tensors.decode(proto) for name, proto in response.outputs.items()}
+        if known and known.version != version:
+            self._known.pop(target, None)
+        return version, {
+            name: tensors.decode(proto) for name, proto in response.outputs.items()
+        }
 
 
 class Client(_Calls):
@@ -400,7 +436,9 @@ class Client(_Calls):
     ```
 
     Args:
-        address: `host:port` of the server.
+        address: `host:port` of the server. Where it stands for several, such as
+            `dns:///gan-serving:8500` or `ipv4:10.0.0.1:8500,10.0.0.2:8500`, they are
+            asked in turn.
         **options: `timeout` (seconds one call may take, 60), `attempts` (5, while
             the server is UNAVAILABLE), and for TLS `tls`, `root_certificate`,
             `client_certificate`, `client_key`, `server_name` (files in PEM format),
@@ -544,11 +582,17 @@ class _Target:
         return f"model {self.model!r}"
 
 
+class _VersionGoneError(errors.ServingError):
+    """The version that answered the first parts of a request is served no more."""
+
+
 def _in_words(error, address):
     """Returns a ServingError for a failed call, saying what a person can do."""
     code, message = error.code(), error.details() or ""
-    if code == grpc.StatusCode.UNAVAILABLE:
+    if code == grpc.StatusCode.UNAVAILABLE and _NOT_REACHED.search(message):
         message = f"no answer from {address}, is a server running there? ({message})"
+    elif code == grpc.StatusCode.UNAVAILABLE:
+        message = f"{address} cannot answer now, try again later ({message})"
     elif code == grpc.StatusCode.DEADLINE_EXCEEDED:
         message = (
             f"{address} did not answer in time ({message}); "

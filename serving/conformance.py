@@ -6,6 +6,7 @@ differs on purpose, the case lists both answers, and the report says which one c
 """
 
 import dataclasses
+import typing
 
 import google.protobuf.message
 import grpc
@@ -21,6 +22,24 @@ FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 NO_MODEL = "no_such_model"
 NO_VERSION = 987654321
 NO_LABEL = "no_such_label"
+NO_SIGNATURE = "no_such_signature"
+NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
+NO_OUTPUT = "no_such_output"
+
+# TensorFlow Serving cuts a message at 1024 characters; some versions say so after it.
+MESSAGE_LIMIT = 1024
+LONGEST_MESSAGE = MESSAGE_LIMIT + len("...TRUNCATED")
+
+# What TensorFlow writes into SavedModels that have something to initialize.
+INIT_OP = "__saved_model_init_op"
+
+
+class Reply(typing.NamedTuple):
+    """What came back: a code, a message, and the response of an OK."""
+
+    code: grpc.StatusCode
+    message: str
+    response: object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,15 +53,42 @@ class Answer:
     message: str = ""
     check: object = None
 
-    def mismatch(self, code, message, response):
-        """Returns how an answer differs from this one, or nothing."""
-        if code != self.code:
-            return f"{code.name} {message!r} instead of {self.code.name}"
-        if not message.startswith(self.message):
-            return f"the message {message!r} instead of {self.message!r} …"
+    def mismatch(self, reply):
+        """Returns how a reply differs from this answer, or nothing."""
+        if reply.code != self.code:
+            return f"{reply.code.name} {reply.message!r} instead of {self.code.name}"
+        if not reply.message.startswith(self.message):
+            return f"the message {reply.message!r} instead of {self.message!r} …"
+        if len(reply.message) > LONGEST_MESSAGE:
+            return f"a message of {len(reply.message)} characters"
         if self.code == OK and self.check is not None:
-            return self.check(response)
+            return self.check(reply.response)
         return None
+
+
+class OneOf:
+    """Several Answers, each of them right."""
+
+    def __init__(self, *answers):
+        self._answers = answers
+
+    def mismatch(self, reply):
+        """Returns how a reply differs from each of the answers, or nothing."""
+        found = [answer.mismatch(reply) for answer in self._answers]
+        return None if None in found else "; ".join(dict.fromkeys(found))
+
+
+@dataclasses.dataclass(frozen=True)
+class Beside:
+    """A second request of a case, and what its answer says about the first one's.
+
+    `compare` takes the first response and the second Reply, and returns what is wrong,
+    or nothing.
+    """
+
+    method: str
+    request: object
+    compare: object
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,18 +99,20 @@ class Case:
         name: What is asked.
         method: The RPC.
         request: The message, or bytes that are none.
-        expected: TensorFlow Serving's Answer.
+        expected: TensorFlow Serving's Answer, or OneOf several.
         deliberate: The embedded server's Answer where it differs on purpose.
         why: The harm that the difference avoids.
+        beside: A second request, where one answer alone does not tell.
         timeout: Seconds to wait.
     """
 
     name: str
     method: str
     request: object
-    expected: Answer
+    expected: Answer | OneOf
     deliberate: Answer | None = None
     why: str = ""
+    beside: Beside | None = None
     timeout: float = 60.0
 
 
@@ -86,23 +134,30 @@ class _Subject:
         self.signature = found[key]
         self.specs = list(self.signature.inputs.values())
 
-    def request(self, rows=1, **changes):
-        """Returns a valid PredictRequest, all zeros."""
+    def request(self, rows=1, value=0, **changes):
+        """Returns a valid PredictRequest, with `value` everywhere."""
         request = messages.PredictRequest()
         request.model_spec.name = changes.get("name", self.name)
         request.model_spec.signature_name = changes.get("signature", self.signature.key)
         for spec in self.specs:
+            fill = b"x" * value if spec.data_type == tensors.DT_STRING else value
             shape = (rows, *spec.row_shape)
-            tensors.encode(
-                np.zeros(shape, tensors.numpy_type(spec.data_type)),
-                request.inputs[spec.name],
-            )
+            array = np.full(shape, fill, tensors.numpy_type(spec.data_type))
+            tensors.encode(array, request.inputs[spec.name])
         return request
 
-    def with_inputs(self, change):
-        """Returns a request whose first input was changed by a function."""
+    def changed(self, *changes):
+        """Returns a request whose first input was changed by functions."""
         request = self.request()
-        change(request.inputs[self.specs[0].name])
+        for change in changes:
+            change(request.inputs[self.specs[0].name])
+        return request
+
+    def written(self, change, value):
+        """Returns two rows of `value` whose inputs were changed by a function."""
+        request = self.request(rows=2, value=value)
+        for proto in request.inputs.values():
+            change(proto)
         return request
 
 
@@ -116,25 +171,24 @@ def _spec(request, **fields):
 
 
 def _predict_cases(subject):
-    name, key = subject.name, subject.signature.key
+    name = subject.name
     first = subject.specs[0]
     inputs = "{" + ",".join(spec.name for spec in subject.specs) + "}"
     count = len(subject.specs)
+    output = next(iter(subject.signature.outputs))
 
     def case(title, request, *answer, **more):
         return Case(title, "Predict", request, Answer(*answer), **more)
 
-    no_name = subject.request()
-    no_name.model_spec.ClearField("name")
-    no_inputs = subject.request()
-    no_inputs.inputs.clear()
-    wrong_key = subject.request()
-    wrong_key.inputs["no_such_input"].CopyFrom(wrong_key.inputs[first.name])
-    del wrong_key.inputs[first.name]
-    unknown_output = subject.request()
-    unknown_output.output_filter.append("no_such_output")
-    twice = subject.request()
-    twice.output_filter.extend([next(iter(subject.signature.outputs))] * 2)
+    def answered(title, request, check, **more):
+        return Case(title, "Predict", request, Answer(OK, check=check), **more)
+
+    def as_if(title, value, change):
+        """The case of two rows that are written differently, but mean `value`."""
+        full = subject.request(rows=2, value=value)
+        beside = Beside("Predict", full, _same_outputs)
+        request = subject.written(change, value)
+        return answered(title, request, _answers(subject), beside=beside)
 
     return [
         case(
@@ -145,7 +199,7 @@ def _predict_cases(subject):
         ),
         case(
             "empty name",
-            no_name,
+            subject.request(name=""),
             INVALID_ARGUMENT,
             "ModelSpec has no name specified.",
         ),
@@ -169,90 +223,72 @@ def _predict_cases(subject):
         ),
         case(
             "unknown signature",
-            subject.request(signature="no_such_signature"),
+            subject.request(signature=NO_SIGNATURE),
             FAILED_PRECONDITION,
-            'Serving signature key "no_such_signature" not found.',
+            NO_SIGNATURE_MESSAGE,
         ),
         case(
             "other number of inputs",
-            no_inputs,
+            _without_inputs(subject.request()),
             INVALID_ARGUMENT,
             f"input size does not match signature: 0!={count} len({{}}) != "
             f"len({inputs}). Sent extra: {{}}. Missing but required: {inputs}.",
         ),
         case(
             "right number, wrong key",
-            wrong_key,
+            _renamed(subject.request(), first.name),
             INVALID_ARGUMENT,
             f"Signature input alias: {first.name}(feed name: ",
         ),
         case(
             "a TensorProto that does not parse",
-            subject.with_inputs(_break),
+            subject.changed(_break),
             INVALID_ARGUMENT,
             f"tensor parsing error: {first.name}",
         ),
-        case(
+        Case(
             "wrong dtype",
-            subject.with_inputs(_change_dtype),
-            INVALID_ARGUMENT,
-            f"Expects arg[0] to be {tensors.type_name(first.data_type)} but ",
+            "Predict",
+            subject.changed(_change_dtype),
+            OneOf(*_wrong_dtype(subject)),
         ),
         case(
             "unknown output in output_filter",
-            unknown_output,
+            _filtered(subject.request(), NO_OUTPUT),
             INVALID_ARGUMENT,
-            "output tensor alias not found in signature: no_such_output Outputs "
+            f"output tensor alias not found in signature: {NO_OUTPUT} Outputs "
             "expected to be in the set {",
         ),
         case(
             "repeated output in output_filter",
-            twice,
+            _filtered(subject.request(), output, output),
             INVALID_ARGUMENT,
-            "duplicate output tensor alias: ",
-        ),
-        case(
-            "two mistakes: the signature is looked at before the inputs",
-            _without_inputs(subject.request(signature="no_such_signature")),
-            FAILED_PRECONDITION,
-            'Serving signature key "no_such_signature" not found.',
+            f"duplicate output tensor alias: {output}",
         ),
         case(
             "a message is cut at 1024 characters",
             subject.request(name="x" * 3000),
             NOT_FOUND,
-            f"Servable not found for request: Latest({'x' * 900}",
+            f"Servable not found for request: Latest({'x' * 3000}"[:MESSAGE_LIMIT],
         ),
-        Case(
+        answered(
             "the answer names model, version and signature",
-            "Predict",
             subject.request(),
-            Answer(OK, check=_answers(subject, key)),
+            _answers(subject),
         ),
-        Case(
+        answered(
             "a version asked for by number is named",
-            "Predict",
             _spec(subject.request(), version=subject.version),
-            Answer(OK, check=_answers(subject, key)),
+            _answers(subject),
         ),
-        Case(
+        answered(
             "output_filter leaves one output",
-            "Predict",
-            _filtered(subject),
-            Answer(OK, check=_has_outputs([next(iter(subject.signature.outputs))])),
+            _filtered(subject.request(), output),
+            _has_outputs([output]),
         ),
-        Case(
-            "a shape with no content is zeros",
-            "Predict",
-            subject.with_inputs(lambda proto: proto.ClearField("tensor_content")),
-            Answer(OK, check=_answers(subject, key)),
-        ),
-        Case(
-            "typed fields serve as well as tensor_content",
-            "Predict",
-            subject.with_inputs(_use_typed_field),
-            Answer(OK, check=_answers(subject, key)),
-        ),
+        as_if("a shape with no content is zeros", 0, _empty),
+        as_if("typed fields serve as well as tensor_content", 1, _use_typed_field),
+        as_if("too few typed values repeat the last", 1, _use_one_value),
         Case(
             "bytes that are no request",
             "Predict",
@@ -261,15 +297,122 @@ def _predict_cases(subject):
             deliberate=Answer(INVALID_ARGUMENT, "The request is not a "),
             why="it is the caller's mistake, and the message says so",
         ),
-        Case(
+        answered(
             "outputs in typed fields",
-            "Predict",
             subject.request(),
-            Answer(OK, check=_content_is(False)),
+            _content_is(False),
             deliberate=Answer(OK, check=_content_is(True)),
             why="tensor_content is 10 to 100 times cheaper to read; TensorFlow "
             "Serving does it with --enable_serialization_as_tensor_content",
         ),
+    ]
+
+
+def _default_cases(subject):
+    """The case that names no signature, for the model's default one."""
+    return [
+        Case(
+            "serving_default is asked, and named, where no signature is",
+            "Predict",
+            subject.request(signature=""),
+            Answer(OK, check=_answers(subject)),
+        )
+    ]
+
+
+def _order_cases(subject):
+    """Requests with two mistakes; the one that is looked at first is answered."""
+    name = subject.name
+    first = subject.specs[0].name
+    count = len(subject.specs)
+    no_signature = {"signature": NO_SIGNATURE}
+    one_more = subject.changed(_break)
+    one_more.inputs["no_such_input"].CopyFrom(one_more.inputs[first])
+
+    def case(title, request, code, message):
+        return Case(f"two mistakes: {title}", "Predict", request, Answer(code, message))
+
+    return [
+        case(
+            "no name, before the signature",
+            subject.request(name="", **no_signature),
+            INVALID_ARGUMENT,
+            "ModelSpec has no name specified.",
+        ),
+        case(
+            "the model, before the signature",
+            subject.request(name=NO_MODEL, **no_signature),
+            NOT_FOUND,
+            f"Servable not found for request: Latest({NO_MODEL})",
+        ),
+        case(
+            "the version, before the signature",
+            _spec(subject.request(**no_signature), version=NO_VERSION),
+            NOT_FOUND,
+            f"Servable not found for request: Specific({name}, {NO_VERSION})",
+        ),
+        case(
+            "the label, before the signature",
+            _spec(subject.request(**no_signature), label=NO_LABEL),
+            INVALID_ARGUMENT,
+            f"Unrecognized servable version label: {NO_LABEL}",
+        ),
+        case(
+            "the signature, before the number of inputs",
+            _without_inputs(subject.request(**no_signature)),
+            FAILED_PRECONDITION,
+            NO_SIGNATURE_MESSAGE,
+        ),
+        case(
+            "the number of inputs, before the tensors",
+            one_more,
+            INVALID_ARGUMENT,
+            f"input size does not match signature: {count + 1}!={count} ",
+        ),
+        case(
+            "the keys of the inputs, before the tensors",
+            _renamed(subject.changed(_break), first),
+            INVALID_ARGUMENT,
+            f"Signature input alias: {first}(feed name: ",
+        ),
+        case(
+            "a tensor that does not parse, before its dtype",
+            subject.changed(_change_dtype, _break),
+            INVALID_ARGUMENT,
+            f"tensor parsing error: {first}",
+        ),
+        case(
+            "the tensors, before output_filter",
+            _filtered(subject.changed(_break), NO_OUTPUT),
+            INVALID_ARGUMENT,
+            f"tensor parsing error: {first}",
+        ),
+        # The specification has the dtype first. In TensorFlow Serving's sources
+        # (predict_util.cc) it is the session that finds it, after output_filter.
+        Case(
+            "two mistakes: a wrong dtype and output_filter",
+            "Predict",
+            _filtered(subject.changed(_change_dtype), NO_OUTPUT),
+            OneOf(
+                *_wrong_dtype(subject),
+                Answer(INVALID_ARGUMENT, "output tensor alias not found in signature"),
+            ),
+        ),
+        case(
+            "an unknown output, before its repetition",
+            _filtered(subject.request(), NO_OUTPUT, NO_OUTPUT),
+            INVALID_ARGUMENT,
+            "output tensor alias not found in signature: ",
+        ),
+    ]
+
+
+def _wrong_dtype(subject):
+    """The Answers to a first input of another dtype; which `arg` it is, is open."""
+    wanted = tensors.type_name(subject.specs[0].data_type)
+    return [
+        Answer(INVALID_ARGUMENT, f"Expects arg[{position}] to be {wanted} but ")
+        for position in range(len(subject.specs))
     ]
 
 
@@ -293,7 +436,7 @@ def _batch_cases(subject):
             "another rank than the signature's",
             "Predict",
             wrong_shape,
-            Answer(OK),
+            OneOf(Answer(OK), Answer(INVALID_ARGUMENT)),  # As the ops will have it.
             deliberate=Answer(INVALID_ARGUMENT, f"input {subject.specs[0].name}: "),
             why="TensorFlow Serving leaves it to the ops, and the requests batched "
             "with it fail too",
@@ -337,6 +480,9 @@ def _metadata_cases(subject):
             method,
             request(),
             Answer(OK, check=_describes(subject)),
+            beside=Beside(
+                "Predict", subject.request(signature=INIT_OP), _lists_init_op
+            ),
         ),
     ]
 
@@ -428,8 +574,13 @@ def cases(model, version, found, signature=None):
         )
     preferred = [key for key in (signature, signatures.DEFAULT) if key in usable]
     subject = _Subject(model, version, found, (preferred or usable)[0])
+    default = []
+    if signatures.DEFAULT in usable:
+        default = _default_cases(_Subject(model, version, found, signatures.DEFAULT))
     return [
         *_predict_cases(subject),
+        *default,
+        *_order_cases(subject),
         *_batch_cases(subject),
         *_metadata_cases(subject),
         *_status_cases(subject),
@@ -447,25 +598,28 @@ _PATHS = {
 def run(channel, chosen):
     """Sends each of the `chosen` cases over a gRPC channel; yields the Results."""
     for case in chosen:
-        path, response_class = _PATHS[case.method]
-        content = case.request
-        if isinstance(content, google.protobuf.message.Message):
-            content = content.SerializeToString()
-        code, message, response = OK, "", None
-        try:
-            answered = channel.unary_unary(path)(content, timeout=case.timeout)
-            response = response_class.FromString(answered)
-        except grpc.RpcError as error:
-            code, message = error.code(), error.details() or ""
-        detail = case.expected.mismatch(code, message, response)
-        if detail is None:
-            yield Result(case, "agrees")
-        elif case.deliberate is not None and not case.deliberate.mismatch(
-            code, message, response
-        ):
+        reply = _ask(channel, case.method, case.request, case.timeout)
+        # First, as it is narrower where both fit.
+        if case.deliberate is not None and case.deliberate.mismatch(reply) is None:
             yield Result(case, "deliberate", case.why)
-        else:
-            yield Result(case, "fails", detail)
+            continue
+        detail = case.expected.mismatch(reply)
+        if detail is None and case.beside is not None:
+            beside = case.beside
+            other = _ask(channel, beside.method, beside.request, case.timeout)
+            detail = beside.compare(reply.response, other)
+        yield Result(case, "fails" if detail else "agrees", detail or "")
+
+
+def _ask(channel, method, request, timeout):
+    path, response_class = _PATHS[method]
+    if isinstance(request, google.protobuf.message.Message):
+        request = request.SerializeToString()
+    try:
+        answered = channel.unary_unary(path)(request, timeout=timeout)
+    except grpc.RpcError as error:
+        return Reply(error.code(), error.details() or "", None)
+    return Reply(OK, "", response_class.FromString(answered))
 
 
 # Changes to requests ---------------------------------------------------------------
@@ -476,9 +630,14 @@ def _without_inputs(request):
     return request
 
 
-def _filtered(subject):
-    request = subject.request()
-    request.output_filter.append(next(iter(subject.signature.outputs)))
+def _renamed(request, name):
+    request.inputs["no_such_input"].CopyFrom(request.inputs[name])
+    del request.inputs[name]
+    return request
+
+
+def _filtered(request, *outputs):
+    request.output_filter.extend(outputs)
     return request
 
 
@@ -494,20 +653,31 @@ def _change_dtype(proto):
     tensors.encode(np.zeros(shape, wanted), proto)
 
 
-def _use_typed_field(proto):
-    field = tensors.typed_field(proto.dtype)
+def _empty(proto):
     proto.ClearField("tensor_content")
-    empty = b"" if proto.dtype == tensors.DT_STRING else 0
-    getattr(proto, field)[:] = [empty]  # The last value given is repeated.
+    proto.ClearField("string_val")
+
+
+def _use_typed_field(proto):
+    values = tensors.decode(proto).ravel()
+    if proto.dtype in (tensors.DT_HALF, tensors.DT_BFLOAT16):
+        values = values.view(np.uint16)
+    _empty(proto)
+    getattr(proto, tensors.typed_field(proto.dtype)).extend(values.tolist())
+
+
+def _use_one_value(proto):
+    _use_typed_field(proto)
+    del getattr(proto, tensors.typed_field(proto.dtype))[1:]
 
 
 # Checks of answers: each returns what is wrong, or None ------------------------------
 
 
-def _answers(subject, key):
+def _answers(subject):
     def check(response):
         spec = response.model_spec
-        if spec.name != subject.name or spec.signature_name != key:
+        if spec.name != subject.name or spec.signature_name != subject.signature.key:
             return f"model_spec says {spec.name} {spec.signature_name}"
         if spec.version.value != subject.version:
             return f"model_spec says version {spec.version.value}"
@@ -527,16 +697,31 @@ def _has_outputs(names):
 
 def _content_is(expected):
     def check(response):
-        numbers = [
-            proto
-            for proto in response.outputs.values()
-            if proto.dtype != tensors.DT_STRING
-        ]
-        if any(bool(proto.tensor_content) != expected for proto in numbers):
-            return "tensor_content is " + ("empty" if expected else "used")
+        used = any(proto.tensor_content for proto in response.outputs.values())
+        if used != expected:
+            return "tensor_content is " + ("used" if used else "empty")
         return None
 
     return check
+
+
+def _same_outputs(response, other):
+    if other.code != OK:
+        return f"written in full it is answered {other.code.name} {other.message!r}"
+    for name, proto in other.response.outputs.items():
+        found, expected = tensors.decode(response.outputs[name]), tensors.decode(proto)
+        if found.shape != expected.shape or not _close(found, expected):
+            return f"written in full it is answered with other {name}"
+    return None
+
+
+def _close(found, expected):
+    """Whether arrays are equal but for what a batch of another size may change."""
+    if found.dtype == object:
+        return found.tolist() == expected.tolist()
+    level = 1 if found.dtype.kind in "iu" else 1e-5
+    pair = found.astype(float), expected.astype(float)
+    return np.allclose(*pair, rtol=1e-3, atol=level, equal_nan=True)
 
 
 def _describes(subject):
@@ -554,6 +739,16 @@ def _describes(subject):
         return None
 
     return check
+
+
+def _lists_init_op(response, other):
+    """Looks for the init op, where Predict knows it (and refuses it)."""
+    absent = Answer(FAILED_PRECONDITION, f'Serving signature key "{INIT_OP}" not found')
+    found = messages.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(found)
+    if absent.mismatch(other) is not None and INIT_OP not in found.signature_def:
+        return f"the signature {INIT_OP} is missing"
+    return None
 
 
 def _lists_versions(subject):

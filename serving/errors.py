@@ -2,8 +2,9 @@
 
 import grpc
 
-# TensorFlow Serving cuts its messages here, and gRPC carries them in a header.
-MAX_MESSAGE_CHARACTERS = 1024
+# TensorFlow Serving cuts its messages here, and gRPC carries them in a header, in
+# which every byte that is not ASCII takes three.
+MAX_MESSAGE_BYTES = 1024
 
 
 class RequestError(ValueError):
@@ -15,7 +16,8 @@ class ServingError(Exception):
 
     def __init__(self, code, message):
         self.code = code
-        self.message = message[:MAX_MESSAGE_CHARACTERS]
+        cut = message.encode("utf-8", "replace")[:MAX_MESSAGE_BYTES]
+        self.message = cut.decode("utf-8", "ignore")  # No half of a character.
         super().__init__(f"{code.name}: {self.message}")
 
 

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 
-from serving import errors
+from serving import errors, signatures, tensors
 from serving.client import Client
 
 
@@ -104,14 +104,17 @@ def measure(ask, callers, requests=None, seconds=None):
 
 
 def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
-    """Asks a server for pictures of a model, at each number of `callers` in turn.
+    """Asks a server for rows of a model, at each number of `callers` in turn.
+
+    It asks the signature `sample`, by seeds that count on; where a model has none,
+    `serving_default`, with rows of zeros.
 
     Args:
         address: `host:port` of the server.
         model: The model's name.
         callers: The numbers of concurrent callers.
         seconds: How long to ask at each.
-        rows: How many pictures a request.
+        rows: How many rows a request.
         warm_up: Requests before the first that counts.
         **options: As of Client.
 
@@ -119,11 +122,25 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
         A Report for each number of callers.
     """
     with Client(address, **options) as client:
-
-        def ask(k):
-            client.generate(model, rows, seed=k * rows)
-
+        ask = _question(client, model, rows)
         for k in range(warm_up):
             ask(k)
         for count in callers:
             yield measure(ask, count, seconds=seconds)
+
+
+def _question(client, model, rows):
+    """Returns a function that asks for the k-th time."""
+    found = client.metadata(model).signatures
+    if "sample" in found:
+        return lambda k: client.generate(model, rows, seed=k * rows)
+    if signatures.DEFAULT not in found or not found[signatures.DEFAULT].batchable:
+        raise errors.RequestError(
+            f"model {model!r} has no signature sample, and no {signatures.DEFAULT} "
+            f"with the batch as its only free dimension; it has {', '.join(found)}"
+        )
+    zeros = {
+        name: np.zeros((rows, *spec.row_shape), tensors.numpy_type(spec.data_type))
+        for name, spec in found[signatures.DEFAULT].inputs.items()
+    }
+    return lambda k: client.predict(model, zeros)

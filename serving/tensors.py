@@ -149,8 +149,9 @@ def decode(proto, max_bytes=MAX_BYTES):
         found = np.empty(len(values), object)
         found[:] = values
     else:
-        # Through the field's own width: int8 values travel in 32 bits and wrap.
-        found = np.asarray(values).astype(dtype)
+        # int8 and its like travel in 32 bits, and wrap.
+        width = np.int32 if field == "int_val" else dtype
+        found = np.array(values, width).astype(dtype)
     if len(found) == size:
         return found.reshape(shape)
     array = np.empty(size, dtype)

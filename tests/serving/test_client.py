@@ -2,13 +2,19 @@
 
 import asyncio
 import concurrent.futures
+import importlib.metadata
+import os
+import pathlib
 import shutil
 import socket
 import ssl
 import subprocess
 import sys
+import sysconfig
 import threading
+import tomllib
 import urllib.request
+import zipfile
 
 import grpc
 import numpy as np
@@ -29,6 +35,71 @@ def test_neither_tensorflow_nor_keras_is_imported():
         "sys.exit(str(bad) if bad else 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+ROOT = pathlib.Path(__file__).parents[2]
+PACKAGING = pathlib.Path("packaging", "client")
+
+
+def _listed(folder):
+    """Copies the modules that the client's distribution lists, to `folder`."""
+    settings = tomllib.loads((ROOT / PACKAGING / "pyproject.toml").read_text())
+    for module in settings["tool"]["setuptools"]["py-modules"]:
+        file = pathlib.Path(*module.split(".")).with_suffix(".py")
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / file, folder / file)
+
+
+def _built(folder):
+    """Builds the client's wheel from a copy of the sources, and unpacks it."""
+    try:
+        found = importlib.metadata.version("setuptools")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("setuptools is not installed")
+    if int(found.split(".")[0]) < 77:
+        pytest.skip(f"setuptools is {found}; the build needs 77 or newer")
+    sources = folder.parent / "sources"
+    shutil.copytree(ROOT / PACKAGING, sources / PACKAGING)
+    shutil.copytree(ROOT / "serving", sources / "serving")
+    subprocess.run(
+        [
+            *[sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index"],
+            *["--no-build-isolation", "--wheel-dir", folder, sources / PACKAGING],
+        ],
+        check=True,
+        capture_output=True,
+    )
+    (wheel,) = folder.glob("gan_zoo_client-*.whl")
+    zipfile.ZipFile(wheel).extractall(folder)
+
+
+@pytest.mark.parametrize("install", [_listed, _built])
+def test_the_client_is_complete_by_itself(install, server, tiny, tmp_path):
+    """Without the rest of this project, which -S hides by ignoring .pth files."""
+    folder = tmp_path / "installed"
+    folder.mkdir()
+    install(folder)
+    assert not (folder / "serving" / "server.py").exists()
+    program = (
+        "import sys, serving; client = serving.Client(sys.argv[1]);"
+        "print(client.generate('good', 2).ravel().tolist());"
+        "import serving.conformance, serving.load;"
+        "bad = [m for m in sys.modules if m.split('.')[0] in"
+        " ('tensorflow', 'keras', 'tensorflow_serving', 'zoo', 'export')];"
+        "bad += [m.__file__ for n, m in sys.modules.items() if"
+        " n.startswith('serving') and not m.__file__.startswith(sys.argv[2])];"
+        "sys.exit(str(bad) if bad else 0)"
+    )
+    libraries = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", program, server.address, folder],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *libraries])},
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert done.stdout.strip() == str(tiny.expected([0, 1]).ravel().tolist())
 
 
 def test_descriptors_are_those_of_the_installed_packages():
@@ -52,6 +123,10 @@ def test_generate(client, tiny):
         client.generate("good", seeds=[9, 2]), tiny.expected([9, 2])
     )
     assert client.generate("good", 0).shape == (0, 4, 4, 1)
+    for seed in (-(2**63), 2**63 - 1):
+        np.testing.assert_array_equal(
+            client.generate("good", 1, seed), tiny.expected([seed])
+        )
 
 
 def test_labels(client):
@@ -157,6 +232,9 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
             lambda c: c.generate("conditional", 2, labels=[1]),
             r"there are labels 1, seeds 2",
         ),
+        (lambda c: c.generate("good", 1, seed=2**63), r"seeds lie between -9223372"),
+        (lambda c: c.generate("good", 2, seed=2**63 - 1), r"seeds lie between"),
+        (lambda c: c.generate("good", 0, seed=-(2**63) - 1), r"seeds lie between"),
         (lambda c: c.generate("", 2), r"model must be a name"),
         (lambda c: c.encode("good", PICTURES / 255), r"whole numbers 0 to 255"),
         (lambda c: c.encode("good", PICTURES[0]), r"has the shape \[4, 4, 1\]"),
@@ -210,6 +288,110 @@ def test_large_requests_travel_in_parts(server, tiny):
         )
 
 
+class Between(grpc.GenericRpcHandler):
+    """Passes calls on to a server, and does something after each answered Predict."""
+
+    def __init__(self, address, something):
+        self._channel = grpc.insecure_channel(address)
+        self._something = something
+
+    def service(self, details):
+        call = self._channel.unary_unary(details.method)
+
+        def answer(content, context):
+            try:
+                response = call(content)
+            except grpc.RpcError as error:
+                context.abort(error.code(), error.details())
+            if details.method.endswith("/Predict"):
+                self._something()
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(answer)
+
+
+@pytest.fixture
+def ask_while_publishing(publish, serve):
+    """Asks for three parts; after each answer the next of `sources` is published."""
+    publish("m", 1)
+
+    def ask(sources, **options):
+        coming = enumerate(sources, start=2)
+
+        def publish_next():
+            for version, source in coming:
+                publish("m", version, source)
+                return server.models.poll()
+
+        with serving.Server(
+            publish.models, port=0, poll_seconds=1e6, **options
+        ) as server:
+            address = serve(Between(server.address, publish_next))
+            with serving.Client(address) as client:
+                return client.generate("m", seeds=SEEDS)
+
+    return ask
+
+
+SEEDS = np.arange(600)
+
+
+def test_the_parts_of_a_request_are_of_one_version(
+    ask_while_publishing, publish, tmp_path, tiny
+):
+    file = tmp_path / "models.config"
+    file.write_text(
+        f'model_config_list {{ config {{ name: "m" base_path: "{publish.models}/m" '
+        'model_platform: "tensorflow" '
+        "model_version_policy { latest { num_versions: 2 } } } }"
+    )
+    images = ask_while_publishing(["other"], model_config_file=file)
+    np.testing.assert_array_equal(images, tiny.expected(SEEDS))
+
+
+def test_a_request_whose_version_went_is_asked_again_whole_and_once(
+    ask_while_publishing,
+):
+    images = ask_while_publishing(["other"])
+    other = tiny_models.Tiny(offset=50)
+    np.testing.assert_array_equal(images, other.expected(SEEDS))
+
+
+def test_a_request_whose_version_goes_twice_fails(ask_while_publishing):
+    with pytest.raises(serving.ServingError, match=r"NOT_FOUND.*Specific\(m, 2\)"):
+        ask_while_publishing(["other", "tiny"])
+
+
+def test_several_servers_are_asked_in_turn(models_dir):
+    with (
+        serving.Server(models_dir, port=0) as one,
+        serving.Server(models_dir, port=0) as two,
+        serving.Client(f"ipv4:{one.address},{two.address}") as client,
+    ):
+        for seed in range(40):
+            client.generate("good", 1, seed)
+        assert _predictions(one)
+        assert _predictions(two)
+        one.stop(grace=0)
+        for seed in range(10):
+            client.generate("good", 1, seed)
+
+
+def test_messages_are_cut_where_a_header_still_holds_them(client):
+    """In bytes, of which percent-encoding makes three each; gRPC's limit is 8 KiB."""
+    with pytest.raises(serving.ServingError) as caught:
+        client.generate("😀" * 2000, 1)
+    assert caught.value.code == grpc.StatusCode.NOT_FOUND
+    message = caught.value.message
+    assert message == f"Servable not found for request: Latest({'😀' * 246}"
+    assert 1020 < len(message.encode()) <= 1024
+
+
+def test_a_message_is_always_text():
+    error = serving.ServingError(grpc.StatusCode.UNKNOWN, "a file \udcff.pb")
+    assert error.message == "a file ?.pb"
+
+
 def test_the_servers_errors_keep_code_and_message(client):
     with pytest.raises(serving.ServingError) as caught:
         client.generate("nope", 1)
@@ -243,20 +425,29 @@ class Flaky(grpc.GenericRpcHandler):
 
 
 @pytest.fixture
-def flaky():
+def serve():
+    """Serves a handler; returns its address."""
     servers = []
 
-    def start(*codes):
-        handler = Flaky(*codes)
+    def serve(handler):
         server = grpc.server(concurrent.futures.ThreadPoolExecutor(2), [handler])
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         servers.append(server)
-        return handler, f"127.0.0.1:{port}"
+        return f"127.0.0.1:{port}"
 
-    yield start
+    yield serve
     for server in servers:
         server.stop(None)
+
+
+@pytest.fixture
+def flaky(serve):
+    def start(*codes):
+        handler = Flaky(*codes)
+        return handler, serve(handler)
+
+    return start
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -277,7 +468,7 @@ def test_only_unavailable_is_tried_again(flaky, asynchronous):
     assert status(address) == []
     assert handler.calls == 3
     handler, address = flaky(*[unavailable] * 9)
-    with pytest.raises(serving.ServingError, match="is a server running there"):
+    with pytest.raises(serving.ServingError, match=r"cannot answer now.*not now"):
         status(address, attempts=2)
     assert handler.calls == 2
     for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL):
@@ -285,6 +476,28 @@ def test_only_unavailable_is_tried_again(flaky, asynchronous):
         with pytest.raises(serving.ServingError, match="not now"):
             status(address)
         assert handler.calls == 1
+
+
+def test_a_full_queue_is_not_an_absent_server(publish, tmp_path):
+    publish("good", 1)
+    file = tmp_path / "batching.config"
+    file.write_text(
+        "max_batch_size { value: 1 } num_batch_threads { value: 1 } "
+        "max_enqueued_batches { value: 1 }"
+    )
+    slow = {"turns": np.array([100_000])}
+    with (
+        serving.Server(publish.models, port=0, batching_parameters_file=file) as server,
+        serving.Client(server.address, attempts=1) as client,
+        concurrent.futures.ThreadPoolExecutor(3) as callers,
+    ):
+        client.metadata("good")
+        # One is computed, one waits.
+        calls = [callers.submit(client.predict, "good", slow, "slow") for _ in range(3)]
+        (error,) = filter(None, [call.exception() for call in calls])
+    assert error.code == grpc.StatusCode.UNAVAILABLE
+    assert "cannot answer now, try again later (The batch schedul" in error.message
+    assert "is a server running" not in error.message
 
 
 def test_a_server_that_never_answers():

@@ -13,6 +13,7 @@ import grpc
 import numpy as np
 import PIL.Image
 import pytest
+import tensorflow as tf
 import tiny_models
 from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -55,6 +56,59 @@ def test_bench(run, server):
     assert "#" in result.output
 
 
+def test_bench_of_models_that_draw_nothing(run, tmp_path):
+    class Told(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None, 2, 2, 1], tf.uint8, name="images"),
+                tf.TensorSpec([None], tf.int64, name="labels"),
+            ]
+        )
+        def classify(self, images, labels):
+            tf.debugging.assert_equal(tf.shape(images)[0], 3)
+            return {"probabilities": tf.zeros_like(labels, tf.float32)[:, None]}
+
+        @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
+        def scalar(self, x):
+            return {"y": x}
+
+    module = Told()
+    for name, signatures in {
+        "classifier": {"serving_default": module.classify, "classify": module.classify},
+        "scalar": {"serving_default": module.scalar},
+        "named": {"classify": module.classify},
+    }.items():
+        folder = str(tmp_path / name / "1")
+        tf.saved_model.save(module, folder, signatures=signatures)
+    with serving.Server(tmp_path, port=0, enable_batching=False) as server:
+        asked = ["--callers", 2, "--seconds", 0.2, "-n", 3]
+        result = run("bench", server.address, "classifier", *asked)
+        assert result.exit_code == 0, result.output
+        assert "2 callers" in result.stdout
+        assert " 0 failed" in result.stdout
+        for name in ("scalar", "named"):
+            result = run("bench", server.address, name, *asked)
+            assert result.exit_code == 1
+            assert "no signature sample, and no serving_default" in result.stderr
+            assert result.stderr.count("\n") == 1
+
+
+def test_start_without_a_model_says_where_it_looks(tmp_path):
+    file = tmp_path / "models.config"
+    file.write_text(
+        f'model_config_list {{ config {{ name: "m" base_path: "{tmp_path}/m" '
+        'model_platform: "tensorflow" } }'
+    )
+    (tmp_path / "m").mkdir()
+    command = [sys.executable, "-m", "serving", "start", "--port", "0"]
+    with subprocess.Popen(
+        [*command, "--model-config-file", file], stderr=subprocess.PIPE, text=True
+    ) as process:
+        found = next(line for line in process.stderr if "no model" in line)
+        process.terminate()
+    assert found == f"no model of {file} is there yet; waiting for one\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -64,6 +118,7 @@ def test_bench(run, server):
         (["generate", "nowhere", "m"], 1, "address must be host:port"),
         (["generate", "{address}", "good", "--labels", "a"], 2, "whole numbers"),
         (["generate", "{address}", "good", "-n", "0"], 2, "0 is not in the range"),
+        (["generate", "{address}", "good", "--seed", 2**63], 1, "seeds lie between -9"),
         (["bench", "{address}", "nope"], 1, "Latest(nope)"),
         (["conformance", "{address}"], 2, "--model"),
         (["conformance", "{address}", "--model", "nope"], 1, "Latest(nope)"),
@@ -72,6 +127,7 @@ def test_bench(run, server):
         (["start"], 2, "give MODELS_DIR"),
         (["start", "/no/such/folder"], 2, "does not exist"),
         (["start", "{empty}", "--tls-key", "x"], 1, "belong together"),
+        (["start", "{empty}", "--poll-seconds", 0], 2, "0.0 is not in the range x>0"),
         (["start", "{empty}", "--model-config-file", "/no"], 1, "cannot be read"),
         (["start", "{base}"], 1, "give the folder of models"),
         (["nonsense"], 2, "No such command"),
