@@ -7,12 +7,17 @@ Every call becomes the gRPC message it stands for and is answered by the same
 import base64
 import binascii
 import contextlib
+import email.utils
 import http
+import http.client
 import http.server
+import io
 import json
 import logging
 import pathlib
 import re
+import socket
+import socketserver
 import ssl
 import threading
 import time
@@ -22,7 +27,7 @@ import grpc
 import numpy as np
 from google.protobuf import json_format
 
-from serving import errors, messages, signatures, tensors
+from serving import connections, errors, messages, signatures, tensors
 
 _log = logging.getLogger(__name__)
 
@@ -34,11 +39,16 @@ _MODEL_PATH = re.compile(
     r"(?P<call>:predict|:classify|:regress|/metadata)?"
 )
 
-# Connections beyond these are turned away, and silent ones closed.
-_MAX_CONNECTIONS = 128
-_SILENCE_SECONDS = 30
+# How long a connection may wait for its next request, or for its TLS handshake.
+_IDLE_SECONDS = 30
+# How long a request, headers and body, may take to arrive, and an answer to leave.
+_TRANSFER_SECONDS = 60
 # How long computing one request may take: HTTP callers send no deadline.
 _MAX_SECONDS = 300
+
+_STOPPING = "The server is stopping"
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 _HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
@@ -68,41 +78,44 @@ def parse_predict(body, find_signatures):
     content = _parse_json(body)
     if not isinstance(content, dict):
         raise errors.invalid_argument("The JSON body must be an object")
-    unknown = set(content) - {"signature_name", "instances", "inputs"}
-    if unknown:
-        raise errors.invalid_argument(
-            f"Unexpected keys in the JSON body: {', '.join(sorted(unknown))}"
-        )
-    key = content.get("signature_name", signatures.DEFAULT)
+    key = content.get("signature_name", "")
     if not isinstance(key, str):
         raise errors.invalid_argument("'signature_name' key must be a string value")
+    key = key or signatures.DEFAULT
+    found = find_signatures()
+    if key not in found:
+        raise errors.invalid_argument(
+            f'Serving signature name: "{key}" not found in signature def'
+        )
+    specs = found[key].inputs
     by_rows = "instances" in content
     if by_rows == ("inputs" in content):
         raise errors.invalid_argument(
             "The JSON body must have one of 'instances' (rows) and 'inputs' (columns)"
         )
-    found = find_signatures()
+    columns = (
+        _columns_of_rows(content["instances"], specs)
+        if by_rows
+        else _columns(content["inputs"], specs)
+    )
     request = messages.PredictRequest()
     request.model_spec.signature_name = key
-    if key in found:  # Else the answer says so, in the same words as over gRPC.
-        specs = found[key].inputs
-        columns = (
-            _columns_of_rows(content["instances"], specs)
-            if by_rows
-            else _columns(content["inputs"], specs)
-        )
-        for name, values in columns.items():
-            tensors.encode(_to_array(values, specs[name]), request.inputs[name])
+    for name, values in columns.items():
+        tensors.encode(_to_array(values, specs[name]), request.inputs[name])
     return request, by_rows
 
 
 def _parse_json(body):
     try:
-        return json.loads(body)
+        text = body.decode("utf-8-sig")
+        content = json.loads(text)
+        if _SURROGATE.search(text):  # One without its other half is no character.
+            json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise errors.invalid_argument("JSON Parse error: nested too deeply") from None
     except ValueError as error:  # No JSON, no UTF-8, or a number of too many digits.
         raise errors.invalid_argument(f"JSON Parse error: {error}") from error
+    return content
 
 
 def _is_bytes(value):
@@ -118,8 +131,12 @@ def _columns(inputs, specs):
                 f"input tensors required: {', '.join(specs)}"
             )
         return {next(iter(specs)): inputs}
-    _check_names(inputs, specs)
-    return inputs
+    for name in specs:
+        if name not in inputs:
+            raise errors.invalid_argument(
+                f"Missing named input: {name} in 'inputs' object"
+            )
+    return {name: inputs[name] for name in specs}
 
 
 def _columns_of_rows(rows, specs):
@@ -135,22 +152,18 @@ def _columns_of_rows(rows, specs):
             f"{', '.join(specs)}"
         )
     for row in rows:
-        _check_names(row, specs)
+        for name in row:
+            if name not in specs:
+                raise errors.invalid_argument(
+                    f"JSON object: does not have named input: {name}; the inputs are "
+                    f"{', '.join(specs)}"
+                )
         if set(row) != set(rows[0]):
             raise errors.invalid_argument(
                 "'instances' must all have the same inputs; found "
                 f"{sorted(row)} and {sorted(rows[0])}"
             )
     return {name: [row[name] for row in rows] for name in (rows[0] if rows else specs)}
-
-
-def _check_names(given, specs):
-    for name in given:
-        if name not in specs:
-            raise errors.invalid_argument(
-                f"JSON object: does not have named input: {name}; the inputs are "
-                f"{', '.join(specs)}"
-            )
 
 
 def _to_array(values, spec):
@@ -175,16 +188,20 @@ def _to_array(values, spec):
             f"JSON Value is not of expected type: {tensors.type_name(spec.data_type)} "
             f"(input {spec})"
         )
-    if not tensors.in_range(array, wanted):
+    with np.errstate(over="ignore"):
+        found = array.astype(wanted)
+    if not tensors.in_range(array, wanted) or (
+        wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array))
+    ):
         raise errors.invalid_argument(f"JSON Value out of range for input {spec}")
-    return array.astype(wanted)
+    return found
 
 
 def _to_bytes(values, spec):
     if isinstance(values, list):
         return [_to_bytes(value, spec) for value in values]
     if isinstance(values, str):
-        return values.encode("utf-8", "surrogatepass")
+        return values.encode()
     if _is_bytes(values) and isinstance(values["b64"], str):
         try:
             return base64.b64decode(values["b64"], validate=True)
@@ -250,41 +267,64 @@ def _message_to_json(message):
 
 
 class _Refusal(Exception):
-    """A request that HTTP itself can refuse."""
+    """A request that HTTP itself can refuse; the rest of it is not read."""
 
     def __init__(self, status, message):
         self.status = status
         super().__init__(message)
 
 
+class _Incoming(io.RawIOBase):
+    """The bytes that come in over a connection until `deadline`, however slowly."""
+
+    def __init__(self, connection):
+        self._connection = connection
+        self.deadline = 0.0
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
+            raise TimeoutError("the time to read is over")
+        self._connection.settimeout(seconds)
+        return self._connection.recv_into(buffer)
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
     protocol_version = "HTTP/1.1"
-    server_version = "serving"
-    sys_version = ""
-    timeout = _SILENCE_SECONDS
+    disable_nagle_algorithm = True
+
+    def setup(self):
+        if isinstance(self.request, ssl.SSLSocket):
+            # Here, in the connection's own thread, a slow handshake holds up nobody.
+            self.request.settimeout(_IDLE_SECONDS)
+            self.request.do_handshake()
+        super().setup()
+        self.rfile.close()
+        self._incoming = _Incoming(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self):
+        connections = self.server.connections
+        self._incoming.deadline = time.monotonic() + _IDLE_SECONDS
+        if not self.rfile.peek(1) or not connections.begin(self.connection):
+            self.close_connection = True
+            return
+        self._incoming.deadline = time.monotonic() + _TRANSFER_SECONDS
+        super().handle_one_request()
+        if not connections.end(self.connection):
+            self.close_connection = True
 
     def do_GET(self):
-        self._answer(self._get)
-
-    def do_POST(self):
-        self._answer(self._post)
-
-    def log_message(self, format, *arguments):
-        _log.debug(format, *arguments)
-
-    def _answer(self, respond):
-        with self.server.request_in_progress():
-            self._answer_now(respond)
-
-    def _answer_now(self, respond):
         try:
-            status, kind, content = http.HTTPStatus.OK, *respond()
+            status, kind, content = http.HTTPStatus.OK, *self._answer()
         except _Refusal as refusal:
-            # What was not read would be taken for the next request.
-            self.close_connection = True
-            status, kind, content = refusal.status, *_error(str(refusal))
+            self.send_error(refusal.status, str(refusal))
+            return
         except errors.ServingError as error:
             status = _HTTP_STATUS.get(error.code, http.HTTPStatus.INTERNAL_SERVER_ERROR)
             kind, content = _error(error.message)
@@ -294,45 +334,75 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             _log.exception("answering %s %s", self.command, self.path)
             status = http.HTTPStatus.INTERNAL_SERVER_ERROR
             kind, content = _error("Internal error; the server's log has the details")
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        if self.close_connection:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(content)
+        self._send(status, kind, content)
 
-    def _path(self):
-        path = urllib.parse.urlsplit(self.path).path
-        match = _MODEL_PATH.fullmatch(path)
-        if match is None:
-            raise errors.invalid_argument(f"Malformed request: {self.command} {path}")
-        return match
+    # They differ in what `_answer` finds for them.
+    do_POST = do_HEAD = do_PUT = do_DELETE = do_OPTIONS = do_PATCH = do_GET
 
-    def _get(self):
-        if urllib.parse.urlsplit(self.path).path == METRICS_PATH:
+    def log_message(self, format, *arguments):
+        _log.debug(format, *arguments)
+
+    def send_error(self, code, message=None, explain=None):
+        """Refuses a request of which a part may not have been read."""
+        self.close_connection = True
+        self._send(code, *_error(message or http.HTTPStatus(code).phrase))
+        # Closed at once, the connection would be reset by what is still to come, and
+        # the caller might never read the answer.
+        if self.server.connections.end(self.connection):
+            socket.socket.shutdown(self.connection, socket.SHUT_WR)
+            while self.rfile.read1():
+                pass
+
+    def _send(self, status, kind, content):
+        self.log_request(status)
+        self.close_connection |= self.server.connections.stopping
+        head = _head(status, kind, len(content), self.close_connection)
+        self.connection.settimeout(_TRANSFER_SECONDS)
+        # In one write: the second of two would wait for the first to be acknowledged.
+        self.wfile.write(head if self.command == "HEAD" else head + content)
+
+    def _answer(self):
+        """Returns the content type and the content for the request."""
+        self._body = self._read_body()  # Of all: else it would be the next request.
+        if self.server.connections.stopping:
+            raise _Refusal(http.HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING)
+        malformed = errors.invalid_argument(
+            f"Malformed request: {self.command} {self.path}"
+        )
+        try:
+            path = urllib.parse.urlsplit(self.path).path
+        except ValueError:
+            raise malformed from None
+        if (self.command, path) == ("GET", METRICS_PATH):
             content = self.server.metrics.render()
             return "text/plain; version=0.0.4; charset=utf-8", content
-        match = self._path()
-        call = {None: self._status, "/metadata": self._metadata}.get(match["call"])
+        match = _MODEL_PATH.fullmatch(path)
+        call = match and {
+            ("GET", None): self._status,
+            ("GET", "/metadata"): self._metadata,
+            ("POST", ":predict"): self._predict,
+            ("POST", ":classify"): self._wrong_signature,
+            ("POST", ":regress"): self._wrong_signature,
+        }.get((self.command, match["call"]))
         if call is None:
-            raise _Refusal(http.HTTPStatus.METHOD_NOT_ALLOWED, "Send it with POST")
+            raise malformed
         return _json(call(match))
 
-    def _post(self):
-        body = self._body()
-        match = self._path()
-        call = {
-            ":predict": self._predict,
-            ":classify": self._wrong_signature,
-            ":regress": self._wrong_signature,
-        }.get(match["call"])
-        if call is None:
-            raise _Refusal(http.HTTPStatus.METHOD_NOT_ALLOWED, "Ask for it with GET")
-        return _json(call(match, body))
-
-    def _body(self):
-        length = self.headers.get("Content-Length", "")
+    def _read_body(self):
+        if self.headers.defects:  # Where they end is then a matter of opinion.
+            raise _Refusal(
+                http.HTTPStatus.BAD_REQUEST,
+                f"The headers are malformed: {self.headers.defects[0]!r}",
+            )
+        if "Transfer-Encoding" in self.headers:
+            raise _Refusal(
+                http.HTTPStatus.NOT_IMPLEMENTED,
+                "Transfer-Encoding is not supported; send a Content-Length",
+            )
+        lengths = {v.strip() for v in self.headers.get_all("Content-Length", ())}
+        if not lengths and self.command != "POST":
+            return b""
+        length = lengths.pop() if len(lengths) == 1 else ""
         if not (length.isascii() and length.isdigit()):
             raise _Refusal(
                 http.HTTPStatus.LENGTH_REQUIRED, "Send a Content-Length with the body"
@@ -342,7 +412,13 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The body is larger than {self.server.max_body_bytes} bytes",
             )
-        body = self.rfile.read(int(length))
+        try:
+            body = self.rfile.read(int(length))
+        except TimeoutError:
+            raise _Refusal(
+                http.HTTPStatus.REQUEST_TIMEOUT,
+                f"The request did not arrive within {_TRANSFER_SECONDS} seconds",
+            ) from None
         if len(body) < int(length):
             raise _Refusal(http.HTTPStatus.BAD_REQUEST, "The body ended early")
         return body
@@ -371,12 +447,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         response.metadata["signature_def"].Unpack(found)
         return found, response
 
-    def _predict(self, match, body):
+    def _predict(self, match):
         services = self.server.services
         with self.server.metrics.request("rest", "Predict") as observed:
             observed.model = services.known(urllib.parse.unquote(match["name"]))
             request, by_rows = parse_predict(
-                body,
+                self._body,
                 lambda: signatures.parse(self._signature_defs(match)[0].signature_def),
             )
             _fill_spec(request.model_spec, match)
@@ -385,15 +461,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             )
             return render_predict(response, by_rows)
 
-    def _wrong_signature(self, match, body):
-        key = _parse_json(body)
+    def _wrong_signature(self, match):
+        content = _parse_json(self._body)
         request = {
             ":classify": messages.ClassificationRequest,
             ":regress": messages.RegressionRequest,
         }[match["call"]]()
         _fill_spec(request.model_spec, match)
-        if isinstance(key, dict) and isinstance(key.get("signature_name"), str):
-            request.model_spec.signature_name = key["signature_name"]
+        if isinstance(content, dict) and isinstance(content.get("signature_name"), str):
+            request.model_spec.signature_name = content["signature_name"]
         self.server.services.wrong_signature(request)
 
 
@@ -413,61 +489,72 @@ def _error(message):
     return _json({"error": message})
 
 
-class _HttpServer(http.server.ThreadingHTTPServer):
+def _head(status, kind, length, close):
+    """Returns an answer down to its empty line."""
+    lines = [
+        f"HTTP/1.1 {status:d} {http.client.responses.get(status, '')}",
+        f"Date: {email.utils.formatdate(usegmt=True)}",
+        f"Content-Type: {kind}",
+        f"Content-Length: {length}",
+        *(["Connection: close"] if close else []),
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+class _HttpServer(socketserver.ThreadingTCPServer):
     """A bounded number of connections, each in its thread."""
 
+    allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, address, services, metrics, max_body_bytes, context):
+    def __init__(self, host, port, services, metrics, max_body_bytes, context):
         self.services = services
         self.metrics = metrics
         self.max_body_bytes = max_body_bytes
+        self.connections = connections.Connections()
         self._context = context
-        self._free = threading.BoundedSemaphore(_MAX_CONNECTIONS)
-        self._idle = threading.Condition()
-        self._busy = 0
+        self.address_family, address = _address(host, port)
         super().__init__(address, _Handler)
 
-    def process_request(self, request, client_address):
-        if not self._free.acquire(blocking=False):
-            with contextlib.suppress(OSError):
-                request.sendall(b"HTTP/1.1 503 Service Unavailable\r\n\r\n")
-            self.shutdown_request(request)
-            return
-        super().process_request(request, client_address)
-
-    def process_request_thread(self, request, client_address):
-        try:
-            super().process_request_thread(request, client_address)
-        finally:
-            self._free.release()
-
-    @contextlib.contextmanager
-    def request_in_progress(self):
-        """Counts requests, not connections: an idle one need not be waited for."""
-        with self._idle:
-            self._busy += 1
-        try:
-            yield
-        finally:
-            with self._idle:
-                self._busy -= 1
-                self._idle.notify_all()
-
-    def finish_request(self, request, client_address):
+    def get_request(self):
+        request, client_address = super().get_request()
         if self._context is not None:
-            # Here, in the connection's own thread, a slow handshake holds up nobody.
-            request.settimeout(_SILENCE_SECONDS)
-            request = self._context.wrap_socket(request, server_side=True)
-        super().finish_request(request, client_address)
+            request = self._context.wrap_socket(
+                request, server_side=True, do_handshake_on_connect=False
+            )
+        return request, client_address
+
+    def process_request(self, request, client_address):
+        if self.connections.add(request):
+            super().process_request(request, client_address)
+            return
+        if self._context is None:  # Else a handshake would have to come first.
+            why = _STOPPING if self.connections.stopping else "Too many connections"
+            kind, content = _error(why)
+            status = http.HTTPStatus.SERVICE_UNAVAILABLE
+            with contextlib.suppress(OSError):
+                request.sendall(_head(status, kind, len(content), True) + content)
+        self.shutdown_request(request)
+
+    def close_request(self, request):
+        self.connections.remove(request)
+        super().close_request(request)
 
     def handle_error(self, request, client_address):
         _log.debug("connection from %s", client_address, exc_info=True)
 
-    def wait_idle(self, seconds):
-        with self._idle:
-            self._idle.wait_for(lambda: not self._busy, timeout=seconds)
+
+def _address(host, port):
+    """Returns the family and the address to listen on, of IPv4 where it has both."""
+    found = {
+        family: address
+        for family, *_, address in socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM
+        )
+    }
+    family = socket.AF_INET if socket.AF_INET in found else socket.AF_INET6
+    return family, found[family]
 
 
 class RestServer:
@@ -493,7 +580,7 @@ class RestServer:
                 context.load_verify_locations(pathlib.Path(client_ca))
         try:
             self._http = _HttpServer(
-                (host, port), services, metrics, max_body_bytes, context
+                host, port, services, metrics, max_body_bytes, context
             )
         except OSError as error:
             raise OSError(
@@ -509,7 +596,11 @@ class RestServer:
         self._thread.start()
 
     def stop(self, grace):
-        """Stops listening, and gives open connections `grace` seconds."""
+        """Stops listening, and gives requests in flight `grace` seconds.
+
+        Those that arrive meanwhile over open connections are answered with 503.
+        """
+        self._http.connections.stop()
         self._http.shutdown()
         self._http.server_close()
-        self._http.wait_idle(grace)
+        self._http.connections.wait(grace)

@@ -1,10 +1,15 @@
 """The REST API, over real HTTP."""
 
 import base64
+import concurrent.futures
 import contextlib
 import http.client
 import json
+import shutil
 import socket
+import ssl
+import subprocess
+import time
 import urllib.error
 import urllib.request
 
@@ -14,25 +19,25 @@ import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving import errors, rest, signatures, tensors
+import serving
+from serving import connections, errors, rest, signatures, tensors
+
+
+def ask_at(address, path, body=None):
+    data = None
+    if body is not None:
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(f"http://{address}{path}", data=data)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        return error.code, json.loads(error.read())
 
 
 @pytest.fixture
 def ask(server):
-    def ask(path, body=None):
-        data = None
-        if body is not None:
-            data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        request = urllib.request.Request(
-            f"http://{server.rest_address}{path}", data=data
-        )
-        try:
-            with urllib.request.urlopen(request) as answer:
-                return answer.status, json.loads(answer.read())
-        except urllib.error.HTTPError as error:
-            return error.code, json.loads(error.read())
-
-    return ask
+    return lambda path, body=None: ask_at(server.rest_address, path, body)
 
 
 def test_rows(ask, tiny):
@@ -92,6 +97,52 @@ def test_the_default_signature_and_floats(ask):
 def test_not_a_number_travels_both_ways(ask):
     body = b'{"signature_name": "scalar", "inputs": NaN}'
     assert np.isnan(ask("/v1/models/good:predict", body)[1]["outputs"])
+
+
+def test_what_tensorflow_serving_ignores_and_stands(ask, tiny):
+    for body in (
+        {"signature_name": "sample", "instances": [3, 4], "x": 1},
+        {"signature_name": "sample", "inputs": {"seeds": [3, 4], "x": 1}},
+        b'\xef\xbb\xbf{"signature_name": "sample", "instances": [3, 4]}',
+    ):
+        status, answer = ask("/v1/models/good:predict", body)
+        assert status == 200
+        found = answer.get("predictions") or answer["outputs"]
+        np.testing.assert_array_equal(found, tiny.expected([3, 4]))
+    body = {"signature_name": "", "instances": [[0, 0, 0]]}
+    assert ask("/v1/models/good:predict", body)[0] == 200
+
+
+def test_no_rows_are_answered_with_none(ask):
+    body = {"signature_name": "sample", "instances": []}
+    assert ask("/v1/models/good:predict", body) == (200, {"predictions": []})
+
+
+def test_labels(publish):
+    publish("m", 1)
+    publish("m", 2, "other")
+    file = publish.models.parent / "models.config"
+    file.write_text(
+        f'model_config_list {{ config {{ name: "m" base_path: "{publish.models}/m" '
+        'model_platform: "tensorflow" model_version_policy { all {} } '
+        'version_labels { key: "stable" value: 1 } '
+        'version_labels { key: "the new" value: 2 } } }'
+    )
+    with serving.Server(
+        publish.models, port=0, rest_port=0, model_config_file=file
+    ) as server:
+        for label, version, pixel in (("stable", "1", 10), ("the%20new", "2", 60)):
+            path = f"{server.rest_address}", f"/v1/models/m/labels/{label}"
+            body = {"signature_name": "sample", "instances": [0]}
+            status, answer = ask_at(path[0], path[1] + ":predict", body)
+            assert status == 200
+            assert answer["predictions"][0][0][0] == [pixel]
+            status, answer = ask_at(*path)
+            assert status == 200
+            assert [v["version"] for v in answer["model_version_status"]] == [version]
+            status, answer = ask_at(path[0], path[1] + "/metadata")
+            assert status == 200
+            assert answer["model_spec"]["version"] == version
 
 
 def test_status(ask):
@@ -154,14 +205,26 @@ GOOD = "/v1/models/good:predict"
         (GOOD, {"signature_name": "sample", "instances": [1.5]}, 400, "type: int64"),
         (GOOD, {"signature_name": "sample", "instances": [2**63]}, 400, "range"),
         (GOOD, {"signature_name": "sample", "instances": [None]}, 400, "int64"),
-        (GOOD, {"signature_name": "zzz", "instances": [1]}, 400, '"zzz" not found'),
+        (GOOD, {"instances": [[1e39, 0, 0]]}, 400, "range"),
+        (
+            *(GOOD, {"signature_name": "zzz"}, 400),
+            'Serving signature name: "zzz" not found in signature def',
+        ),
         (GOOD, {"signature_name": 1, "instances": [1]}, 400, "string value"),
-        (GOOD, {"inputs": {"x": [1]}}, 400, "named input: x"),
+        (GOOD, {"inputs": {"x": [1]}}, 400, "Missing named input: latents"),
         (GOOD, {"instances": [{"x": 1}]}, 400, "named input: x"),
         ("/v1/models/good:classify", {"examples": [{}]}, 400, "Ask Predict instead"),
         ("/v1/models/good:regress", {"examples": [{}]}, 400, "Ask Predict instead"),
-        ("/v1/models/good:predict", None, 405, "POST"),
-        ("/v1/models/good", {"inputs": [1]}, 405, "GET"),
+        (GOOD, None, 400, "Malformed request: GET /v1/models/good:predict"),
+        ("/v1/models/good", {}, 400, "Malformed request: POST /v1/models/good"),
+        (rest.METRICS_PATH, {}, 400, f"Malformed request: POST {rest.METRICS_PATH}"),
+        # Halves of surrogate pairs, escaped and not, where strings are looked at and
+        # where they are not.
+        (GOOD, b'{"signature_name": "\\ud800"}', 400, "JSON Parse error"),
+        (GOOD, b'{"signature_name": "\xed\xa0\x80"}', 400, "JSON Parse error"),
+        (GOOD, {"inputs": {"latents": "\udfff"}}, 400, "JSON Parse error"),
+        (GOOD, {"inputs": [1], "\ud800": 1}, 400, "JSON Parse error"),
+        ("/v1/models/good:classify", b'["\\ud800"]', 400, "JSON Parse error"),
     ],
 )
 def test_errors(ask, path, body, status, words):
@@ -170,28 +233,117 @@ def test_errors(ask, path, body, status, words):
     assert words in answer["error"]
 
 
-def raw(server, content):
-    host, _, port = server.rest_address.rpartition(":")
-    with socket.create_connection((host, int(port)), timeout=30) as connection:
-        connection.sendall(content)
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
+def open_at(address):
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host.strip("[]"), int(port)), timeout=60)
+
+
+def read_to_end(connection):
+    """Returns what comes until the server closes the connection."""
+    content = b""
+    with contextlib.suppress(ConnectionResetError):
+        while part := connection.recv(65536):
+            content += part
+    return content
+
+
+def answered(connection, request):
+    """Returns the status, the headers and the content of one answer."""
+    connection.sendall(request)
+    answer = http.client.HTTPResponse(connection)
+    answer.begin()
+    return answer.status, answer.headers, answer.read()
+
+
+STATUS = b"GET /v1/models/good HTTP/1.1\r\n\r\n"
+# The answer 100 says that the server has read the headers and waits for the body.
+POST_EXPECT = (
+    b"POST /v1/models/good:predict HTTP/1.1\r\nContent-Length: %d\r\n"
+    b"Expect: 100-continue\r\n\r\n"
+)
+SAMPLE = b'{"signature_name": "sample", "instances": [0]}'
+
+
+def begin_post(address):
+    """Returns a connection with a request of which only the body is missing."""
+    connection = open_at(address)
+    connection.sendall(POST_EXPECT % len(SAMPLE))
+    assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+    return connection
 
 
 @pytest.mark.parametrize(
-    ("content", "status"),
+    ("content", "status", "words"),
     [
-        (b"POST %s HTTP/1.1\r\nHost: x\r\n\r\n", b"411"),
-        (b"POST %s HTTP/1.1\r\nContent-Length: -5\r\n\r\n", b"411"),
-        (b"POST %s HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n", b"413"),
-        (b"POST %s HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", b"400"),
-        (b"DELETE %s HTTP/1.1\r\n\r\n", b"501"),
-        (b"\x16\x03\x01\x02\x00\x01\x00 %s\r\n\r\n", b"400"),
+        (b"POST %s HTTP/1.1\r\nHost: x\r\n\r\n", 411, b"Content-Length"),
+        (b"POST %s HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 411, b"Content-Length"),
+        (b"GET %s HTTP/1.1\r\nContent-Length: x\r\n\r\n", 411, b"Content-Length"),
+        (
+            b"POST %s HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
+            *(411, b"Content-Length"),
+        ),
+        (
+            b"POST %s HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n",
+            *(413, b"larger than"),
+        ),
+        (b"POST %s HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", 400, b"ended early"),
+        (
+            b"POST %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+            b"Content-Length: 9\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            *(501, b"Transfer-Encoding is not supported"),
+        ),
+        (
+            b"GET %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + STATUS,
+            *(501, b"Transfer-Encoding is not supported"),
+        ),
+        # With a blank before the colon it is no header, to some servers.
+        (
+            b"GET %%s HTTP/1.1\r\nContent-Length : %d\r\n\r\n" % len(STATUS) + STATUS,
+            *(400, b"headers are malformed"),
+        ),
+        (b"BREW %s HTTP/1.1\r\n\r\n", 501, b"BREW"),
+        (b"\x16\x03\x01\x02\x00\x01\x00 %s\r\n\r\n", 400, b"Bad "),
+        (b"GET /%s HTTP/1.1\r\n\r\n" % (b"x" * 70000), 414, b"Too Long"),
     ],
 )
-def test_http_that_is_wrong(server, content, status):
-    answer = raw(server, content % GOOD.encode())
-    assert status in answer.split(b"\r\n", 1)[0] or b"Error code: 400" in answer
+def test_http_that_is_wrong_is_refused_and_the_connection_closed(
+    server, content, status, words
+):
+    with open_at(server.rest_address) as connection:
+        connection.sendall(content.replace(b"%s", GOOD.encode()))
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_to_end(connection)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert head.endswith(b"\r\nConnection: close")
+    # One answer: nothing of the rest is taken for a request.
+    assert words in json.loads(body)["error"].encode()
+
+
+def test_every_method_and_url_is_answered_in_words(server):
+    with open_at(server.rest_address) as connection:
+        for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH"):
+            for path in (GOOD, "http://[/v1/models/good", "/v1/models/good:x"):
+                line = f"{method} {path} HTTP/1.1\r\n\r\n".encode()
+                status, _, content = answered(connection, line)
+                assert status == 400
+                error = json.loads(content)["error"]
+                assert error == f"Malformed request: {method} {path}"
+        absolute = STATUS.replace(b"/v1", b"http://host:1/v1")
+        assert answered(connection, absolute)[0] == 200
+        connection.sendall(b"HEAD /v1/models/good HTTP/1.1\r\n\r\n")
+        head = connection.recv(65536)
+        assert head.startswith(b"HTTP/1.1 400 ")
+        assert head.endswith(b"\r\n\r\n")  # And no content, by HTTP.
+        assert answered(connection, STATUS)[0] == 200
+
+
+def test_the_body_of_a_get_is_not_the_next_request(server):
+    with_body = STATUS[:-2] + b"Content-Length: %d\r\n\r\n" % len(STATUS) + STATUS
+    with open_at(server.rest_address) as connection:
+        connection.sendall(with_body + with_body)
+        connection.shutdown(socket.SHUT_WR)
+        assert read_to_end(connection).count(b"HTTP/1.1 200 ") == 2
 
 
 def test_one_connection_carries_many_requests(server):
@@ -201,6 +353,260 @@ def test_one_connection_carries_many_requests(server):
         connection.request("POST", GOOD, body)
         assert connection.getresponse().read()
     connection.close()
+
+
+def test_an_answer_leaves_in_one_write(server):
+    """Where it left in two, what had come first was the headers alone."""
+    with open_at(server.rest_address) as connection:
+        for _ in range(20):
+            connection.sendall(STATUS)
+            head, _, body = connection.recv(65536).partition(b"\r\n\r\n")
+            assert b"Content-Length: %d" % len(body) in head
+            assert body
+
+
+@pytest.fixture
+def start(server):
+    """Starts a REST server of its own, with the models of `server`."""
+    with contextlib.ExitStack() as stack:
+
+        def start(host="127.0.0.1", max_body_bytes=1 << 20, tls=(None, None, None)):
+            made = rest.RestServer(
+                server.services, server.metrics, host, 0, max_body_bytes, tls
+            )
+            made.start()
+            stack.callback(made.stop, grace=0)
+            made.address = f"{host}:{made.port}"
+            return made
+
+        yield start
+
+
+def test_too_large_a_body_is_told_so(start):
+    """Though it goes on arriving long after the answer."""
+    body = b" " * (16 << 20)
+    status, answer = ask_at(start().address, GOOD, body)
+    assert status == 413
+    assert answer == {"error": "The body is larger than 1048576 bytes"}
+
+
+def test_a_newcomer_takes_the_place_of_the_longest_silent(start, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    address = start().address
+    with (
+        open_at(address) as first,
+        open_at(address) as second,
+        open_at(address) as third,
+    ):
+        assert answered(third, STATUS)[0] == 200
+        assert read_to_end(first) == b""
+        assert answered(second, STATUS)[0] == 200
+
+
+def test_a_connection_between_requests_makes_room(start, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    address = start().address
+    with open_at(address) as first:
+        assert answered(first, STATUS)[0] == 200
+        for _ in range(1000):  # Until it is idle, which is after its answer.
+            with open_at(address) as second:
+                if answered(second, STATUS)[0] == 200:
+                    break
+        else:
+            pytest.fail("the idle connection kept its place")
+        assert read_to_end(first) == b""
+
+
+def test_a_refused_caller_that_does_not_hang_up_makes_room(start, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    address = start().address
+    with open_at(address) as first:
+        first.sendall(STATUS.replace(b"GET", b"BREW"))
+        assert read_to_end(first).startswith(b"HTTP/1.1 501 ")
+        with open_at(address) as second:
+            assert answered(second, STATUS)[0] == 200
+
+
+def test_requests_that_arrive_keep_their_connections(start, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    address = start().address
+    with begin_post(address) as first:
+        with open_at(address) as second:
+            head, _, body = read_to_end(second).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503 Service Unavailable\r\n")
+        assert b"\r\nContent-Length: %d\r\nConnection: close" % len(body) in head
+        assert json.loads(body) == {"error": "Too many connections"}
+        assert answered(first, SAMPLE)[0] == 200
+
+
+def test_a_silent_connection_is_closed(start, monkeypatch):
+    monkeypatch.setattr(rest, "_IDLE_SECONDS", 0.1)
+    with open_at(start().address) as connection:
+        assert read_to_end(connection) == b""
+
+
+@pytest.mark.parametrize(
+    ("request_begins", "answer_begins"),
+    [
+        (b"GET /v1/models/good HTTP/1.1\r\nX: ", b""),
+        (POST_EXPECT % 1_000_000, b"HTTP/1.1 408 Request Timeout\r\n"),
+    ],
+    ids=["headers", "body"],
+)
+def test_a_request_that_arrives_byte_by_byte_is_closed(
+    start, monkeypatch, request_begins, answer_begins
+):
+    monkeypatch.setattr(rest, "_TRANSFER_SECONDS", 0.5)
+    with open_at(start().address) as connection:
+        connection.sendall(request_begins)
+        if b"Expect" in request_begins:
+            assert connection.recv(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.settimeout(0.01)  # Between two bytes, far below half a second.
+        for _ in range(6000):
+            connection.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = read_to_end(connection)
+                break
+        else:
+            pytest.fail("each byte gave the connection another lease of life")
+    assert answer.startswith(answer_begins)
+    assert bool(answer) == bool(answer_begins)
+
+
+def test_stopping_closes_idle_connections_at_once(start, monkeypatch):
+    monkeypatch.setattr(rest, "_IDLE_SECONDS", 600)
+    server = start()
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as stopper,
+        open_at(server.address) as silent,
+        open_at(server.address) as kept_alive,
+        begin_post(server.address),
+    ):
+        assert answered(kept_alive, STATUS)[0] == 200
+        stopped = stopper.submit(server.stop, grace=600)
+        assert read_to_end(silent) == b""
+        assert read_to_end(kept_alive) == b""
+        assert not stopped.done()  # There is a request in flight.
+
+
+def test_requests_that_arrive_after_the_stop_are_refused(start):
+    server = start()
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as stopper,
+        begin_post(server.address) as connection,
+    ):
+        stopped = stopper.submit(server.stop, grace=60)
+        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
+            while True:  # Until it listens no longer.
+                open_at(server.address).close()
+        assert not stopped.done()
+        status, headers, content = answered(connection, SAMPLE)
+        assert status == 503
+        assert headers["Connection"] == "close"
+        assert json.loads(content) == {"error": "The server is stopping"}
+        assert read_to_end(connection) == b""
+        stopped.result(timeout=60)
+
+
+def test_a_stop_ends_with_its_grace(start):
+    server = start()
+    with begin_post(server.address) as connection:
+        server.stop(grace=0.1)
+        assert read_to_end(connection) == b""
+
+
+def test_a_request_in_flight_is_answered_though_the_server_stops(publish):
+    publish("good", 1)
+    body = {"signature_name": "slow", "inputs": [30_000]}
+    with (
+        serving.Server(publish.models, port=0, rest_port=0) as server,
+        concurrent.futures.ThreadPoolExecutor(1) as caller,
+        open_at(server.rest_address) as connection,
+    ):
+        content = json.dumps(body).encode()
+        head = b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
+        request = head % (GOOD.encode(), len(content)) + content
+        answer = caller.submit(answered, connection, request)
+        while not server.metrics.in_flight:
+            time.sleep(0.001)
+        server.stop(grace=60)
+        status, headers, content = answer.result(timeout=60)
+        assert status == 200
+        assert headers["Connection"] == "close"
+        assert json.loads(content) == {"outputs": [30_000]}
+
+
+def test_ipv6(models_dir, start):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as error:
+        pytest.skip(f"this machine has no ::1: {error}")
+    with serving.Server(models_dir, host="::1", port=0, rest_port=0) as server:
+        assert server.rest_address.startswith("[::1]:")
+        assert ask_at(server.rest_address, "/v1/models/good")[0] == 200
+    assert ask_at(start(host="[::1]").address, "/v1/models/good")[0] == 200
+
+
+def test_an_address_of_nobody_is_an_error_in_words(start):
+    with pytest.raises(OSError, match=r"cannot listen on 192\.0\.2\.1:0: "):
+        start(host="192.0.2.1")
+    with pytest.raises(OSError, match="cannot listen on no such host:0: "):
+        start(host="no such host")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """Certificate and key of the server, of the client and of their authority."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    folder = tmp_path_factory.mktemp("tls")
+    subprocess.run(
+        [
+            *["openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"],
+            *["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=test"],
+            *["-addext", "subjectAltName=IP:127.0.0.1"],
+            *["-addext", "keyUsage=digitalSignature,keyCertSign"],
+            *["-keyout", folder / "key.pem", "-out", folder / "cert.pem"],
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+@pytest.fixture
+def ask_over_tls(start, certificate):
+    """Asks a server of mutual TLS twice over one connection; a stranger shows none."""
+    address = start(tls=(*certificate, certificate[0])).address
+
+    def ask(stranger=False):
+        context = ssl.create_default_context(cafile=certificate[0])
+        if not stranger:
+            context.load_cert_chain(*certificate)
+        connection = http.client.HTTPSConnection(address, context=context, timeout=60)
+        with contextlib.closing(connection):
+            for _ in range(2):
+                connection.request("POST", GOOD, SAMPLE)
+                answer = connection.getresponse()
+                assert answer.status == 200
+                assert json.loads(answer.read())["predictions"]
+
+    ask.address = address
+    return ask
+
+
+def test_mutual_tls(ask_over_tls):
+    ask_over_tls()
+    with pytest.raises(OSError, match=r"certificate required|reset|pipe|EOF|closed"):
+        ask_over_tls(stranger=True)
+    ask_over_tls()
+
+
+def test_who_never_begins_the_handshake_locks_nobody_out(ask_over_tls, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
+    with open_at(ask_over_tls.address) as silent:
+        ask_over_tls()
+        assert read_to_end(silent) == b""
 
 
 SPECS = {
@@ -221,12 +627,15 @@ SPECS = {
     ),
 }
 
+# Halves of surrogate pairs, too, which JSON can write and UTF-8 cannot.
+any_text = st.text(max_size=5) | st.text("a\ud800\udfff", max_size=3)
+
 json_values = st.recursive(
     st.none()
     | st.booleans()
     | st.integers(-(2**70), 2**70)
     | st.floats()
-    | st.text(max_size=5)
+    | any_text
     | st.fixed_dictionaries({"b64": st.text(max_size=8)}),
     lambda children: (
         st.lists(children, max_size=4)
@@ -240,23 +649,31 @@ json_values = st.recursive(
 )
 
 
-@given(
-    body=st.fixed_dictionaries(
-        {},
+def bodies(*keys):
+    return st.fixed_dictionaries(
+        dict.fromkeys(keys, json_values),
         optional={
-            "signature_name": st.sampled_from(["sample", "two", "zzz"]) | json_values,
-            "instances": json_values,
-            "inputs": json_values,
+            "signature_name": st.sampled_from(["sample", "two"]) | any_text,
             "x": json_values,
         },
     )
-)
+
+
+@given(body=bodies("instances") | bodies("inputs") | bodies("instances", "inputs"))
 @settings(max_examples=400, deadline=None)
 def test_any_json_is_a_request_or_an_error_in_words(body):
     with contextlib.suppress(errors.ServingError):
         request, _ = rest.parse_predict(json.dumps(body).encode(), lambda: SPECS)
+        assert request.SerializeToString()
         for proto in request.inputs.values():
             tensors.decode(proto)
+
+
+def test_strings_beyond_the_basic_plane_arrive_whole():
+    body = b'{"signature_name": "two", "inputs": {"latents": [[1, 2]], "names": %s}}'
+    for names in (b'["\\ud83d\\ude00"]', '["\U0001f600"]'.encode()):
+        request, _ = rest.parse_predict(body % names, lambda: SPECS)
+        assert request.inputs["names"].string_val == ["\U0001f600".encode()]
 
 
 @given(body=st.binary(max_size=200))

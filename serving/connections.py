@@ -1,0 +1,78 @@
+"""The open connections of the REST server, which are threads and must stay few."""
+
+import contextlib
+import socket
+import threading
+
+# Beyond these, a connection is opened only in the place of an idle one.
+MAX_CONNECTIONS = 128
+
+
+class Connections:
+    """The open connections: no more than allowed, and none after the server stopped.
+
+    One that is idle, which is one without a byte of a next request, may be closed at
+    any time.
+    """
+
+    def __init__(self):
+        self.stopping = False
+        self._open = set()
+        self._idle = {}  # A set in order: the one that has been idle longest first.
+        self._changed = threading.Condition()
+
+    def add(self, connection):
+        """Takes in an idle connection; False where there is no room for it."""
+        with self._changed:
+            if self.stopping:
+                return False
+            if len(self._open) >= MAX_CONNECTIONS:
+                if not self._idle:
+                    return False
+                self._cut(next(iter(self._idle)))
+            self._open.add(connection)
+            self._idle[connection] = None
+            return True
+
+    def begin(self, connection):
+        """Notes that a request arrives; False where the connection was cut before."""
+        with self._changed:
+            self._idle.pop(connection, None)
+            return connection in self._open
+
+    def end(self, connection):
+        """Notes that the connection is idle; False where it is to be closed."""
+        with self._changed:
+            if self.stopping:
+                return False
+            self._idle[connection] = None
+            return True
+
+    def remove(self, connection):
+        """Notes that the connection is about to be closed."""
+        with self._changed:
+            self._open.discard(connection)
+            self._idle.pop(connection, None)
+            self._changed.notify_all()
+
+    def stop(self):
+        """Cuts idle connections, and has the others close after their answers."""
+        with self._changed:
+            self.stopping = True
+            for connection in list(self._idle):
+                self._cut(connection)
+
+    def wait(self, seconds):
+        """Waits for all to be closed, and cuts those that are not by then."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._open, timeout=seconds)
+            for connection in list(self._open):
+                self._cut(connection)
+
+    def _cut(self, connection):
+        """Ends what its thread waits for; the thread then closes it."""
+        self._open.discard(connection)
+        self._idle.pop(connection, None)
+        with contextlib.suppress(OSError):
+            # Below TLS, whose state is the thread's own.
+            socket.socket.shutdown(connection, socket.SHUT_RDWR)
