@@ -277,6 +277,37 @@ def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
         never.set()
 
 
+def test_requests_above_the_limit_are_refused(publish):
+    publish("good", 1)
+    with (
+        serving.Server(publish.models, port=0, max_message_bytes=1 << 20) as server,
+        serving.Client(server.address) as client,
+    ):
+        with pytest.raises(grpc.RpcError) as caught:
+            client.channel.unary_unary(PREDICT)(bytes(2 << 20))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert len(client.generate("good", 2)) == 2
+
+
+def test_health_turns_with_the_first_model_and_while_draining(publish):
+    state = health_pb2.HealthCheckResponse
+    with serving.Server(publish.models, port=0, poll_seconds=0.05) as server:
+        with grpc.insecure_channel(server.address) as channel:
+            stub = health_pb2_grpc.HealthStub(channel)
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+            assert next(watch).status == state.NOT_SERVING
+            publish("good", 1)
+            assert next(watch).status == state.SERVING
+            stopping = threading.Thread(target=server.stop, kwargs={"drain": 2.0})
+            stopping.start()
+            assert next(watch).status == state.NOT_SERVING
+            # Load balancers have not noticed yet, and are served.
+            with serving.Client(server.address) as client:
+                assert len(client.generate("good", 2)) == 2
+            watch.cancel()
+        stopping.join()
+
+
 def test_a_call_without_a_message_is_refused(channel):
     with pytest.raises(grpc.RpcError) as caught:
         channel.stream_unary(PREDICT)(iter(()))
