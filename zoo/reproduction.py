@@ -160,7 +160,7 @@ def _clusters(count, paper):
 
 def _dtn(what, paper, changes):
     return Row(
-        f"DTN, MNIST-M → MNIST{what}: accuracy of a classifier of MNIST",
+        f"DTN, MNIST-M → MNIST (paper: SVHN → MNIST){what}: accuracy",
         "dtn_mnist_m_mnist",
         "transfer_accuracy",
         paper,
