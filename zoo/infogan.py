@@ -266,7 +266,9 @@ class InfoGAN(AdversarialModel):
             discriminator_optimizer: Keras optimizer, name or config; it trains the
                 recognition network as well.
             loss: As in `AdversarialModel.compile`.
-            categorical_weight: λ of the categorical codes' information.
+            categorical_weight: λ of the categorical codes' information. It reaches its
+                ceiling with a hundredth of the paper's weight too, and the categories
+                then come nearer to the classes (docs/reproduction.md).
             continuous_weight: λ of the continuous codes' information.
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
