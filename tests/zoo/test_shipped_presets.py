@@ -70,7 +70,7 @@ PROMISED = {
     "classifier_fashion_mnist": {"test_accuracy": (0.92, 1)},
     "classifier_cifar10_jpeg": {"test_accuracy": (0.80, 1)},
     "cgan_mnist": {"label_accuracy": (0.98, 1)},
-    "dcgan_mnist": {"frechet_distance": (0, 1.26 / 3)},  # A plain DCGAN has 1.26.
+    "dcgan_mnist": {"frechet_distance": (0, 1.28 / 3)},  # A plain DCGAN has 1.28.
 }
 #: Their classes blur into each other; README says so.
 UNBALANCED = {"aae_mnist"}
