@@ -368,8 +368,9 @@ class Model(keras.Model):
         """Concatenates `function` of slices of the arrays, as numpy."""
         count = len(arrays[0])
         if count == 0:
-            empty = function(*(tf.constant(array[:0]) for array in arrays))
-            return empty.numpy()
+            # Some kernels give no rows a wrong shape.
+            one = (tf.zeros((1, *array.shape[1:]), array.dtype) for array in arrays)
+            return function(*one).numpy()[:0]
         return np.concatenate(
             [
                 function(*(tf.constant(a[i : i + batch_size]) for a in arrays)).numpy()

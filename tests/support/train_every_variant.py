@@ -17,7 +17,10 @@ from variants import CASES
 
 import zoo
 
-STEPS = 10
+# Sums in another order differ in their last bits, and some rectifier's input then rounds
+# to the other side of 0, where the gradient jumps: sooner or later weights differ by 1e-4.
+# What goes wrong between replicas shows at once.
+STEPS = 2
 
 
 def train(case, strategy):
