@@ -17,9 +17,9 @@ from variants import CASES
 
 import zoo
 
-# Sums in another order differ in their last bits, until a rectifier's input rounds to the
-# other side of 0, where the gradient jumps: then weights differ by 1e-4. What goes wrong
-# between replicas shows at once.
+# Sums in another order differ in their last bits, until a rectifier's input rounds
+# to the other side of 0, where the gradient jumps: then weights differ by 1e-4. What
+# goes wrong between replicas shows at once.
 STEPS = 2
 
 
