@@ -199,6 +199,7 @@ class Server:
             self._grpc.stop(None)
             self.models.close()
             raise
+        self._messages_in_time.start()
         self._grpc.start()
         self._report_health()
         self._poller.start()
@@ -368,7 +369,6 @@ class _MessagesInTime(grpc.ServerInterceptor):
         self._thread = threading.Thread(
             target=self._watch, name="serving-messages", daemon=True
         )
-        self._thread.start()
 
     def intercept_service(self, continuation, details):
         handler = continuation(details)
@@ -396,10 +396,15 @@ class _MessagesInTime(grpc.ServerInterceptor):
                 if start < latest:
                     context.cancel()
 
+    def start(self):
+        """Begins to watch."""
+        self._thread.start()
+
     def stop(self):
         """Ends the watch."""
         self._stopped.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
 
 def _logging_errors(function):

@@ -65,9 +65,9 @@ class InfoGAN(AdversarialModel):
         recognition_units: Width of the recognition network's own layer.
         recognition_stddev: Deviation of `Q(c|x)` for the continuous codes; None lets
             the recognition network say it, image by image (section 6). Then the codes'
-            information has no ceiling, and a generator that serves it comes to ignore
-            the noise: all images of a category are alike. The authors' program for
-            MNIST has 1.
+            information has no ceiling, and a generator that serves it may come to
+            ignore the noise: all images of a category are alike. The authors' program
+            for MNIST has 1.
         generator: Keras model from `[latents, categories, codes]` to images, without
             the kind of which there are none, instead of the default network.
         discriminator: Keras model from images to a dict of `logits` `[n]`,
