@@ -4,8 +4,9 @@ There are no batching threads. The first request to arrive computes at once, in 
 own thread: a single caller never waits for anybody. Requests that arrive meanwhile
 queue up, and when the computation ends, the first of them takes the lead and
 computes for all that fit. So batches grow exactly when there is more work than
-the processor can do one by one. Where several are queued, it first waits a few
-milliseconds for those that the last batch has answered: they tend to ask again.
+the processor can do one by one. Where several are queued, or a batch of several was
+answered a moment ago, it first waits a few milliseconds for those answered: they tend
+to ask again, and to compute for one of them while the others come costs them all.
 """
 
 import bisect
@@ -25,7 +26,7 @@ from serving import errors
 _MAX_PADDING = 0.25
 
 # When nobody has come for so long, a batch waits no longer.
-_PAUSE_SECONDS = 0.002
+_PAUSE_SECONDS = 0.004
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,6 +127,7 @@ class Batcher:
         self._leaders = 0
         self._lock = threading.Lock()
         self._recent_rows = 0
+        self._answered = -math.inf
         self._wanted_rows = math.inf
         self._enough = threading.Condition(self._lock)
 
@@ -179,6 +181,7 @@ class Batcher:
             self._wait(task)
         if task.state == _LEADING:
             self._lead(task)
+        self._answered = time.monotonic()
         if task.error is not None:
             raise task.error
         return task.outputs
@@ -249,9 +252,13 @@ class Batcher:
         return taken
 
     def _gather(self, wanted):
-        """Waits until so many rows are queued, as long as some are and more come."""
-        end = time.monotonic() + self._options.batch_timeout_micros / 1e6
-        before = 0
+        """Waits until so many rows are queued, as long as more come.
+
+        Where none are, it waits only for callers who were answered a moment ago.
+        """
+        now = time.monotonic()
+        end = now + self._options.batch_timeout_micros / 1e6
+        before = -1 if now < self._answered + _PAUSE_SECONDS else 0
         while before < self._waiting_rows < wanted and time.monotonic() < end:
             before = self._waiting_rows
             self._wanted_rows = wanted
@@ -315,8 +322,11 @@ class Batcher:
     def _hand_over(self, batch):
         """Lets the next waiting task lead, then wakes those that are done."""
         with self._lock:
-            # Callers ask again once they are answered: so many rows are about.
-            self._recent_rows = self._waiting_rows + sum(task.rows for task in batch)
+            # Callers ask again once they are answered: so many rows are about. One
+            # caller alone is not waited for, whatever it asks next.
+            others = len(batch) > 1 or self._waiting_rows
+            rows = self._waiting_rows + sum(task.rows for task in batch)
+            self._recent_rows = rows if others else 0
             successor = self._next_waiting(self._max_rows)
             if successor is None:
                 self._leaders -= 1

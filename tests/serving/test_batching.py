@@ -230,6 +230,36 @@ def test_a_batch_waits_for_as_many_rows_as_there_were_of_late(callers, monkeypat
     assert sorted(set(held.batches[-1])) == [1, 2, 3]
 
 
+def test_one_that_is_alone_waits_for_those_just_answered(callers, monkeypatch):
+    """With pauses that would never end."""
+    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
+    held = Held()
+    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=10**12)
+    batcher = batching.Batcher(held, options)
+    busy = first(batcher, held, callers)
+    queued = queue_up(batcher, callers, (1,), (2,))
+    held.gate.release(3)
+    queued.append(callers.submit(batcher.submit, rows(3)))
+    for future in (busy, *queued):
+        future.result()
+    alone = callers.submit(batcher.submit, rows(4))
+    with pytest.raises(concurrent.futures.TimeoutError):
+        alone.result(timeout=0.1)
+    others = [callers.submit(batcher.submit, rows(value)) for value in (5, 6)]
+    for future in (alone, *others):
+        future.result()
+    assert sorted(set(held.batches[-1])) == [4, 5, 6]
+
+
+def test_one_caller_never_waits_however_many_rows_it_asked_for(monkeypatch):
+    """With pauses that would never end."""
+    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
+    options = batching.BatchingOptions(max_batch_size=2, batch_timeout_micros=10**12)
+    batcher = batching.Batcher(lambda inputs: inputs, options)
+    for values in ((1, 2), (3,), (4, 5, 6), (7,)):
+        assert batcher.submit(rows(*values))[0].tolist() == list(values)
+
+
 @pytest.mark.parametrize(
     ("timeout_micros", "pause_seconds"), [(10**12, 0.002), (0, 1e6)]
 )
