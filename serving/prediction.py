@@ -122,22 +122,19 @@ class Model:
         self._check_answer_size(signature, shapes, names)
         # Only now is memory taken: a few bytes can declare a large shape.
         arrays = [
-            self._parsed(spec.name, tensors.decode, request.inputs[name])
-            for name, spec in signature.inputs.items()
+            tensors.filled(request.inputs[name], shape)
+            for name, shape in zip(signature.inputs, shapes, strict=True)
         ]
         return signature, arrays, names
 
-    def _parsed(self, name, parse, proto):
-        try:
-            return parse(proto, self._max_bytes)
-        except ValueError as error:
-            raise errors.invalid_argument(
-                f"tensor parsing error: {name} ({error})"
-            ) from error
-
     def _check_tensor(self, spec, proto, position):
         """Returns the shape of an input."""
-        shape = self._parsed(spec.name, tensors.checked_shape, proto)
+        try:
+            shape = tensors.checked_shape(proto, self._max_bytes)
+        except ValueError as error:
+            raise errors.invalid_argument(
+                f"tensor parsing error: {spec.name} ({error})"
+            ) from error
         if proto.dtype != spec.data_type:
             raise errors.invalid_argument(
                 f"Expects arg[{position}] to be "

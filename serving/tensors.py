@@ -115,6 +115,8 @@ def checked_shape(proto, max_bytes=MAX_BYTES):
             f"the shape {list(shape)} needs {size * dtype.itemsize} bytes, "
             f"more than the {max_bytes} allowed"
         )
+    if not size and math.prod(filter(None, shape)) * dtype.itemsize >= 1 << 63:
+        raise ValueError(f"the shape {list(shape)} is too big, though empty")
     content = proto.tensor_content
     if content and proto.dtype == DT_STRING:
         raise ValueError("tensor_content cannot hold strings; use string_val")
@@ -137,8 +139,12 @@ def decode(proto, max_bytes=MAX_BYTES):
     Raises:
         ValueError: Where shape, dtype and values do not fit each other.
     """
-    shape = checked_shape(proto, max_bytes)
-    dtype, field = numpy_type(proto.dtype), _FIELDS[proto.dtype][1]
+    return filled(proto, checked_shape(proto, max_bytes))
+
+
+def filled(proto, shape):
+    """Returns the array of a TensorProto whose shape `checked_shape` has given."""
+    dtype, field = _FIELDS[proto.dtype]
     if proto.tensor_content:
         return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
     size = math.prod(shape)

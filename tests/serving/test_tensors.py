@@ -182,7 +182,9 @@ def test_an_unknown_rank_is_an_error():
         tensors.decode(proto)
 
 
-@pytest.mark.parametrize("shape", [[1 << 40], [1 << 62, 1 << 62], [0, 1 << 62]])
+@pytest.mark.parametrize(
+    "shape", [[1 << 40], [1 << 62, 1 << 62], [0, 1 << 62], [1 << 40, 1 << 40, 0]]
+)
 def test_a_few_bytes_cannot_ask_for_all_memory(shape):
     with pytest.raises(ValueError, match=r"more than the|too big"):
         tensors.decode(proto_of("float64", shape, double_val=[1]))
