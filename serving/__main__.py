@@ -283,8 +283,8 @@ def conformance(address, models, signature, verbose, **options):
 def bench(address, model, callers, seconds, rows, **options):
     """Ask the server at HOST:PORT for rows of MODEL as fast as it answers.
 
-    It asks the signature `sample`, by seeds that count on; where a model has none,
-    `serving_default`, with rows of zeros.
+    It asks the signature `sample`, by seeds that count on, with zeros for labels and
+    other conditions; where a model has none, `serving_default`, with rows of zeros.
 
     The callers are threads of this one process; where they need more than a processor,
     run several of it.

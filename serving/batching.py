@@ -37,9 +37,9 @@ class BatchingOptions:
         allowed_batch_sizes: The sizes batches are padded to, ascending. Empty: the
             sizes of the model's warmup records, else the powers of two.
         max_batch_size: The most rows of one run.
-        batch_timeout_micros: How long a batch may wait for others, once more than one
-            request is there; it waits only while more come, and for no more than
-            there were of late.
+        batch_timeout_micros: How long a batch may wait for others, where more than one
+            request is there or was a moment ago; it waits only while more come, and
+            for no more than there were of late.
         max_enqueued_batches: The queue holds this many full batches.
         num_batch_threads: How many batches of one signature are computed at once.
         split_large_requests: Whether a request of more rows than `max_batch_size`

@@ -106,8 +106,8 @@ def measure(ask, callers, requests=None, seconds=None):
 def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
     """Asks a server for rows of a model, at each number of `callers` in turn.
 
-    It asks the signature `sample`, by seeds that count on; where a model has none,
-    `serving_default`, with rows of zeros.
+    It asks the signature `sample`, by seeds that count on, with zeros for labels and
+    other conditions; where a model has none, `serving_default`, with rows of zeros.
 
     Args:
         address: `host:port` of the server.
@@ -132,15 +132,21 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
 def _question(client, model, rows):
     """Returns a function that asks for the k-th time."""
     found = client.metadata(model).signatures
-    if "sample" in found:
-        return lambda k: client.generate(model, rows, seed=k * rows)
-    if signatures.DEFAULT not in found or not found[signatures.DEFAULT].batchable:
+    key = "sample" if "sample" in found else signatures.DEFAULT
+    if key not in found or not found[key].batchable:
         raise errors.RequestError(
             f"model {model!r} has no signature sample, and no {signatures.DEFAULT} "
             f"with the batch as its only free dimension; it has {', '.join(found)}"
         )
-    zeros = {
+    inputs = {
         name: np.zeros((rows, *spec.row_shape), tensors.numpy_type(spec.data_type))
-        for name, spec in found[signatures.DEFAULT].inputs.items()
+        for name, spec in found[key].inputs.items()
     }
-    return lambda k: client.predict(model, zeros)
+
+    def ask(k):
+        seeds = (
+            {"seeds": np.arange(k * rows, (k + 1) * rows)} if key == "sample" else {}
+        )
+        client.predict(model, {**inputs, **seeds}, key)
+
+    return ask

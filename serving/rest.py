@@ -168,7 +168,10 @@ def _columns_of_rows(rows, specs):
 
 def _to_array(values, spec):
     """Returns nested lists as an array of the dtype of `spec`."""
-    wanted = tensors.numpy_type(spec.data_type)
+    try:
+        wanted = tensors.numpy_type(spec.data_type)
+    except ValueError as error:
+        raise errors.invalid_argument(f"input {spec}: {error}") from error
     if values == [] and spec.row_shape is not None:
         return spec.no_rows()
     is_text = spec.data_type == tensors.DT_STRING

@@ -48,8 +48,9 @@ def test_conformance(run, server):
     assert "agrees     unknown version label" in result.output
 
 
-def test_bench(run, server):
-    result = run("bench", server.address, "good", "--callers", "1,2", "--seconds", 0.3)
+@pytest.mark.parametrize("model", ["good", "conditional"])
+def test_bench(run, server, model):
+    result = run("bench", server.address, model, "--callers", "1,2", "--seconds", 0.3)
     assert result.exit_code == 0, result.output
     assert "2 callers" in result.output
     assert "p99" in result.output

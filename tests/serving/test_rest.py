@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import serving
-from serving import connections, errors, rest, signatures, tensors
+from serving import connections, errors, messages, rest, signatures, tensors
 
 
 def ask_at(address, path, body=None):
@@ -625,6 +625,16 @@ SPECS = {
         },
         {},
     ),
+    "waves": signatures.Signature(
+        "waves",
+        "tensorflow/serving/predict",
+        {
+            "waves": signatures.TensorSpec(
+                "waves", messages.DataType.values_by_name["DT_COMPLEX64"].number, None
+            )
+        },
+        {},
+    ),
 }
 
 # Halves of surrogate pairs, too, which JSON can write and UTF-8 cannot.
@@ -653,7 +663,7 @@ def bodies(*keys):
     return st.fixed_dictionaries(
         dict.fromkeys(keys, json_values),
         optional={
-            "signature_name": st.sampled_from(["sample", "two"]) | any_text,
+            "signature_name": st.sampled_from(list(SPECS)) | any_text,
             "x": json_values,
         },
     )
@@ -667,6 +677,12 @@ def test_any_json_is_a_request_or_an_error_in_words(body):
         assert request.SerializeToString()
         for proto in request.inputs.values():
             tensors.decode(proto)
+
+
+def test_what_json_has_no_numbers_for_is_refused_in_words():
+    body = b'{"signature_name": "waves", "inputs": [1]}'
+    with pytest.raises(errors.ServingError, match="complex64 has no numpy counterpart"):
+        rest.parse_predict(body, lambda: SPECS)
 
 
 def test_strings_beyond_the_basic_plane_arrive_whole():
