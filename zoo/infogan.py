@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from keras.optimizers.schedules import LearningRateSchedule
 
 from zoo import losses, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
@@ -266,10 +267,11 @@ class InfoGAN(AdversarialModel):
             discriminator_optimizer: Keras optimizer, name or config; it trains the
                 recognition network as well.
             loss: As in `AdversarialModel.compile`.
-            categorical_weight: λ of the categorical codes' information. It reaches its
-                ceiling with a hundredth of the paper's weight too, and the categories
-                then come nearer to the classes (docs/reproduction.md).
-            continuous_weight: λ of the continuous codes' information.
+            categorical_weight: λ of the categorical codes' information, a number or a
+                Keras `LearningRateSchedule` of the step. Where it begins at a hundredth
+                of the paper's, the categories come nearer to the classes, and where it
+                grows, they keep apart (docs/reproduction.md).
+            continuous_weight: λ of the continuous codes' information, likewise.
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -277,12 +279,18 @@ class InfoGAN(AdversarialModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if min(categorical_weight, continuous_weight) < 0:
-            raise ValueError(
-                "Information is rewarded, so its weights are 0 or more. Received: "
-                f"categorical_weight={categorical_weight}, "
-                f"continuous_weight={continuous_weight}"
-            )
+        for name, weight in (
+            ("categorical_weight", categorical_weight),
+            ("continuous_weight", continuous_weight),
+        ):
+            if not isinstance(weight, LearningRateSchedule) and not (
+                isinstance(weight, (int, float)) and weight >= 0
+            ):
+                raise ValueError(
+                    "Information is rewarded, so its weights are numbers of 0 or more, "
+                    "or schedules of keras.optimizers.schedules. Received: "
+                    f"{name}={weight!r}"
+                )
         self.loss = losses.get(loss)
         self.categorical_weight = categorical_weight
         self.continuous_weight = continuous_weight
@@ -373,8 +381,14 @@ class InfoGAN(AdversarialModel):
         """λ L_I(G, Q), with a λ for each kind of codes."""
         categorical, continuous = information
         return (
-            self.categorical_weight * categorical + self.continuous_weight * continuous
+            self._at_this_step(self.categorical_weight) * categorical
+            + self._at_this_step(self.continuous_weight) * continuous
         )
+
+    def _at_this_step(self, weight):
+        if isinstance(weight, LearningRateSchedule):
+            return tf.cast(weight(self.steps.value), tf.float32)
+        return weight
 
     def information(self, codes, guessed):
         """Returns L_I(G, Q) = E log Q(c|x) + H(c) in nats (equation 5).

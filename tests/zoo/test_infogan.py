@@ -95,17 +95,18 @@ def test_the_bound_rises_on_digits_and_stays_below_its_ceiling():
     assert metrics.code_matching_error(read, asked) < 0.2
 
 
+@keras.saving.register_keras_serializable("tests")
+class Nothing(zoo.losses.AdversarialLoss):
+    """A game that is always 0, so that only information moves the weights."""
+
+    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+        return 0.0 * tf.reduce_mean(real_logits + fake_logits)
+
+    def generator(self, fake_logits):
+        return 0.0 * tf.reduce_mean(fake_logits)
+
+
 def test_both_players_are_rewarded_for_information():
-    """With the game's own loss at 0 only information is left to move the weights."""
-
-    @keras.saving.register_keras_serializable("tests")
-    class Nothing(zoo.losses.AdversarialLoss):
-        def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
-            return 0.0 * tf.reduce_mean(real_logits + fake_logits)
-
-        def generator(self, fake_logits):
-            return 0.0 * tf.reduce_mean(fake_logits)
-
     model = small()
     weights = {
         name: network.trainable_variables for name, network in model.networks().items()
@@ -121,6 +122,21 @@ def test_both_players_are_rewarded_for_information():
             (v.numpy() != w).any() for v, w in zip(weights[name], values, strict=True)
         ]
         assert np.mean(moved) > 0.8, name
+
+
+def test_the_reward_follows_a_schedule(tmp_path):
+    model = small()
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 1, 3.0)
+    model.compile(loss=Nothing(), categorical_weight=schedule, continuous_weight=0)
+    train = zoo.load_data("digits", image_size=16, batch_size=64)
+    model.fit(train, steps_per_epoch=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    for expected in (1.5, 4.5):  # Step 0 is done.
+        history = again.fit(train, steps_per_epoch=1, verbose=0).history
+        assert history["generator_loss"][0] == pytest.approx(
+            -expected * history["information"][0], rel=1e-5
+        )
 
 
 def test_one_code_varies_along_a_row():
@@ -154,6 +170,8 @@ def test_clear_errors():
         small(categorical_codes=0, continuous_codes=0)
     with pytest.raises(ValueError, match="0 or more"):
         small().compile(continuous_weight=-1)
+    with pytest.raises(ValueError, match=r"or schedules of.*categorical_weight='fast'"):
+        small().compile(categorical_weight="fast")
     with pytest.raises(ValueError, match=r"positive\. Received: recognition_stddev=0"):
         small(recognition_stddev=0)
     with pytest.raises(ValueError, match="by name"):

@@ -66,6 +66,9 @@ _NETWORKS = (
     "domain_head",
 )
 
+#: Numbers that may follow a schedule of Keras instead, as JSON.
+_SCHEDULED = ("categorical_weight", "continuous_weight")
+
 
 def _type(parameter, function):
     name, default = parameter.name, parameter.default
@@ -76,6 +79,8 @@ def _type(parameter, function):
         return click.STRING
     if name in _NETWORKS:
         return KerasModel()
+    if name in _SCHEDULED:
+        return Spec("NUMBER")
     if isinstance(default, bool):
         return click.BOOL
     if isinstance(default, int):
