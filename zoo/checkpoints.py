@@ -91,8 +91,15 @@ class BackupAndResume(keras.callbacks.Callback):
         folder = self.last()
         if folder is None:
             return None
-        position = json.loads((folder / _POSITION).read_text())
-        return position["epoch"], position["batch"]
+        try:
+            position = json.loads((folder / _POSITION).read_text())
+            return position["epoch"], position["batch"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise CheckpointError(
+                f"{folder / _POSITION} does not say where the checkpoint was made: "
+                f"{error}. Delete {folder}, and the training goes on from the one "
+                "before, or anew."
+            ) from error
 
     def last(self):
         """Returns the folder of the last checkpoint, or None."""

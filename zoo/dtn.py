@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from zoo import networks
+from zoo import networks, presets
 from zoo.averaging import AveragedModel
 from zoo.data import load_arrays
 from zoo.data.fitting import fit
@@ -199,6 +199,12 @@ class DTN(AveragedModel):
         size, _, channels = classifier.image_shape
         transferred = np.asarray(fit(to_uint8(self.transfer(images)), size, channels))
         return label_accuracy(classifier.classify(transferred), labels)
+
+    @classmethod
+    def check_measurable(cls, name, **data_arguments):
+        """See `Model.check_measurable`; the target needs a built-in classifier."""
+        super().check_measurable(name, **data_arguments)
+        presets.resolve(f"classifier_{name[1]}")
 
     def measure(self, *, name, **data_arguments):
         """Returns `transfer_accuracy` by the built-in classifier of the target."""

@@ -26,6 +26,8 @@ from zoo.semi_supervised_gan import SemiSupervisedGAN
 #: Where the width of Parzen windows is chosen: of MNIST, the last 10,000 images to
 #: train on, of which the authors' code takes 1,000.
 VALIDATION, _VALIDATION_COUNT = "train[-10000:]", 1000
+#: Fewer images can't be compared: the classifier score splits them into tens.
+LEAST = 20
 #: Images between two moves of the progress bar.
 _CHUNK = 256
 #: Images in a subset of the kernel distance, as in its paper.
@@ -78,7 +80,8 @@ def evaluate(
 
     Args:
         handle: Preset by name, folder or URL, or a run.
-        name: Real images, as for `zoo.load_data`; of a domain model two.
+        name: Name of the real images, as for `zoo.load_data`, no arrays; of a domain
+            model two names.
         split: Their split.
         count: Samples to draw, and real images to load, the first ones. Where there are
             fewer, as many samples are drawn.
@@ -95,15 +98,23 @@ def evaluate(
 
     Raises:
         ValueError: If the model makes no images, needs two domains or takes only one,
-            there is no feature network for the data, or the data can't be loaded.
+            there is no feature network for the data, or the data can't be loaded or
+            are too few.
     """
-    model = Model.from_preset(handle)
+    # Once: what is at a URL may change while its model is measured.
+    folder = presets.resolve(handle)
+    model = Model.from_preset(folder)
     if len(model.image_shape) != 3:
         raise ValueError(
             f"Only images can be evaluated. {handle} makes rows of shape "
             f"{model.image_shape}."
         )
     pair = isinstance(name, (list, tuple))
+    if not all(isinstance(one, str) for one in (name if pair else (name,))):
+        raise ValueError(
+            "Data to measure on are given by name: a folder, an .npz file, or one of "
+            "tensorflow-datasets."
+        )
     if pair != (model.domains == 2):
         raise ValueError(
             f"A {type(model).__name__} is measured on "
@@ -133,7 +144,7 @@ def evaluate(
         measurements = _by_itself(model, {"name": name, **arguments})
     return Evaluation(
         preset=str(handle),
-        sha256=presets.fingerprint(handle),
+        sha256=presets.fingerprint(folder),
         model=type(model).__name__,
         data=name,
         split=split,
@@ -187,7 +198,21 @@ def _by_itself(model, arguments):
 
 def _samples(model, features, arguments, seed, parzen, progress):
     """Compares samples with real images; returns numbers and shares of the classes."""
-    real, _ = data.load_arrays(**arguments)
+    compared = _first(arguments)
+    if parzen:
+        validation = _apart(compared, VALIDATION, _VALIDATION_COUNT)
+        if validation is None:
+            raise ValueError(
+                f"The width of Parzen windows is chosen on {VALIDATION}, which "
+                f"{compared.name} lacks, or which is among the images to compare with. "
+                f"Choose another split. Received: split={arguments['split']!r}"
+            )
+    if compared.size < LEAST:
+        raise ValueError(
+            f"Distances need at least {LEAST} images, and {compared.name} has "
+            f"{compared.size} in {arguments['split']!r}."
+        )
+    real, _ = compared.arrays()
     if real.shape[1:] != model.image_shape:
         raise ValueError(
             f"The model makes images of shape {model.image_shape}, and real ones are "
@@ -195,11 +220,14 @@ def _samples(model, features, arguments, seed, parzen, progress):
         )
     network = feature_networks.find(features, arguments["name"])
     count = len(real)
-    # The distance between real images that nobody could tell apart is the floor.
-    train, _ = data.load_arrays(**{**arguments, "split": "train", "limit": count})
+    # The distance between real images that nobody could tell apart is the floor; of the
+    # same images it would be 0.
+    others = _apart(compared, "train", count)
+    train = None if others is None else others.arrays()[0]
     asked = _labels(model, count)
     conditions = {} if asked is None else {"labels": asked}
-    with progress(length=3 * count + len(train)) as bar:
+    passes = 3 * count + (0 if train is None else len(train))
+    with progress(length=passes) as bar:
         seeds = np.arange(seed, seed + count)
         generated = _in_chunks(
             lambda rows: to_uint8(
@@ -212,7 +240,9 @@ def _samples(model, features, arguments, seed, parzen, progress):
             bar,
         )
         real_features, train_features, generated_features = (
-            _in_chunks(
+            None
+            if images is None
+            else _in_chunks(
                 lambda rows, images=images: network.embed(images[rows]),
                 len(images),
                 bar,
@@ -239,16 +269,37 @@ def _samples(model, features, arguments, seed, parzen, progress):
         Measurement(name, value, spread, **provenance, **common)
         for name, value, spread in numbers
     ]
-    floor = Measurement(
-        "frechet_distance_of_train",
-        _frechet(real_features, train_features),
-        real_count=count + len(train),
-        **provenance,
-    )
-    measurements.insert(1, floor)
+    if train is not None:
+        floor = Measurement(
+            "frechet_distance_of_train",
+            _frechet(real_features, train_features),
+            real_count=len(train),
+            **provenance,
+        )
+        measurements.insert(1, floor)
     if parzen:
-        measurements += _parzen(generated, real, arguments, common)
+        measurements += _parzen(generated, real, validation.arrays()[0], common)
     return measurements, shares
+
+
+def _first(arguments):
+    """Selects the images that `zoo.data.load_arrays` would load."""
+    known = {k: v for k, v in arguments.items() if k != "limit"}
+    return select(**known).first(arguments["limit"])
+
+
+def _apart(selection, split, count):
+    """Selects the first images of another split.
+
+    Returns:
+        A `Selection`; None where there is no such split, or an image of it is among
+        those of the first selection.
+    """
+    try:
+        other = selection.of(split).first(count)
+    except ValueError:
+        return None
+    return None if other.overlaps(selection) else other
 
 
 def _labels(model, count):
@@ -291,10 +342,7 @@ def _frechet(one, other):
     )
 
 
-def _parzen(generated, real, arguments, common):
-    validation, _ = data.load_arrays(
-        **{**arguments, "split": VALIDATION, "limit": _VALIDATION_COUNT}
-    )
+def _parzen(generated, real, validation, common):
     score = metrics.parzen_score(*(x / 255 for x in (generated, validation, real)))
     return [
         Measurement(

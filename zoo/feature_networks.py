@@ -97,13 +97,14 @@ class Classifier(_FeatureNetwork):
     """
 
     def __init__(self, handle, data):
-        trained_on = presets.check(presets.resolve(handle)).get("recipe", {})
+        folder = presets.resolve(handle)
+        trained_on = presets.check(folder).get("recipe", {})
         names = trained_on.get("data", {}).get("name", data)
         names = names if isinstance(names, list) else [names]
         self.knows_classes = _short(data) in map(_short, names)
-        self.model = DiscriminativeModel.from_preset(handle)
+        self.model = DiscriminativeModel.from_preset(folder)
         self.image_shape = self.model.image_shape
-        self.name, self.hash = str(handle), presets.fingerprint(handle)
+        self.name, self.hash = str(handle), presets.fingerprint(folder)
 
     def embed(self, images):
         """Returns the features of uint8 images of any shape, `[n, features]`."""

@@ -8,11 +8,11 @@ def write_text(path, text):
 
     Args:
         path: `pathlib.Path` of the file.
-        text: Its content, without the newline at its end.
+        text: Its content, written as it is.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_text(text + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", newline="")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -25,4 +25,4 @@ def write_json(path, value):
         path: `pathlib.Path` of the file.
         value: What JSON can hold; no infinities, and nothing that is not a number.
     """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False))
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

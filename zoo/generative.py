@@ -308,4 +308,7 @@ def seeds_of(n, seed, seeds):
         return seeds.astype(np.int64)
     if n < 0:
         raise ValueError(f"n is the number of samples. Received: n={n}")
-    return np.arange(seed, seed + n, dtype=np.int64)
+    try:
+        return np.arange(seed, seed + n, dtype=np.int64)
+    except OverflowError:
+        raise ValueError(f"Seeds have 64 bits. Received: seed={seed}, n={n}") from None

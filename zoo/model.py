@@ -315,6 +315,17 @@ class Model(keras.Model):
             history.history[name] = values + history.history.get(name, [])
         return history
 
+    @classmethod
+    def check_measurable(cls, name, **data_arguments):
+        """Raises `ValueError` where `measure` would find no data to measure on.
+
+        Args:
+            name: Name of the data, or those of two domains.
+            **data_arguments: What else `zoo.load_data` takes.
+        """
+        for one in name if isinstance(name, (list, tuple)) else (name,):
+            data.describe(one, **data_arguments)
+
     def measure(self, **data_arguments):
         """Measures the model on test data, for the metadata of its preset.
 

@@ -13,7 +13,7 @@ import pathlib
 
 import keras
 
-from zoo import data, presets
+from zoo import data, files, presets
 from zoo.images import from_uint8
 from zoo.variants import VARIANTS
 
@@ -102,12 +102,18 @@ class Recipe:
             {**arguments, **copy.deepcopy(self.model), "seed": self.seed}
         )
 
+    def check_measurable(self):
+        """Raises `ValueError` if the data lack the test split."""
+        if self.test_split is not None:
+            VARIANTS[self.variant].check_measurable(**self._test_data())
+
     def measure(self, model):
         """Returns what `zoo.Model.measure` says of the test split; {} without one."""
-        if self.test_split is None:
-            return {}
+        return {} if self.test_split is None else model.measure(**self._test_data())
+
+    def _test_data(self):
         known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
-        return model.measure(**{**known, "split": self.test_split})
+        return {**known, "split": self.test_split}
 
     def compile_arguments(self):
         """Returns the arguments of `compile`, with objects for their configs."""
@@ -140,8 +146,7 @@ class Recipe:
 
     def save(self, path):
         """Writes the JSON file."""
-        text = json.dumps(dataclasses.asdict(self), indent=2)
-        pathlib.Path(path).write_text(text + "\n")
+        files.write_json(pathlib.Path(path), dataclasses.asdict(self))
 
     def differences(self, other):
         """Returns a line for each setting in which another recipe differs."""

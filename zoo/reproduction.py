@@ -15,7 +15,7 @@ import statistics
 
 import tensorflow as tf
 
-from zoo import evaluation, presets, runs
+from zoo import evaluation, files, presets, runs
 from zoo.metrics import Measurement
 from zoo.model import Model
 from zoo.recipes import Recipe
@@ -37,6 +37,7 @@ class Row:
         changes: Settings that differ from the recipe's, such as
             `{"data.labelled": 1000}`.
         beside: Other measurements to print, by name.
+        paper_error: What the paper says of its number's standard error, if anything.
     """
 
     what: str
@@ -46,6 +47,14 @@ class Row:
     source: str
     changes: dict = dataclasses.field(default_factory=dict)
     beside: tuple[str, ...] = ()
+    paper_error: float | None = None
+
+    @property
+    def paper_number(self):
+        """The paper's number in words."""
+        if self.paper is None:
+            return "–"
+        return formatted(self.measure, self.paper, self.paper_error)
 
     def recipe_of(self, seed):
         """Returns the recipe to train from a seed."""
@@ -106,7 +115,7 @@ def _gaussian(minibatch):
     )
 
 
-def _parzen(model, recipe, paper, source):
+def _parzen(model, recipe, paper, paper_error, source):
     return Row(
         f"{model} on MNIST: Parzen-window log-likelihood",
         recipe,
@@ -114,6 +123,7 @@ def _parzen(model, recipe, paper, source):
         paper,
         source,
         beside=("parzen_sigma", "frechet_distance", "frechet_distance_of_train"),
+        paper_error=paper_error,
     )
 
 
@@ -195,12 +205,14 @@ ROWS = {
             "batch_size": 128,
         },
     ),
-    "gan_parzen": _parzen("GAN", "gan_mnist", 225, "Goodfellow et al. 2014, table 1"),
+    "gan_parzen": _parzen(
+        "GAN", "gan_mnist", 225, 2, "Goodfellow et al. 2014, table 1"
+    ),
     "cgan_parzen": _parzen(
-        "CGAN", "cgan_mnist_mlp", 132, "Mirza & Osindero 2014, table 1"
+        "CGAN", "cgan_mnist_mlp", 132, 1.8, "Mirza & Osindero 2014, table 1"
     ),
     "aae_parzen": _parzen(
-        "AAE", "aae_mnist_parzen", 340, "Makhzani et al. 2016, table 1"
+        "AAE", "aae_mnist_parzen", 340, 2, "Makhzani et al. 2016, table 1"
     ),
     "aae_semisupervised_100": _semisupervised(100, 0.0190),
     "aae_semisupervised_1000": _semisupervised(1000, 0.0160),
@@ -288,20 +300,39 @@ class Result:
 
     @classmethod
     def load(cls, path):
-        """Reads what `save` wrote."""
-        return cls(**json.loads(path.read_text()))
+        """Reads what `save` wrote.
+
+        Raises:
+            ValueError: If it is no result.
+        """
+        try:
+            result = cls(**json.loads(path.read_text()))
+            Recipe(**result.recipe)
+            result.value(ROWS[result.row].measure)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"{path} is no result of a row: {error}. Delete it to measure again."
+            ) from error
+        return result
 
     def save(self, path):
         """Writes JSON, whole or not at all."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(dataclasses.asdict(self), indent=2, allow_nan=False)
-        partial = path.with_suffix(".partial")
-        partial.write_text(text + "\n")
-        partial.replace(path)
+        files.write_json(path, dataclasses.asdict(self))
 
     def measurement(self, name):
-        """Returns the measurement of a name, a dict."""
-        return next(m for m in self.measurements if m["name"] == name)
+        """Returns the measurement of a name, a dict.
+
+        Raises:
+            ValueError: If there is none.
+        """
+        for measurement in self.measurements:
+            if measurement["name"] == name:
+                return measurement
+        raise ValueError(
+            f"The result of {self.row}, seed {self.seed}, has no {name}. Delete it to "
+            "measure again."
+        )
 
     def value(self, name):
         """Returns the value of a measurement."""
@@ -330,13 +361,15 @@ def result_path(folder, row, seed):
 
 def results_in(folder):
     """Returns a dict from row to the list of its results, by seed."""
-    found = {
-        name: sorted(pathlib.Path(folder).glob(f"{name}-[0-9]*.json")) for name in ROWS
-    }
+    seeds = {name: [] for name in ROWS}
+    for path in pathlib.Path(folder).glob("*.json"):
+        name, _, seed = path.stem.rpartition("-")
+        if name in seeds and seed.isdecimal():
+            seeds[name].append(int(seed))
     return {
-        name: sorted((Result.load(path) for path in paths), key=lambda r: r.seed)
-        for name, paths in found.items()
-        if paths
+        name: [Result.load(result_path(folder, name, seed)) for seed in sorted(found)]
+        for name, found in seeds.items()
+        if found
     }
 
 
@@ -358,10 +391,11 @@ def line(name, results):
     seconds = statistics.median(result.training_seconds for result in results)
     cells = (
         f"`{name}`: {row.what}",
-        "–" if row.paper is None else formatted(row.measure, row.paper),
+        row.paper_number,
         f"**{formatted(row.measure, statistics.median(values))}**",
         ", ".join(
-            f"{formatted(row.measure, value)} ({result.seed})"
+            formatted(row.measure, value, result.measurement(row.measure)["spread"])
+            + f" ({result.seed})"
             for value, result in zip(values, results, strict=True)
         ),
         ", ".join(beside) or "–",
@@ -388,9 +422,8 @@ def summary(results):
     for name, found in results.items():
         row = ROWS[name]
         median = statistics.median(result.value(row.measure) for result in found)
-        paper = "–" if row.paper is None else formatted(row.measure, row.paper)
         ours = formatted(row.measure, median)
-        lines.append(f"| {row.what} | {paper} | {ours} | {len(found)} |")
+        lines.append(f"| {row.what} | {row.paper_number} | {ours} | {len(found)} |")
     return "\n".join(lines)
 
 
@@ -419,10 +452,16 @@ def _networks(results):
     ]
 
 
-def formatted(name, value):
-    """Returns a measurement's value as the table shows it, in its unit."""
+def formatted(name, value, error=None):
+    """Returns a measurement's value as the table shows it, in its unit.
+
+    Args:
+        name: Name of the measurement.
+        value: Its value.
+        error: Standard error of a log-likelihood, None where it isn't known.
+    """
     if name.endswith(("_accuracy", "_error", "_share")):
         return f"{100 * value:.2f} %"
     if name == "parzen_log_likelihood":
-        return f"{value:.0f} nats"
+        return f"{value:.0f}{'' if error is None else f' ± {error:.2g}'} nats"
     return f"{value:.2f}"

@@ -18,7 +18,7 @@
 import contextlib
 import csv
 import dataclasses
-import json
+import io
 import pathlib
 import time
 
@@ -26,6 +26,7 @@ import keras
 import numpy as np
 
 import zoo.callbacks
+from zoo import files
 from zoo.autoencoder import AutoencoderModel
 from zoo.checkpoints import BackupAndResume, CheckpointError
 from zoo.distribution import is_chief
@@ -149,29 +150,38 @@ class Run:
             return {}
         with open(path, newline="") as file:
             reader = csv.DictReader(file)
-            rows = [row for row in reader if int(row["epoch"]) < last[0]]
+            # A row that a kill has cut short is of an epoch after the checkpoint.
+            rows = [
+                row
+                for row in reader
+                if None not in row.values() and int(row["epoch"]) < last[0]
+            ]
         if not rows:
             path.unlink()
             return {}
-        with open(path, "w", newline="") as file:
-            writer = csv.DictWriter(file, reader.fieldnames)
-            writer.writeheader()
-            writer.writerows(rows)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, reader.fieldnames)
+        writer.writeheader()
+        writer.writerows(rows)
+        files.write_text(path, text.getvalue())
         # Keras has a column of NA for each number that validation did not give.
         names = [n for n in reader.fieldnames if n != "epoch" and rows[0][n] != "NA"]
         return {name: [float(row[name]) for row in rows] for name in names}
 
     def finish(self, model):
-        """Writes the trained model into the run, as a preset."""
+        """Writes the trained model into the run, as a preset, and measures it."""
         if is_chief(model.distribute_strategy):
             settings = dataclasses.asdict(self.recipe)
             metadata = {
                 **settings.pop("metadata"),
                 "recipe": settings,
                 "training_seconds": _seconds(self.folder / SECONDS),
-                "measured": self.recipe.measure(model),
             }
+            # Before it is measured: whatever comes then, the training is not lost.
             model.save_to_preset(self.folder / MODEL, metadata)
+            if measured := self.recipe.measure(model):
+                metadata["measured"] = measured
+                model.save_to_preset(self.folder / MODEL, metadata)
 
 
 class _Stopwatch(keras.callbacks.Callback):
@@ -192,8 +202,11 @@ class _Stopwatch(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Writes how long it is up to now."""
         seconds = self._before + round(time.monotonic() - self._start)
-        self.path.write_text(json.dumps(seconds))
+        files.write_json(self.path, seconds)
 
 
 def _seconds(path):
-    return json.loads(path.read_text()) if path.exists() else 0
+    try:
+        return int(path.read_text())
+    except (OSError, ValueError):  # None yet, or a file that others have damaged.
+        return 0

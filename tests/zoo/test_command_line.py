@@ -3,6 +3,7 @@
 import inspect
 
 import keras
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -10,6 +11,7 @@ from PIL import Image
 import zoo
 from zoo.__main__ import main
 from zoo.commands import flags
+from zoo.commands.train import run_training
 from zoo.recipes import Recipe
 from zoo.variants import VARIANTS
 
@@ -83,6 +85,14 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["sample", "gan_gaussian1d"], 1, "no images"),
         (["sample", "."], 1, "neither a preset nor a finished run"),
         (["sample", "dcgan_svhn_32"], 1, "has not been trained yet"),
+        (["sample", "cgan_mnist", "--labels", ","], 2, "not a list of integers"),
+        (["sample", "dcgan_mnist", "--seed", 2**70], 1, "Seeds have 64 bits"),
+        (["evaluate", "dcgan_mnist", "--data", "digits", "--seed", -3], 2, "-3 is not"),
+        (
+            ["evaluate", "dcgan_mnist", "--data", "digits", "--json", "no/x.json"],
+            2,
+            "There is no folder no",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, status, message):
@@ -105,6 +115,30 @@ def test_bad_settings_leave_no_folder(arguments, message, tmp_path):
     done = run("train", "gan", "--out", tmp_path / "run", *arguments)
     assert done.exit_code == 1, done.output
     assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_on_data_without_a_test_split_gives_a_model(tmp_path):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 28, 28, 1), np.uint8)
+    np.savez(tmp_path / "own.npz", image=images, label=np.arange(40) % 10)
+    asked = ["--data", tmp_path / "own.npz", "--epochs", 1, "--batch-size", 20]
+    done = run("train", "classifier_mnist", *asked, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    assert "The trained model will not be measured" in done.output
+    assert "has the splits train" in done.output
+    assert zoo.from_preset(tmp_path / "run").classify(images[:1]).shape == (1, 10)
+
+
+def test_a_recipe_says_before_training_that_its_model_could_not_be_measured(tmp_path):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 28, 28, 1), np.uint8)
+    np.savez(tmp_path / "own.npz", image=images, label=np.arange(40) % 10)
+    recipe = Recipe.of_preset("classifier_mnist")
+    recipe.data = {"name": str(tmp_path / "own.npz"), "split": "train"}
+    recipe.batch_size = 20
+    with pytest.raises(ValueError, match=r"has the splits train.*Received: 'test'"):
+        run_training(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 

@@ -105,6 +105,27 @@ def test_numbers_are_those_of_the_metrics(evaluated, gan, classifier):
     assert report["class_shares"] == pytest.approx(balance.shares)
 
 
+def test_images_are_not_compared_with_themselves(folder, classifier):
+    asked = {"count": 40, "features": str(folder / "classifier")}
+    named = {
+        split: {
+            m.name
+            for m in evaluation.evaluate(
+                folder / "cgan", "digits", split, **asked
+            ).measurements
+        }
+        for split in ("train", "train[40:]", "test")
+    }
+    others = {split for split in named if "frechet_distance_of_train" in named[split]}
+    assert others == {"train[40:]", "test"}
+    with pytest.raises(ValueError, match=r"is among the images to compare with"):
+        evaluation.evaluate(folder / "cgan", "digits", "train", parzen=True, **asked)
+    with pytest.raises(ValueError, match=r"at least 20 images, and digits has 8 in"):
+        evaluation.evaluate(folder / "cgan", "digits", "test[:8]", **asked)
+    with pytest.raises(ValueError, match="are given by name"):
+        evaluation.evaluate(folder / "cgan", np.zeros((30, 8, 8, 1), "uint8"))
+
+
 def test_numbers_say_where_they_come_from(evaluated, folder):
     report, output = evaluated
     assert (report["model"], report["data"], report["seed"]) == ("CGAN", "digits", 7)

@@ -165,7 +165,8 @@ def test_a_folder_that_cannot_be_is_refused_before_training(tmp_path):
     assert "Epoch 1" not in done.stdout
 
 
-def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path):
+@pytest.mark.parametrize("most", [10, 20_000])
+def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path, most):
     """A limit on the size of files stands for the disk."""
     out = tmp_path / "run"
     done = train(out, "--epochs", "1")
@@ -174,7 +175,7 @@ def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path):
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
     done = train(out, "--resume", "--epochs", "2", preexec_fn=limit)
     assert done.returncode == 1, done.stdout

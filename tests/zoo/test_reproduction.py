@@ -45,7 +45,8 @@ def test_seeds_reach_networks_that_are_given():
 
 def result(row, seed, value, **beside):
     measurements = [
-        {"name": name, "value": v, "generated_count": 10_000, "real_count": 0}
+        {"name": name, "value": v, "spread": None, "generated_count": 10_000}
+        | {"real_count": 0}
         for name, v in {ROWS[row].measure: value, **beside}.items()
     ]
     recipe = dataclasses.asdict(ROWS[row].recipe_of(seed))
@@ -158,6 +159,50 @@ def test_a_result_of_other_settings_is_refused(tmp_path, monkeypatch):
     done = CliRunner().invoke(main, arguments)
     assert done.exit_code == 1
     assert "epochs: 20 there, 99 asked for" in done.output
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("", "Expecting value"),
+        ("[]", "must be a mapping"),
+        ('{"row": "gaussian1d"}', "missing"),
+        ('{"row": "x", "recipe": {}, "training_seconds": 1, "measurements": []', "no"),
+    ],
+)
+def test_a_damaged_result_is_named(tmp_path, content, words):
+    path = reproduction.result_path(tmp_path, "gaussian1d", 0)
+    path.write_text(content)
+    done = CliRunner().invoke(main, ["reproduce", "--results", str(tmp_path)])
+    assert done.exit_code == 1
+    assert f"{path} is no result of a row" in done.output
+    assert words in done.output
+
+
+def test_a_result_without_a_number_beside_it_is_named():
+    with pytest.raises(ValueError, match="gaussian1d, seed 0, has no mean"):
+        reproduction.line("gaussian1d", [result("gaussian1d", 0, 0.25)])
+
+
+def test_other_files_are_no_results(tmp_path):
+    saved = result("gaussian1d", 3, 0.25, mean=4.0)
+    for name in ("gaussian1d-3.json", "gaussian1d-3old.json", "notes.json"):
+        saved.save(tmp_path / name)
+    assert reproduction.results_in(tmp_path) == {"gaussian1d": [saved]}
+    asked = ["reproduce", "dcgan", "--seeds", ",", "--results", str(tmp_path)]
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    assert "not a list of integers" in done.output
+
+
+def test_a_log_likelihood_has_its_standard_error():
+    kept = result("cgan_parzen", 0, 206.4, parzen_sigma=0.2, frechet_distance=1)
+    kept.measurements[0]["spread"] = 2.13
+    kept.measurements.append(
+        {"name": "frechet_distance_of_train", "value": 0.05, "spread": None}
+    )
+    line = reproduction.line("cgan_parzen", [kept])
+    assert "| 132 ± 1.8 nats | **206 nats** | 206 ± 2.1 nats (0) |" in line
 
 
 def test_no_results_and_no_rows_is_an_error_in_words(tmp_path):

@@ -2,13 +2,12 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 import sys
 
 import click
 
-from zoo import evaluation, metrics
+from zoo import evaluation, files, metrics
 from zoo.commands.flags import DataName
 
 
@@ -25,12 +24,18 @@ from zoo.commands.flags import DataName
 @click.option("--split", default="test", show_default=True)
 @click.option(
     "--count",
-    type=click.IntRange(20),
+    type=click.IntRange(evaluation.LEAST),
     default=10_000,
     show_default=True,
     help="Samples, and real images, at most as many as there are.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the first sample.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Seed of the first sample.",
+)
 @click.option(
     "--features",
     metavar="PRESET_OR_RUN",
@@ -52,9 +57,13 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     """Measure a preset, by name, folder or URL, or a run.
 
     Samples of a generator are compared with real images through a classifier's
-    features, and so is as large a part of the train split: the distance a perfect
-    generator would have.
+    features, and so is as large a part of the train split, where that is another: the
+    distance a perfect generator would have.
     """
+    if out and not out.parent.is_dir():
+        raise click.BadParameter(
+            f"There is no folder {out.parent}.", param_hint="--json"
+        )
     measured = evaluation.evaluate(
         preset_or_run,
         name,
@@ -74,6 +83,5 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
             "precision, recall, density and coverage the higher."
         )
     if out:
-        text = json.dumps(dataclasses.asdict(measured), indent=2, allow_nan=False)
-        out.write_text(text + "\n")
+        files.write_json(out, dataclasses.asdict(measured))
         click.echo(f"The numbers are in {out}.")

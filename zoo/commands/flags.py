@@ -104,7 +104,7 @@ class Integers(click.ParamType):
         if isinstance(value, list):
             return value
         try:
-            return [int(part) for part in value.split(",") if part]
+            return [int(part) for part in value.rstrip(",").split(",")]
         except ValueError:
             self.fail(
                 f"{value!r} is not a list of integers such as 28,28,1", param, ctx

@@ -21,7 +21,8 @@ def list_all():
     for name, metadata in presets.items():
         if metadata["trained"]:
             click.echo(f"  {name:<26} {metadata['recipe']['description']}")
-            for line in _measured(metadata["measured"]):
+            licence = f"licence: {metadata['licence']['weights']}"
+            for line in (*_measured(metadata["measured"]), licence):
                 click.echo(f"  {'':<26}   {line}")
     click.echo("\nRecipes without weights (python -m zoo train RECIPE):")
     for name, metadata in presets.items():

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from zoo import reproduction, runs
+from zoo import presets, reproduction, runs
 from zoo.commands.flags import Integers
 from zoo.commands.train import run_training
 from zoo.recipes import Recipe
@@ -50,7 +50,7 @@ def reproduce(rows, seeds, out, results):
                 continue
             run = out / f"{row}-{seed}"
             recipe = reproduction.ROWS[row].recipe_of(seed)
-            if (run / runs.MODEL).exists():
+            if (run / runs.MODEL / presets.METADATA).exists():
                 followed = Recipe.load(run / runs.SETTINGS)
                 reproduction.check_recipe(followed, recipe, f"The run {run}")
             else:
@@ -60,5 +60,5 @@ def reproduce(rows, seeds, out, results):
     found = reproduction.results_in(results)
     if not found:
         raise ValueError(f"No results are in {results} yet. Name rows to reproduce.")
-    asked = {name: found[name] for name in rows or found}
+    asked = {name: found[name] for name in rows or found if name in found}
     click.echo(reproduction.table(asked))

@@ -75,6 +75,8 @@ def _command(name, recipe, description):
             arguments = {o.name: given.pop(o.name) for o in options if o.name in given}
             getattr(followed, group).update(arguments)
         vars(followed).update(given)
+        if _is_given("name"):
+            _measure_only_what_is_there(followed)
         if workers > 1:
             launcher.launch(workers)
         else:
@@ -105,6 +107,15 @@ def _recorded(out, variant):
 def _is_given(key):
     source = click.get_current_context().get_parameter_source(key)
     return source is click.core.ParameterSource.COMMANDLINE
+
+
+def _measure_only_what_is_there(recipe):
+    """Does without the recipe's test split where other data than its own lack it."""
+    try:
+        recipe.check_measurable()
+    except ValueError as error:
+        recipe.test_split = None
+        click.echo(f"The trained model will not be measured: {error}", err=True)
 
 
 def _data_flags():
@@ -186,6 +197,7 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
     tf.config.experimental.enable_op_determinism()
     run = Run(out, recipe, resume)
     train_data = recipe.load_data()
+    recipe.check_measurable()
     with strategy.scope():
         model = recipe.build()
         model.compile(**recipe.compile_arguments())

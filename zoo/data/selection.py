@@ -84,6 +84,27 @@ class Selection:
         """Number of classes, `None` without labels."""
         return self.source.num_classes(self.parts[0][0])
 
+    def of(self, split):
+        """Selects images of another split of the same source, alike."""
+        return dataclasses.replace(self, parts=_parts(self.source, split))
+
+    def first(self, limit):
+        """Selects the first `limit` images of these."""
+        parts = []
+        for split, start, stop in self.parts:
+            stop = min(stop, start + limit)
+            limit -= stop - start
+            parts.append((split, start, stop))
+        return dataclasses.replace(self, parts=parts)
+
+    def overlaps(self, other):
+        """Whether another selection of the same source shares images with this one."""
+        return any(
+            split == other_split and max(start, other_start) < min(stop, other_stop)
+            for split, start, stop in self.parts
+            for other_split, other_start, other_stop in other.parts
+        )
+
     def check_labels(self, purpose):
         """Raises `ValueError` if there are no labels for `purpose`."""
         if self.num_classes is None:
@@ -95,11 +116,12 @@ class Selection:
         Returns:
             uint8 images `[N, H, W, C]` and int64 labels `[N]`, -1 where there is none.
         """
-        size = self.size if limit is None else min(limit, self.size)
-        images = np.empty((size, *self.shape), np.uint8)
-        labels = np.full(size, -1, np.int64)
+        if limit is not None:
+            return self.first(limit).arrays()
+        images = np.empty((self.size, *self.shape), np.uint8)
+        labels = np.full(self.size, -1, np.int64)
         filled = 0
-        for chunk_images, chunk_labels in self._chunks(size):
+        for chunk_images, chunk_labels in self._chunks():
             rows = slice(filled, filled + len(chunk_images))
             images[rows] = self._fit(chunk_images)
             if chunk_labels is not None:
@@ -119,11 +141,10 @@ class Selection:
         small = self.size * math.prod(self.shape) <= MEMORY_LIMIT
         return small or not isinstance(self.source, TfdsSource)
 
-    def _chunks(self, size):
+    def _chunks(self):
         for split, start, stop in self.parts:
-            stop = min(stop, start + size)
-            size -= stop - start
-            yield from self.source.chunks(split, start, stop)
+            if start < stop:
+                yield from self.source.chunks(split, start, stop)
 
     def _fit(self, images):
         return fitting.fit(images, self.image_size, self.channels)
