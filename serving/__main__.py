@@ -34,6 +34,9 @@ def main():
     """Serve exported models over gRPC, and ask them for pictures."""
 
 
+_PORT = click.IntRange(0, 65535)
+
+
 def _numbers(context, parameter, value):
     if value is None:
         return None
@@ -50,8 +53,8 @@ def _numbers(context, parameter, value):
     type=click.Path(exists=True, file_okay=False, path_type=pathlib.Path),
 )
 @click.option("--host", default="127.0.0.1", help="Address to listen on.")
-@click.option("--port", default=8500, help="gRPC port; 0 picks a free one.")
-@click.option("--rest-port", type=int, help="REST and metrics port; 0 picks one.")
+@click.option("--port", type=_PORT, default=8500, help="gRPC port; 0 picks a free one.")
+@click.option("--rest-port", type=_PORT, help="REST and metrics port; 0 picks one.")
 @click.option(
     "--model-config-file",
     type=click.Path(path_type=pathlib.Path),
@@ -89,10 +92,14 @@ def _numbers(context, parameter, value):
     help="How often to read the models.config again; 0 for never.",
 )
 @click.option(
-    "--max-message-mib", default=128, help="Largest request and answer, in MiB."
+    "--max-message-mib",
+    type=click.IntRange(1, 2047),
+    default=128,
+    help="Largest request and answer, in MiB.",
 )
 @click.option(
     "--max-concurrent-requests",
+    type=click.IntRange(1),
     default=256,
     help="Refuse more at once with RESOURCE_EXHAUSTED.",
 )

@@ -43,7 +43,8 @@ class BatchingOptions:
         max_enqueued_batches: The queue holds this many full batches.
         num_batch_threads: How many batches of one signature are computed at once.
         split_large_requests: Whether a request of more rows than `max_batch_size`
-            is computed in parts, or refused as TensorFlow Serving does.
+            is computed in parts, up to what the queue holds, or refused as
+            TensorFlow Serving does.
     """
 
     allowed_batch_sizes: tuple = ()
@@ -156,14 +157,21 @@ class Batcher:
                 f"Task size {rows} is larger than maximum input batch size "
                 f"{self._max_rows}"
             )
-        parts = [
-            self._submit_part(
-                [array[start : start + self._max_rows] for array in arrays],
-                deadline,
-                on_cancel,
+        if rows > self._max_waiting_rows:
+            raise errors.ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{rows} rows are more than the queue ever holds, "
+                f"{self._max_waiting_rows}; ask for fewer at a time",
             )
-            for start in range(0, rows, self._max_rows)
-        ]
+        cancelled = threading.Event()
+        if on_cancel is not None:
+            on_cancel(cancelled.set)  # Parts that compute at once hear of nothing.
+        parts = []
+        for start in range(0, rows, self._max_rows):
+            if cancelled.is_set():
+                raise _cancelled()
+            part = [array[start : start + self._max_rows] for array in arrays]
+            parts.append(self._submit_part(part, deadline, on_cancel))
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
     def _submit_part(self, arrays, deadline, on_cancel):

@@ -6,6 +6,7 @@ to be sent or slept through, and the two classes differ in how they do that.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import pathlib
 import random
@@ -18,6 +19,9 @@ import numpy as np
 from serving import errors, messages, signatures, tensors
 
 MAX_MESSAGE_BYTES = 256 << 20
+# Where a request is split. A client is not told what its server takes; 64 MiB stay
+# well below the 128 that the embedded server takes and answers unless told otherwise.
+MAX_PART_BYTES = 64 << 20
 # Rows that travel in one message at most; more are asked for in several.
 MAX_ROWS = 256
 # Part of a message for everything but the values of its tensors.
@@ -28,6 +32,7 @@ _MAX_PAUSE = 5.0
 
 # The seeds there are, those of int64.
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
+_MAX_VERSION = 2**63 - 1
 
 # gRPC's own words where UNAVAILABLE is not a server's answer: none was reached.
 _NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
@@ -96,7 +101,8 @@ class _Calls:
             `client_key` (mutual TLS).
         client_key: The PEM file of that certificate's key.
         server_name: The name in the server's certificate, if it is not the address.
-        max_message_bytes: The largest message to send or take.
+        max_message_bytes: The largest message to send or take. Large requests are
+            split before they reach it, at MAX_PART_BYTES.
     """
 
     def __init__(
@@ -118,6 +124,8 @@ class _Calls:
             )
         if (client_certificate is None) != (client_key is None):
             raise errors.RequestError("client_certificate and client_key go together")
+        if attempts < 1:
+            raise errors.RequestError(f"attempts must be 1 or more, not {attempts!r}")
         self.address = address
         self._timeout = timeout
         self._attempts = attempts
@@ -322,16 +330,15 @@ class _Calls:
             for status in response.model_version_status
         ]
 
-    def _signature(self, target, key, until):
-        metadata = self._known.get(target)
-        if metadata is None or key not in metadata.signatures:
-            metadata = yield from self._fetch_metadata(target, until)
-        if key not in metadata.signatures:
-            raise errors.RequestError(
-                f"{target} has no signature {key!r}; it has "
-                f"{', '.join(sorted(metadata.signatures))}"
-            )
-        return metadata.signatures[key]
+    def _checked(self, target, inputs, key, output_names, until):
+        """Returns what `_fitted` does, refusing by the newest metadata only."""
+        known = self._known.get(target)
+        if known is not None:
+            # A version published since may take what the known one does not.
+            with contextlib.suppress(errors.RequestError):
+                return _fitted(target, known, key, inputs, output_names)
+        metadata = yield from self._fetch_metadata(target, until)
+        return _fitted(target, metadata, key, inputs, output_names)
 
     def _only_output(self, target, inputs, key, timeout):
         outputs = yield from self._predict(target, inputs, key, None, timeout)
@@ -350,10 +357,9 @@ class _Calls:
 
     def _once(self, target, inputs, key, output_names, until):
         """Asks in as many parts as it takes, all of the version that answers first."""
-        signature = yield from self._signature(target, key, until)
-        arrays = _checked(target, signature, inputs)
-        names = _checked_outputs(target, signature, output_names)
-        rows = _rows(target, signature, arrays)
+        signature, arrays, names, rows = yield from self._checked(
+            target, inputs, key, output_names, until
+        )
         if rows == 0 and all(
             signature.outputs[name].row_shape is not None for name in names
         ):
@@ -389,7 +395,7 @@ class _Calls:
 
     def _rows_per_request(self, target, signature, names):
         limit = self._max_rows.get((target, signature.key), MAX_ROWS)
-        room = self._max_message_bytes - _OVERHEAD_BYTES
+        room = min(self._max_message_bytes, MAX_PART_BYTES) - _OVERHEAD_BYTES
         sent = sum(spec.row_bytes for spec in signature.inputs.values())
         received = sum(signature.outputs[name].row_bytes for name in names)
         return max(1, min(limit, room // max(sent, received, 1)))
@@ -495,6 +501,8 @@ class AsyncClient(_Calls):
         images = await client.generate("dcgan_mnist", 64, seed=0)
     ```
 
+    It may be used in one event loop after another, and connects in each anew.
+
     Args:
         address: `host:port` of the server.
         **options: As of `Client`.
@@ -502,7 +510,8 @@ class AsyncClient(_Calls):
 
     def __init__(self, address, **options):
         super().__init__(address, **options)
-        self._channel = None  # Belongs to the event loop of the first call.
+        # {event loop: (channel, stubs)}; a channel works in one loop only.
+        self._connections = {}
 
     async def _run(self, steps):
         try:
@@ -520,20 +529,30 @@ class AsyncClient(_Calls):
     async def _take(self, step):
         if isinstance(step, _Sleep):
             return await asyncio.sleep(step.seconds)
-        if self._channel is None:
+        _, stubs = self._connection()
+        return await stubs[step.method](step.request, timeout=step.timeout)
+
+    def _connection(self):
+        """Returns the channel and the stubs of the running event loop."""
+        running = asyncio.get_running_loop()
+        if running not in self._connections:
+            for loop in list(self._connections):
+                if loop.is_closed():  # Its channel cannot be awaited any more.
+                    self._connections.pop(loop, None)
             if self._credentials is None:
-                self._channel = grpc.aio.insecure_channel(self.address, self._options)
+                channel = grpc.aio.insecure_channel(self.address, self._options)
             else:
-                self._channel = grpc.aio.secure_channel(
+                channel = grpc.aio.secure_channel(
                     self.address, self._credentials, self._options
                 )
-            self._stubs = _stubs(self._channel)
-        return await self._stubs[step.method](step.request, timeout=step.timeout)
+            self._connections[running] = channel, _stubs(channel)
+        return self._connections[running]
 
     async def close(self):
-        """Closes the connection."""
-        if self._channel is not None:
-            await self._channel.close()
+        """Closes the connection of the running event loop."""
+        channel, _ = self._connections.pop(asyncio.get_running_loop(), (None, None))
+        if channel is not None:
+            await channel.close()
 
     async def __aenter__(self):
         return self
@@ -566,6 +585,14 @@ class _Target:
             raise errors.RequestError(f"model must be a name, not {self.model!r}")
         if self.version is not None and self.version_label is not None:
             raise errors.RequestError("give version or version_label, not both")
+        if self.version is not None and not (
+            isinstance(self.version, (int, np.integer))
+            and 0 <= self.version <= _MAX_VERSION
+        ):
+            raise errors.RequestError(
+                f"version must be a whole number from 0 to {_MAX_VERSION}, "
+                f"not {self.version!r}"
+            )
 
     def write(self, spec):
         spec.name = self.model
@@ -598,6 +625,10 @@ def _in_words(error, address):
             f"{address} did not answer in time ({message}); "
             "give a longer timeout=, or ask for fewer rows"
         )
+    elif code == grpc.StatusCode.CANCELLED and message in ("", "CANCELLED"):
+        message = (
+            f"{address}, or something between, ended the call before it was answered"
+        )
     return errors.ServingError(code, message)
 
 
@@ -605,7 +636,25 @@ def _in_words(error, address):
 _DRAWN = {"labels": -1, "categories": -1, "codes": np.nan}
 
 
-def _checked(target, signature, inputs):
+def _fitted(target, metadata, key, inputs, output_names):
+    """Fits a request to a model, or says why it cannot be.
+
+    Returns:
+        The signature, {input: array}, the names of the outputs, and how many rows
+        there are (None if they cannot be told apart).
+    """
+    if key not in metadata.signatures:
+        raise errors.RequestError(
+            f"{target} has no signature {key!r}; it has "
+            f"{', '.join(sorted(metadata.signatures))}"
+        )
+    signature = metadata.signatures[key]
+    arrays = _checked_inputs(target, signature, inputs)
+    names = _checked_outputs(target, signature, output_names)
+    return signature, arrays, names, _rows(target, signature, arrays)
+
+
+def _checked_inputs(target, signature, inputs):
     """Returns the inputs as arrays that fit the signature, or says why they cannot."""
     inputs = dict(inputs)
     unknown = sorted(set(inputs) - set(signature.inputs))
@@ -644,7 +693,12 @@ def _checked(target, signature, inputs):
 def _array(target, spec, value):
     """Returns `value` as an array of the dtype of `spec`, without losing anything."""
     wanted = tensors.numpy_type(spec.data_type)
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # Such as lists of unequal lengths.
+        raise errors.RequestError(
+            f"{target} takes {spec}; what was given makes no array: {error}"
+        ) from None
     if spec.data_type == tensors.DT_STRING:
         fits = array.dtype.kind in "SUO"
         wanted = array.dtype

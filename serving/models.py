@@ -219,8 +219,9 @@ class ModelManager:
         return [history[asked]]
 
     def knows(self, name):
-        """Whether this is, or was, a model of ours."""
-        return name in self._models
+        """Whether this is a model of ours that is, or was, on the disk."""
+        known = self._models.get(name)
+        return known is not None and bool(known.history)
 
     def available(self):
         """Returns {model name: available versions, ascending}."""
@@ -293,6 +294,7 @@ class ModelManager:
                 wrong.append(error)
         missing = [name for name in wanted if not self._models[name].servables]
         if missing:
+            self._forget()
             raise errors.ServingError(
                 grpc.StatusCode.UNKNOWN,
                 f"{len(missing)} servable(s) did not become available: "
@@ -300,8 +302,16 @@ class ModelManager:
             )
         for name in [name for name in self._models if name not in configs]:
             self._unload(self._models[name], set(self._models[name].servables))
+        self._forget(set(configs))
         if wrong:
             raise wrong[0]
+
+    def _forget(self, wanted=()):
+        """Drops the models that have no history, but for those that are wanted."""
+        with self._lock:
+            for name in set(self._models).difference(wanted):
+                if not self._models[name].history:
+                    del self._models[name]
 
     def _check_place(self, config):
         if self._roots is not None and not _lies_in(config.base_path, self._roots):

@@ -33,9 +33,12 @@ _log = logging.getLogger(__name__)
 
 METRICS_PATH = "/monitoring/prometheus/metrics"
 
+# The largest body, however large messages over gRPC may be.
+MAX_BODY_BYTES = 16 << 20
+
 _MODEL_PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)"
-    r"(?:/versions/(?P<version>\d{1,18})|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>\d{1,19})|/labels/(?P<label>[^/:]+))?"
     r"(?P<call>:predict|:classify|:regress|/metadata)?"
 )
 
@@ -218,25 +221,75 @@ def _to_bytes(values, spec):
 # Tensors to JSON -------------------------------------------------------------------
 
 
-def render_predict(response, by_rows):
-    """Returns the JSON object of a PredictResponse."""
-    columns = {
-        name: _to_json(name, tensors.decode(proto))
-        for name, proto in sorted(response.outputs.items())
+def render_predict(response, by_rows, max_bytes):
+    """Returns the JSON text of a PredictResponse.
+
+    Args:
+        response: The message.
+        by_rows: Whether it is to be in row format.
+        max_bytes: The longest text, about.
+
+    Raises:
+        ServingError: If it would be longer, or its outputs make no rows.
+    """
+    arrays = {
+        name: tensors.decode(proto) for name, proto in sorted(response.outputs.items())
     }
-    if not by_rows:
-        only = next(iter(columns.values())) if len(columns) == 1 else columns
-        return {"outputs": only}
-    counts = {len(v) if isinstance(v, list) else None for v in columns.values()}
-    if len(counts) > 1 or None in counts:
+    counts = {array.shape[:1] for array in arrays.values()}
+    if by_rows and (len(counts) > 1 or () in counts):
         raise errors.invalid_argument(
             "The outputs have no common 0th dimension; ask with 'inputs' instead of "
             "'instances'"
         )
+    # Row by row: as a whole, lists take a hundred bytes a number.
+    room = _Room(max_bytes)
+    columns = {
+        name: [
+            room.take(json.dumps(_to_json(name, array[k : k + 1])[0]))
+            for k in range(len(array))
+        ]
+        if array.ndim
+        else room.take(json.dumps(_to_json(name, array)))
+        for name, array in arrays.items()
+    }
     if len(columns) == 1:
-        return {"predictions": next(iter(columns.values()))}
-    rows = zip(*columns.values(), strict=True)
-    return {"predictions": [dict(zip(columns, row, strict=True)) for row in rows]}
+        (only,) = columns.values()
+        return _object({"predictions" if by_rows else "outputs": _list(only)})
+    if not by_rows:
+        named = {name: _list(column) for name, column in columns.items()}
+        return _object({"outputs": _object(named)})
+    rows = [
+        _object(dict(zip(columns, row, strict=True)))
+        for row in zip(*columns.values(), strict=True)
+    ]
+    return _object({"predictions": _list(rows)})
+
+
+class _Room:
+    """How many bytes an answer may still have."""
+
+    def __init__(self, size):
+        self._size = self._left = size
+
+    def take(self, text):
+        self._left -= len(text)
+        if self._left < 0:
+            raise errors.ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"The answer is longer than {self._size} bytes as JSON; ask for fewer "
+                "rows at a time, or over gRPC",
+            )
+        return text
+
+
+def _object(values):
+    """Returns the JSON object of names and JSON texts."""
+    return f"{{{', '.join(f'{json.dumps(k)}: {v}' for k, v in values.items())}}}"
+
+
+def _list(texts):
+    """Returns the JSON list of texts; a text alone stands for itself."""
+    return texts if isinstance(texts, str) else f"[{', '.join(texts)}]"
 
 
 def _to_json(name, array):
@@ -258,8 +311,9 @@ def _strings_to_json(value, binary):
     return value.decode("utf-8", "replace")
 
 
-def _message_to_json(message):
-    return json_format.MessageToDict(
+def _text(message):
+    """Returns a message as JSON text."""
+    return json_format.MessageToJson(
         message,
         preserving_proto_field_name=True,
         always_print_fields_with_no_presence=True,
@@ -389,7 +443,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         }.get((self.command, match["call"]))
         if call is None:
             raise malformed
-        return _json(call(match))
+        return "application/json", call(match).encode("ascii")
 
     def _read_body(self):
         if self.headers.defects:  # Where they end is then a matter of opinion.
@@ -429,18 +483,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _status(self, match):
         request = messages.GetModelStatusRequest()
         _fill_spec(request.model_spec, match)
-        return _message_to_json(self.server.services.get_model_status(request))
+        return _text(self.server.services.get_model_status(request))
 
     def _metadata(self, match):
         found, response = self._signature_defs(match)
-        return {
-            "model_spec": {
-                "name": response.model_spec.name,
-                "signature_name": "",
-                "version": str(response.model_spec.version.value),
-            },
-            "metadata": {"signature_def": _message_to_json(found)},
+        spec = {
+            "name": response.model_spec.name,
+            "signature_name": "",
+            "version": str(response.model_spec.version.value),
         }
+        definitions = _object({"signature_def": _text(found)})
+        return _object({"model_spec": json.dumps(spec), "metadata": definitions})
 
     def _signature_defs(self, match):
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -462,7 +515,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             response = services.predict(
                 request, time.monotonic() + _MAX_SECONDS, on_cancel=None
             )
-            return render_predict(response, by_rows)
+            return render_predict(response, by_rows, self.server.max_answer_bytes)
 
     def _wrong_signature(self, match):
         content = _parse_json(self._body)
@@ -479,17 +532,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 def _fill_spec(spec, match):
     spec.name = urllib.parse.unquote(match["name"])
     if match["version"] is not None:
+        if int(match["version"]) >= 1 << 63:
+            raise errors.invalid_argument(
+                f"The version {match['version']} is not one of 64 bits"
+            )
         spec.version.value = int(match["version"])
     if match["label"] is not None:
         spec.version_label = urllib.parse.unquote(match["label"])
 
 
-def _json(value):
-    return "application/json", json.dumps(value).encode("ascii")
-
-
 def _error(message):
-    return _json({"error": message})
+    return "application/json", json.dumps({"error": message}).encode("ascii")
 
 
 def _head(status, kind, length, close):
@@ -514,7 +567,9 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     def __init__(self, host, port, services, metrics, max_body_bytes, context):
         self.services = services
         self.metrics = metrics
-        self.max_body_bytes = max_body_bytes
+        # Read, the numbers of a body take up to twenty times its bytes.
+        self.max_body_bytes = min(max_body_bytes, MAX_BODY_BYTES)
+        self.max_answer_bytes = max_body_bytes
         self.connections = connections.Connections()
         self._context = context
         self.address_family, address = _address(host, port)
@@ -568,7 +623,8 @@ class RestServer:
         metrics: The Metrics to count in and to show.
         host: The address to listen on.
         port: The port; 0 picks a free one.
-        max_body_bytes: The largest request body.
+        max_body_bytes: The largest request body, where that is below
+            `MAX_BODY_BYTES`, and answer.
         tls: (certificate, key, client authority), files or None each.
     """
 

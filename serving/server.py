@@ -18,6 +18,7 @@ import logging
 import math
 import os
 import pathlib
+import ssl
 import threading
 import time
 
@@ -27,6 +28,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from serving import batching, errors, messages, model_config, prediction
+from serving.health import MAX_WATCHES, Health
 from serving.metrics import Metrics
 from serving.models import ModelManager, models_in
 from serving.services import Services
@@ -53,11 +55,13 @@ _GRPC_OPTIONS = (
 # A stream holds a thread for as long as its caller likes; so few may be open.
 _MAX_REFLECTION_STREAMS = 8
 
-# So does a call until its message is there: such calls are cancelled after a while.
-_MESSAGE_SECONDS = 10.0
+# So does a call until its message is there: such calls are cancelled after a minute,
+# as over REST, and sooner where they are so many that others might find no thread.
+_MESSAGE_SECONDS = 60.0
+_PRESSED_SECONDS, _MAX_WAITING = 10.0, 16
 
 # Threads for what is answered however many requests there are: health, and refusals.
-_SPARE_THREADS = 32
+_SPARE_THREADS = 32 + MAX_WATCHES
 
 
 class Server:
@@ -95,7 +99,8 @@ class Server:
 
     Raises:
         FileNotFoundError: If `models_dir` is not there.
-        ValueError: If it is the folder of one model, or options contradict.
+        ValueError: If it is the folder of one model, options contradict, or a TLS file
+            is none.
         serving.ServingError: If a configuration file is wrong.
         OSError: If the port is taken.
     """
@@ -162,8 +167,7 @@ class Server:
         )
         self.metrics.watch(self.models)
         self.services = Services(self.models)
-        self._health = health.HealthServicer(experimental_non_blocking=True)
-        self._reported_health = None
+        self._health = Health((messages.PREDICTION_SERVICE, messages.MODEL_SERVICE))
         self._grpc = None
         self._rest = None
         self._stopping = threading.Event()
@@ -200,8 +204,8 @@ class Server:
             self.models.close()
             raise
         self._messages_in_time.start()
-        self._grpc.start()
         self._report_health()
+        self._grpc.start()
         self._poller.start()
         return self
 
@@ -242,13 +246,12 @@ class Server:
             self._grpc,
             pool=pool,
         )
+        credentials = None if self._tls[0] is None else _credentials(*self._tls)
         try:
-            if self._tls[0] is None:
+            if credentials is None:
                 self._port = self._grpc.add_insecure_port(self.address)
             else:
-                self._port = self._grpc.add_secure_port(
-                    self.address, _credentials(*self._tls)
-                )
+                self._port = self._grpc.add_secure_port(self.address, credentials)
         except RuntimeError as error:
             raise OSError(
                 f"cannot listen on {self.address}; is the port taken, or the address "
@@ -286,13 +289,7 @@ class Server:
 
     def _report_health(self):
         serving = not self._stopping.is_set() and any(self.models.available().values())
-        state = health_pb2.HealthCheckResponse
-        status = state.SERVING if serving else state.NOT_SERVING
-        if status == self._reported_health:  # Watchers are told of changes only.
-            return
-        self._reported_health = status
-        for service in ("", messages.PREDICTION_SERVICE, messages.MODEL_SERVICE):
-            self._health.set(service, status)
+        self._health.report(serving)
 
     def stop(self, grace=10.0, drain=0.0):
         """Says NOT_SERVING, finishes what is in flight, and frees everything.
@@ -302,10 +299,10 @@ class Server:
             drain: How many seconds to go on serving after health has turned, so
                 that load balancers notice before connections close.
         """
-        if self._stopping.is_set():
+        if self._stopping.is_set() or self._grpc is None:
             return
         self._stopping.set()
-        self._health.enter_graceful_shutdown()
+        self._report_health()
         time.sleep(drain)
         stopped = self._grpc.stop(grace)
         if self._rest is not None:
@@ -390,10 +387,12 @@ class _MessagesInTime(grpc.ServerInterceptor):
         )
 
     def _watch(self):
-        while not self._stopped.wait(_MESSAGE_SECONDS / 4):
-            latest = time.monotonic() - _MESSAGE_SECONDS
-            for context, start in list(self._waiting.items()):
-                if start < latest:
+        while not self._stopped.wait(_PRESSED_SECONDS / 4):
+            waiting = list(self._waiting.items())
+            pressed = len(waiting) > _MAX_WAITING
+            allowed = _PRESSED_SECONDS if pressed else _MESSAGE_SECONDS
+            for context, start in waiting:
+                if start < time.monotonic() - allowed:
                     context.cancel()
 
     def start(self):
@@ -555,8 +554,19 @@ def _is_loopback(host):
 
 
 def _credentials(certificate, key, client_ca):
-    return grpc.ssl_server_credentials(
+    credentials = grpc.ssl_server_credentials(
         [(pathlib.Path(key).read_bytes(), pathlib.Path(certificate).read_bytes())],
         root_certificates=client_ca and pathlib.Path(client_ca).read_bytes(),
         require_client_auth=client_ca is not None,
     )
+    # gRPC takes whatever these files hold, and then cannot open the port.
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        if client_ca is not None:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(client_ca)
+    except ssl.SSLError as error:
+        raise ValueError(
+            f"{certificate} and {key} must be a certificate and its key in PEM"
+            f"{'' if client_ca is None else f', and {client_ca} an authority'}: {error}"
+        ) from error
+    return credentials

@@ -117,6 +117,26 @@ def test_large_requests_are_split_or_refused():
     assert caught.value.message == (
         "Task size 5 is larger than maximum input batch size 4"
     )
+    with pytest.raises(errors.ServingError, match="401 rows are more than") as caught:
+        batcher.submit(rows(*range(401)))
+    assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_large_request_ends_when_its_caller_hangs_up():
+    hang_up = []
+
+    def run(inputs):
+        batches.append(inputs[0].tolist())
+        for callback in hang_up:
+            callback()
+        return inputs
+
+    batches = []
+    batcher = batching.Batcher(run, batching.BatchingOptions(max_batch_size=2))
+    with pytest.raises(errors.ServingError) as caught:
+        batcher.submit(rows(1, 2, 3, 4), on_cancel=hang_up.append)
+    assert caught.value.code == grpc.StatusCode.CANCELLED
+    assert batches == [[1, 2]]
 
 
 def test_a_full_queue_refuses_at_once(callers):

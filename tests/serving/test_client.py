@@ -23,7 +23,8 @@ import tensorflow as tf
 import tiny_models
 
 import serving
-from serving import generate_descriptors, messages, tensors
+from serving import client as client_module
+from serving import generate_descriptors, messages, prediction, tensors
 
 
 def test_neither_tensorflow_nor_keras_is_imported():
@@ -250,7 +251,16 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
             lambda c: c.generate("good", 1, version=1, version_label="a"),
             r"not both",
         ),
+        (
+            lambda c: c.predict("good", {"latents": [[1, 2, 3], [4, 5]]}),
+            r"takes latents: float\[batch, 3\]; what was given makes no array",
+        ),
+        (lambda c: c.generate("good", 1, version=2**70), r"version must be a whole"),
+        (lambda c: c.generate("good", 1, version=-1), r"version must be .* not -1"),
+        (lambda c: c.generate("good", 1, version="2"), r"version must be .* not '2'"),
+        (lambda c: c.status("good", version=2**63), r"version must be a whole"),
         (lambda c: serving.Client("localhost"), r"address must be host:port"),
+        (lambda c: serving.Client("h:1", attempts=0), r"attempts must be 1 or more"),
     ],
 )
 def test_mistakes_are_worded_and_nothing_is_sent(server, client, ask, words):
@@ -286,6 +296,18 @@ def test_large_requests_travel_in_parts(server, tiny):
         np.testing.assert_array_equal(
             client.generate("good", seeds=seeds), tiny.expected(seeds)
         )
+
+
+def test_parts_are_smaller_than_what_servers_take(server, serve, tiny, monkeypatch):
+    assert 2 * client_module.MAX_PART_BYTES <= prediction.MAX_MESSAGE_BYTES
+    # Room for 3 pictures of 16 bytes, whatever one message may hold.
+    monkeypatch.setattr(client_module, "MAX_PART_BYTES", (64 << 10) + 50)
+    answered = []
+    address = serve(Between(server.address, lambda: answered.append(1)))
+    with serving.Client(address) as client:
+        images = client.generate("good", 20)
+    np.testing.assert_array_equal(images, tiny.expected(np.arange(20)))
+    assert len(answered) == 7
 
 
 class Between(grpc.GenericRpcHandler):
@@ -450,31 +472,33 @@ def flaky(serve):
     return start
 
 
+def _status(address, asynchronous, **options):
+    """Asks for a model's status by either client."""
+    if not asynchronous:
+        with serving.Client(address, **options) as client:
+            return client.status("m")
+
+    async def ask():
+        async with serving.AsyncClient(address, **options) as client:
+            return await client.status("m")
+
+    return asyncio.run(ask())
+
+
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_only_unavailable_is_tried_again(flaky, asynchronous):
-    def status(address, **options):
-        if not asynchronous:
-            with serving.Client(address, **options) as client:
-                return client.status("m")
-
-        async def ask():
-            async with serving.AsyncClient(address, **options) as client:
-                return await client.status("m")
-
-        return asyncio.run(ask())
-
     unavailable = grpc.StatusCode.UNAVAILABLE
     handler, address = flaky(unavailable, unavailable)
-    assert status(address) == []
+    assert _status(address, asynchronous) == []
     assert handler.calls == 3
     handler, address = flaky(*[unavailable] * 9)
     with pytest.raises(serving.ServingError, match=r"cannot answer now.*not now"):
-        status(address, attempts=2)
+        _status(address, asynchronous, attempts=2)
     assert handler.calls == 2
     for code in (grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.INTERNAL):
         handler, address = flaky(code)
         with pytest.raises(serving.ServingError, match="not now"):
-            status(address)
+            _status(address, asynchronous)
         assert handler.calls == 1
 
 
@@ -498,6 +522,31 @@ def test_a_full_queue_is_not_an_absent_server(publish, tmp_path):
     assert error.code == grpc.StatusCode.UNAVAILABLE
     assert "cannot answer now, try again later (The batch schedul" in error.message
     assert "is a server running" not in error.message
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda context: context.cancel(),  # The details are then "CANCELLED",
+        lambda context: context.set_code(grpc.StatusCode.CANCELLED),  # and here none.
+    ],
+)
+def test_a_call_that_the_server_ends(serve, end, asynchronous):
+    class Ending(grpc.GenericRpcHandler):
+        def service(self, details):
+            def answer(request, context):
+                end(context)
+                return b""
+
+            return grpc.unary_unary_rpc_method_handler(answer)
+
+    with pytest.raises(serving.ServingError) as caught:
+        _status(serve(Ending()), asynchronous)
+    assert caught.value.code == grpc.StatusCode.CANCELLED
+    assert caught.value.message.endswith(
+        ", or something between, ended the call before it was answered"
+    )
 
 
 def test_a_server_that_never_answers():
@@ -528,6 +577,23 @@ def test_asyncio(server, tiny):
     for k, images in enumerate(batches):
         np.testing.assert_array_equal(images, tiny.expected([k, k + 1]))
     assert metadata.version == 2
+
+
+def test_one_asyncio_client_in_one_event_loop_after_another(server, tiny):
+    client = serving.AsyncClient(server.address)
+
+    async def ask():
+        np.testing.assert_array_equal(
+            await client.generate("good", 2), tiny.expected([0, 1])
+        )
+
+    async def ask_and_close():
+        async with client:
+            await ask()
+
+    # A loop that ends with its channel open, and one that ends with it closed.
+    for program in (ask, ask, ask_and_close, ask_and_close):
+        asyncio.run(program())
 
 
 def test_one_client_in_many_threads(client, tiny):
@@ -626,6 +692,41 @@ def test_a_new_version_with_another_signature_is_noticed(publish):
         with pytest.raises(serving.ServingError, match="input size does not match"):
             client.generate("m", 1)
         assert client.generate("m", 1, seed=0, labels=1)[0, 0, 0, 0] == 30
+
+
+def test_a_request_that_fits_only_a_newer_version_is_sent(publish, tmp_path):
+    """What the remembered metadata refuses is checked against the newest."""
+
+    class Sized(tf.Module):
+        def __init__(self, size):
+            super().__init__()
+            shape = tf.TensorSpec([None, size, size, 1], tf.uint8, "images")
+            self.encode = tf.function(
+                lambda images: {"latents": tf.cast(images[:, 0, 0], tf.float32)},
+                input_signature=[shape],
+            )
+
+    def resized(folder):
+        module = Sized(2)
+        tf.saved_model.save(module, str(folder), signatures={"encode": module.encode})
+
+    small, large = np.full((1, 2, 2, 1), 7, np.uint8), np.zeros((1, 4, 4, 1), np.uint8)
+    publish("labelled", 1)
+    publish("resized", 1)
+    with (
+        serving.Server(publish.models, port=0, poll_seconds=1e6) as server,
+        serving.Client(server.address) as client,
+    ):
+        client.generate("labelled", 1)
+        client.encode("resized", large)
+        publish("labelled", 2, "conditional")
+        publish("resized", 2, change=resized)
+        server.models.poll()
+        assert client.generate("labelled", 1, labels=1)[0, 0, 0, 0] == 30
+        assert client.encode("resized", small).tolist() == [[7]]
+        # What was fetched is remembered; by the old metadata this would be sent.
+        with pytest.raises(serving.RequestError, match=r"the shape \[1, 4, 4, 1\]"):
+            client.encode("resized", large)
 
 
 def test_threads_are_gone_after_a_server(publish):

@@ -113,6 +113,15 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
+        (["start", "{empty}", "--port", "99999"], 2, "not in the range 0<=x<=65535"),
+        (["start", "{empty}", "--max-message-mib", "-1"], 2, "1<=x<=2047"),
+        (["start", "{empty}", "--max-concurrent-requests", "0"], 2, "x>=1"),
+        (
+            ["start", "{empty}", "--port", "0", "--tls-certificate", "{text}"]
+            + ["--tls-key", "{text}"],
+            1,
+            "must be a certificate and its key in PEM",
+        ),
         (["generate", "{address}", "nope"], 1, "Latest(nope)"),
         (["generate", "{address}", "good", "--labels", "1"], 1, "takes no 'labels'"),
         (["generate", "127.0.0.1:1", "m", "--timeout", 0.2], 1, "no answer from"),
@@ -137,7 +146,9 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
 def test_mistakes_are_one_line_on_stderr(
     run, server, models_dir, tmp_path, arguments, code, words
 ):
+    (tmp_path / "text").write_text("text")
     names = {"address": server.address, "empty": tmp_path, "base": models_dir / "good"}
+    names["text"] = tmp_path / "text"
     result = run(*[str(a).format(**names) for a in arguments])
     assert result.exit_code == code
     assert words in result.stderr

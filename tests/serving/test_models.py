@@ -409,6 +409,7 @@ def test_a_reload_that_loads_nothing_is_an_error_and_nothing_goes(
             f"1 servable(s) did not become available: {name}"
         )
         assert first_pixel(client) == 10
+    assert not server.models.knows("mistyped")  # It would be a label of metrics.
     server.models.poll()
     assert first_pixel(client) == 10
 

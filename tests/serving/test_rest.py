@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import time
+import tracemalloc
 import urllib.error
 import urllib.request
 
@@ -380,6 +381,31 @@ def start(server):
             return made
 
         yield start
+
+
+def test_too_long_an_answer_is_told_so(start):
+    address = start(max_body_bytes=200_000).address
+    path = "/v1/models/good:predict"
+    few, many = (
+        ask_at(address, path, {"signature_name": name, "instances": rows})
+        for name, rows in (("sample", [0] * 100), ("png", [0] * 2000))
+    )
+    assert few[0] == 200
+    assert many[0] == 429
+    assert "longer than 200000 bytes as JSON" in many[1]["error"]
+
+
+def test_an_answer_takes_little_more_memory_than_its_text():
+    response = messages.PredictResponse()
+    tensors.encode(
+        np.full((2000, 28, 28, 1), 200, np.uint8), response.outputs["images"]
+    )
+    tracemalloc.start()
+    text = rest.render_predict(response, by_rows=True, max_bytes=1 << 30)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert np.array(json.loads(text)["predictions"]).shape == (2000, 28, 28, 1)
+    assert peak < 6 * len(text)  # As lists it would take more than 15.
 
 
 def test_too_large_a_body_is_told_so(start):

@@ -1,6 +1,7 @@
 """The embedded server against its specification, over real gRPC."""
 
 import concurrent.futures
+import contextlib
 import logging
 import threading
 import time
@@ -17,6 +18,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 import serving
 from serving import conformance, messages, tensors
+from serving.health import MAX_WATCHES
 
 
 @pytest.fixture
@@ -254,7 +256,8 @@ PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
 
 def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
-    monkeypatch.setattr("serving.server._MESSAGE_SECONDS", 0.5)
+    monkeypatch.setattr("serving.server._PRESSED_SECONDS", 0.5)
+    monkeypatch.setattr("serving.server._MESSAGE_SECONDS", 2.0)
     publish("good", 1)
     never = threading.Event()
 
@@ -277,6 +280,23 @@ def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
         never.set()
 
 
+def test_a_slow_message_is_waited_for_where_others_find_threads(publish, monkeypatch):
+    monkeypatch.setattr("serving.server._PRESSED_SECONDS", 0.1)
+    publish("good", 1)
+    request = tiny_models.predict_request("good", "sample", seeds=np.arange(2))
+
+    def slowly():
+        time.sleep(1)
+        yield request.SerializeToString()
+
+    with (
+        serving.Server(publish.models, port=0) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        answer = channel.stream_unary(PREDICT)(slowly())
+        assert messages.PredictResponse.FromString(answer).outputs["images"]
+
+
 def test_requests_above_the_limit_are_refused(publish):
     publish("good", 1)
     with (
@@ -287,6 +307,39 @@ def test_requests_above_the_limit_are_refused(publish):
             client.channel.unary_unary(PREDICT)(bytes(2 << 20))
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert len(client.generate("good", 2)) == 2
+
+
+def test_watches_of_health_are_few_and_harm_nobody(publish):
+    publish("good", 1)
+    state = health_pb2.HealthCheckResponse
+    with (
+        serving.Server(publish.models, port=0) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        for name in ("nobody", "x" * 1000):
+            answers = list(stub.Watch(health_pb2.HealthCheckRequest(service=name)))
+            assert [answer.status for answer in answers] == [state.SERVICE_UNKNOWN]
+        for _ in range(100):  # Cancelled before, while and after it is set up.
+            stub.Watch(health_pb2.HealthCheckRequest()).cancel()
+        watches = []
+        while len(watches) < MAX_WATCHES:
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+            with contextlib.suppress(grpc.RpcError):  # Those before may be ending yet.
+                assert next(watch).status == state.SERVING
+                watches.append(watch)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(stub.Watch(health_pb2.HealthCheckRequest()))
+        assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert stub.Check(health_pb2.HealthCheckRequest()).status == state.SERVING
+        for watch in watches:
+            watch.cancel()
+        for _ in range(300):  # Watches that begin while others end.
+            watch = stub.Watch(health_pb2.HealthCheckRequest())
+            with contextlib.suppress(grpc.RpcError):
+                next(watch)
+            watch.cancel()
+        assert stub.Check(health_pb2.HealthCheckRequest()).status == state.SERVING
 
 
 def test_health_turns_with_the_first_model_and_while_draining(publish):
