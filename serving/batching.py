@@ -68,6 +68,14 @@ class BatchingOptions:
             self, allowed_batch_sizes=sizes, max_batch_size=sizes[-1]
         )
 
+    def check_rows(self, rows):
+        """Raises `ServingError` for a request of more rows than may come at once."""
+        if not self.split_large_requests and rows > self.sizes[-1]:
+            raise errors.invalid_argument(
+                f"Task size {rows} is larger than maximum input batch size "
+                f"{self.sizes[-1]}"
+            )
+
     @property
     def sizes(self):
         """The sizes batches are padded to, ascending; the last is the maximum."""
@@ -152,11 +160,7 @@ class Batcher:
         rows = len(arrays[0])
         if rows <= self._max_rows:
             return self._submit_part(arrays, deadline, on_cancel)
-        if not self._options.split_large_requests:
-            raise errors.invalid_argument(
-                f"Task size {rows} is larger than maximum input batch size "
-                f"{self._max_rows}"
-            )
+        self._options.check_rows(rows)
         if rows > self._max_waiting_rows:
             raise errors.ServingError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,

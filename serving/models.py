@@ -388,8 +388,8 @@ class ModelManager:
             on_batch=self._on_batch,
         )
         try:
-            model.warm_up(saved_model.warmup_requests(path))
             model.start_batching(options)
+            model.warm_up(saved_model.warmup_requests(path))
         except BaseException:
             model.close()
             raise

@@ -46,6 +46,8 @@ class Model:
         for request in requests:
             signature, arrays, names = self._check(request)
             rows = _rows(signature, arrays)
+            if rows and self._options is not None:
+                self._options.check_rows(rows)
             self._loaded.run(signature, arrays, names)
             if rows:
                 self._warm_sizes.setdefault(signature.key, set()).add(rows)

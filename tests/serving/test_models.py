@@ -528,6 +528,19 @@ def test_models_come_and_go(publish, start, connect):
     assert first_pixel(client) == 10
 
 
+def test_a_warmup_record_of_more_rows_than_a_batch_fails_the_load(
+    publish, start, connect
+):
+    record = tiny_models.predict_request("m", seeds=np.arange(5))
+    publish("m", 1, change=lambda path: tiny_models.write_warmup(path, [record]))
+    file = publish.models.parent / "batching.txt"
+    file.write_text("max_batch_size { value: 4 } allowed_batch_sizes: 4")
+    client = connect(start(batching_parameters_file=file))
+    (status,) = client.status("m")
+    assert (status.state, status.code) == ("END", "INVALID_ARGUMENT")
+    assert status.message == "Task size 5 is larger than maximum input batch size 4"
+
+
 def test_batching_files(publish, start, connect):
     publish("m", 1)
     file = publish.models.parent / "batching.txt"
