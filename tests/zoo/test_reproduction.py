@@ -10,8 +10,9 @@ import pytest
 from click.testing import CliRunner
 
 import zoo
-from zoo import reproduction
+from zoo import recipes, reproduction
 from zoo.__main__ import main
+from zoo.recipes import Recipe
 from zoo.reproduction import ROWS, Result
 from zoo.variants import VARIANTS
 
@@ -30,11 +31,38 @@ def test_a_row_changes_only_settings_that_there_are(name):
         "data": inspect.signature(zoo.load_data).parameters,
     }
     for path, value in row.changes.items():
-        group, _, setting = path.partition(".")
+        group, *settings = path.split(".")
         if group in known:
-            assert {setting} if setting else value.keys() <= known[group].keys(), path
+            changed = set(settings[:1]) or value.keys()
+            assert changed <= known[group].keys(), path
         else:
             assert hasattr(recipe, group), path
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    [
+        *(row.recipe_of(0) for row in ROWS.values()),
+        *(Recipe.of_preset(name) for name in recipes.names()),
+    ],
+    ids=[*ROWS, *recipes.names()],
+)
+def test_rates_that_fall_have_fallen_when_the_training_ends(
+    recipe, shared_data, monkeypatch
+):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(shared_data / "tfds"))
+    rates = [
+        optimizer["config"].get("learning_rate")
+        for optimizer in recipe.compile.values()
+        if isinstance(optimizer, dict)
+    ]
+    steps = {
+        rate["config"]["decay_steps"]
+        for rate in rates
+        if isinstance(rate, dict) and rate["class_name"] == "CosineDecay"
+    }
+    if steps:
+        assert steps == {int(recipe.load_data().cardinality()) * recipe.epochs}
 
 
 def test_seeds_reach_networks_that_are_given():
