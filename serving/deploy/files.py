@@ -2,12 +2,13 @@
 
 import json
 import pathlib
+import urllib.parse
 
 from google.protobuf import text_format
 
 from serving import errors, messages
 from serving.deploy import templates
-from serving.deploy.scan import scan
+from serving.deploy.scan import SERVED, scan
 
 # The runtime the models were exported with.
 IMAGE = "tensorflow/serving:2.21.0"
@@ -30,13 +31,13 @@ def models_config(found):
             base_path=f"{MODELS}/{model.name}",
             model_platform="tensorflow",
         )
-        entry.model_version_policy.latest.num_versions = 2
-        entry.version_labels["stable"] = model.versions[-1]
+        entry.model_version_policy.latest.num_versions = SERVED
+        entry.version_labels["stable"] = model.versions[-1].number
     return text_format.MessageToString(config)
 
 
 def batching_config(max_batch_size, threads):
-    """Returns the batching parameters text: powers of two, as exports warm up."""
+    """Returns the batching parameters text: powers of two, and the largest size."""
     parameters = messages.BatchingParameters()
     sizes = [1 << k for k in range(max_batch_size.bit_length())]
     parameters.max_batch_size.value = max_batch_size
@@ -62,6 +63,9 @@ def server_flags():
         f"--monitoring_config_file={CONFIG}/monitoring.config",
         "--enable_grpc_healthcheck_service=true",
         "--enable_serialization_as_tensor_content=true",
+        # Clients look up addresses anew when they connect, and so find new replicas.
+        "--grpc_channel_arguments=grpc.max_connection_age_ms=300000,"
+        "grpc.max_connection_age_grace_ms=60000",
     ]
 
 
@@ -78,14 +82,17 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
 
     Returns:
         The paths written.
+
+    Raises:
+        FileNotFoundError: If the folder holds no models.
+        serving.RequestError: If TensorFlow Serving would not load or not answer one
+            with these settings.
     """
     found = scan(models_dir)
     for model in found:
-        if model.unbatchable:
-            raise errors.RequestError(
-                f"model {model.name}: TensorFlow Serving cannot batch the signatures "
-                f"{', '.join(model.unbatchable)}; each input needs the batch as its "
-                "first dimension"
+        for version in model.versions:
+            _check(
+                f"model {model.name} version {version.number}", version, max_batch_size
             )
     values = {
         "image": image,
@@ -97,7 +104,9 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
         ),
         "monitoring_config_yaml": _indented(templates.MONITORING.splitlines(), 4),
         # Unlike a model's status this is an error until a version is loaded.
-        "probe_path": f"/v1/models/{found[0].name}/metadata",
+        "probe_path": json.dumps(
+            f"/v1/models/{urllib.parse.quote(found[0].name)}/metadata"
+        ),
         "cpus": cpus,
         "replicas": replicas,
         "max_replicas": 4 * replicas,
@@ -109,7 +118,11 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
         "prometheus.yml": templates.PROMETHEUS,
         "Dockerfile": templates.DOCKERFILE.format(**values),
         "compose.yaml": templates.COMPOSE.format(
-            **values, context=json.dumps(str(pathlib.Path(models_dir).resolve()))
+            **values,
+            # A dollar sign would name a variable.
+            context=json.dumps(str(pathlib.Path(models_dir).resolve())).replace(
+                "$", "$$"
+            ),
         ),
         "kubernetes.yaml": templates.KUBERNETES.format(**values),
     }
@@ -118,6 +131,22 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
     for name, content in files.items():
         (out / name).write_text(content, encoding="utf-8")
     return [out / name for name in files]
+
+
+def _check(what, version, max_batch_size):
+    if version.unbatchable:
+        raise errors.RequestError(
+            f"{what}: TensorFlow Serving cannot batch the signatures "
+            f"{', '.join(version.unbatchable)}; each input needs the batch as its "
+            "first dimension"
+        )
+    most = max(version.warm_rows, default=0)
+    if most > max_batch_size:
+        raise errors.RequestError(
+            f"{what} has a warmup record of {most} rows, and TensorFlow Serving would "
+            f"not load it with batches of {max_batch_size}: give a larger "
+            "--max-batch-size"
+        )
 
 
 def _indented(lines, spaces):

@@ -3,20 +3,26 @@
 import dataclasses
 import os
 import pathlib
+import struct
 
 import google.protobuf.message
 
 from serving import errors, messages, signatures
 from serving.versions import versions_in
 
+#: How many versions of a model are served, the newest.
+SERVED = 2
+
+_WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
+
 
 @dataclasses.dataclass(frozen=True)
-class FoundModel:
-    """One model of the folder: its versions, and the newest one's signatures."""
+class FoundVersion:
+    """One version of a model: its signatures, and the rows of its warmup records."""
 
-    name: str
-    versions: tuple
+    number: int
     signatures: dict
+    warm_rows: frozenset
 
     @property
     def unbatchable(self):
@@ -29,19 +35,28 @@ class FoundModel:
         ]
 
 
+@dataclasses.dataclass(frozen=True)
+class FoundModel:
+    """One model of the folder, and the versions of it that are to be served."""
+
+    name: str
+    versions: tuple
+
+
 def scan(models_dir):
-    """Returns the FoundModels of a folder, by name."""
+    """Returns the FoundModels of a folder, by name, with the newest versions."""
     models_dir = pathlib.Path(models_dir)
     if not models_dir.is_dir():
         raise FileNotFoundError(f"{models_dir} is not a folder")
     found = []
     for base_path in sorted(models_dir.iterdir()):
-        versions = _versions(base_path) if base_path.is_dir() else {}
-        if versions:
-            newest = versions[max(versions)]
-            found.append(
-                FoundModel(base_path.name, tuple(sorted(versions)), _signatures(newest))
-            )
+        paths = _versions(base_path) if base_path.is_dir() else {}
+        if paths:
+            served = [
+                FoundVersion(number, _signatures(paths[number]), _rows(paths[number]))
+                for number in sorted(paths)[-SERVED:]
+            ]
+            found.append(FoundModel(base_path.name, tuple(served)))
     if not found:
         raise FileNotFoundError(
             f"{models_dir} holds no models (MODEL/VERSION/saved_model.pb); "
@@ -68,3 +83,33 @@ def _signatures(path):
         if "serve" in meta_graph.meta_info_def.tags:
             return signatures.parse(meta_graph.signature_def)
     raise errors.invalid_argument(f"{file} has no graph with the tag serve")
+
+
+def _rows(path):
+    """Returns the numbers of rows that a version's warmup records have."""
+    file = path / _WARMUP
+    if not file.exists():
+        return frozenset()
+    try:
+        logs = [messages.PredictionLog.FromString(r) for r in _records(file)]
+    except (google.protobuf.message.DecodeError, struct.error) as error:
+        raise errors.invalid_argument(f"{file} holds no warmup records") from error
+    shapes = (
+        tensor.tensor_shape.dim
+        for log in logs
+        for tensor in log.predict_log.request.inputs.values()
+    )
+    return frozenset(shape[0].size for shape in shapes if shape)
+
+
+def _records(file):
+    """Yields the records of a TFRecord file.
+
+    Each is its length, 8 bytes, their checksum of 4, itself, and its own checksum.
+    """
+    content = file.read_bytes()
+    start = 0
+    while start < len(content):
+        (length,) = struct.unpack_from("<Q", content, start)
+        yield content[start + 12 : start + 12 + length]
+        start += 12 + length + 4

@@ -38,6 +38,9 @@ services:
     ports:
       - "127.0.0.1:8500:8500"
       - "127.0.0.1:8501:8501"
+    # TensorFlow Serving does not handle SIGTERM, and the first process of a container
+    # that does not is killed only after the grace period.
+    init: true
     read_only: true
     restart: unless-stopped
     stop_grace_period: 30s
@@ -76,7 +79,8 @@ metadata:
   labels:
     app: gan-serving
 spec:
-  replicas: {replicas}
+  # How many replicas there are is for the autoscaler below: a number here would undo
+  # its work whenever this file is applied.
   selector:
     matchLabels:
       app: gan-serving
@@ -213,7 +217,7 @@ kind: PodDisruptionBudget
 metadata:
   name: gan-serving
 spec:
-  minAvailable: 1
+  maxUnavailable: 1
   selector:
     matchLabels:
       app: gan-serving

@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import kubernetes_validate
+import numpy as np
 import pytest
+import tiny_models
 import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config import model_server_config_pb2
@@ -18,7 +21,7 @@ from serving.deploy import files
 
 @pytest.fixture
 def written(publish):
-    publish("digits", 1)
+    publish("digits", 1, change=_without_scalar)
     publish("digits", 2, change=_without_scalar)
     publish("faces", 7, "conditional")
     out = publish.models.parent / "deploy"
@@ -66,8 +69,44 @@ def test_batching_config_keeps_tensorflow_servings_rules(written):
 
 def test_signatures_that_cannot_be_batched_are_refused(publish):
     publish("odd", 1)
-    with pytest.raises(serving.RequestError, match=r"odd: .* scalar"):
+    publish("odd", 2, change=_without_scalar)
+    with pytest.raises(serving.RequestError, match=r"odd version 1: .* scalar"):
         deploy.write(publish.models, publish.models.parent / "deploy")
+    publish("odd", 3, change=_without_scalar)  # 1 is served no more.
+    assert deploy.write(publish.models, publish.models.parent / "deploy")
+
+
+def test_warmup_records_beyond_the_batch_size_are_refused(publish):
+    def warm(path):
+        _without_scalar(path)
+        records = [
+            tiny_models.predict_request("m", seeds=np.arange(rows)) for rows in (1, 32)
+        ]
+        tiny_models.write_warmup(path, records)
+
+    publish("m", 1, change=warm)
+    out = publish.models.parent / "deploy"
+    with pytest.raises(serving.RequestError, match=r"m version 1 .* of 32 rows"):
+        deploy.write(publish.models, out, max_batch_size=16)
+    assert not out.exists()
+    assert deploy.write(publish.models, out, max_batch_size=32)
+
+
+def test_names_of_any_kind_keep_the_files_whole(publish, tmp_path):
+    models = tmp_path / "a $HOME"
+    shutil.copytree(publish("m", 1, change=_without_scalar).parent, models / "bad #1")
+    deploy.write(models, tmp_path / "deploy")
+    (compose,) = documents(tmp_path / "deploy" / "compose.yaml")
+    contexts = compose["services"]["serving"]["build"]["additional_contexts"]
+    assert contexts == {"models": f"{tmp_path}/a $$HOME"}
+    (deployment,) = (
+        document
+        for document in documents(tmp_path / "deploy" / "kubernetes.yaml")
+        if document["kind"] == "Deployment"
+    )
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    path = container["readinessProbe"]["httpGet"]["path"]
+    assert path == "/v1/models/bad%20%231/metadata"
 
 
 def test_flags_agree_with_the_files_and_the_image(written):
@@ -120,6 +159,8 @@ def test_kubernetes_manifests(written):
         # Strict: unknown fields are errors.
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
     spec = found["Deployment"]["spec"]
+    assert "replicas" not in spec  # The autoscaler's.
+    assert found["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
     pod = spec["template"]["spec"]
     (container,) = pod["containers"]
     assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"]
