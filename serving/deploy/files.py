@@ -37,7 +37,11 @@ def models_config(found):
 
 
 def batching_config(max_batch_size, threads):
-    """Returns the batching parameters text: powers of two, and the largest size."""
+    """Returns the batching parameters text: powers of two, and the largest size.
+
+    Batches are padded to these sizes. Those up to 32 are the ones that `python -m
+    export` warms up.
+    """
     parameters = messages.BatchingParameters()
     sizes = [1 << k for k in range(max_batch_size.bit_length())]
     parameters.max_batch_size.value = max_batch_size
@@ -144,8 +148,8 @@ def _check(what, version, max_batch_size):
     if most > max_batch_size:
         raise errors.RequestError(
             f"{what} has a warmup record of {most} rows, and TensorFlow Serving would "
-            f"not load it with batches of {max_batch_size}: give a larger "
-            "--max-batch-size"
+            f"not load it with batches of {max_batch_size}: give a --max-batch-size of "
+            f"{most} or more, or export it with smaller batch_sizes"
         )
 
 

@@ -111,5 +111,6 @@ def _records(file):
     start = 0
     while start < len(content):
         (length,) = struct.unpack_from("<Q", content, start)
-        yield content[start + 12 : start + 12 + length]
+        # An error where the file was cut.
+        yield from struct.unpack_from(f"{length}s4x", content, start + 12)
         start += 12 + length + 4

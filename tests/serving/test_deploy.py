@@ -85,11 +85,23 @@ def test_warmup_records_beyond_the_batch_size_are_refused(publish):
         tiny_models.write_warmup(path, records)
 
     publish("m", 1, change=warm)
+    publish("m", 2, change=_without_scalar)
     out = publish.models.parent / "deploy"
     with pytest.raises(serving.RequestError, match=r"m version 1 .* of 32 rows"):
-        deploy.write(publish.models, out, max_batch_size=16)
+        deploy.write(publish.models, out, max_batch_size=31)
     assert not out.exists()
     assert deploy.write(publish.models, out, max_batch_size=32)
+    publish("m", 3, change=_without_scalar)  # 1 is served no more.
+    assert deploy.write(publish.models, out, max_batch_size=16)
+
+
+@pytest.mark.parametrize("left", [5, 12, 20, -5, -1])
+def test_a_cut_warmup_file_is_named(publish, left):
+    request = tiny_models.predict_request("m", seeds=np.arange(2))
+    file = tiny_models.write_warmup(publish("m", 1, change=_without_scalar), [request])
+    file.write_bytes(file.read_bytes()[:left])
+    with pytest.raises(serving.ServingError, match=re.escape(str(file))):
+        deploy.write(publish.models, publish.models.parent / "deploy")
 
 
 def test_names_of_any_kind_keep_the_files_whole(publish, tmp_path):
@@ -120,6 +132,17 @@ def test_flags_agree_with_the_files_and_the_image(written):
         assert value, name
         if value.startswith(files.CONFIG):
             assert value.rpartition("/")[2] in copied.split()
+    # Without an age clients never look for new replicas.
+    (arguments,) = (
+        flag.partition("=")[2]
+        for flag in entrypoint
+        if flag.startswith("--grpc_channel_arguments=")
+    )
+    ages = dict(argument.split("=") for argument in arguments.split(","))
+    assert ages == {
+        "grpc.max_connection_age_ms": "300000",
+        "grpc.max_connection_age_grace_ms": "60000",
+    }
     assert f"FROM {files.IMAGE}\n" in dockerfile
     assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", files.IMAGE)
 
@@ -136,6 +159,7 @@ def test_compose_file(written):
     assert done.returncode == 0, done.stdout
     (compose,) = documents(written / "compose.yaml")
     assert set(compose["services"]) == {"serving", "prometheus"}
+    assert compose["services"]["serving"]["init"] is True  # Else SIGTERM is ignored.
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
