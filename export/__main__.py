@@ -4,8 +4,9 @@ import pathlib
 
 import click
 
-from export.saved_model import to_saved_model
+from export.saved_model import BATCH_SIZES, to_saved_model
 from zoo.commands.errors import Command
+from zoo.commands.flags import Integers
 
 
 @click.command(cls=Command)
@@ -22,11 +23,22 @@ from zoo.commands.errors import Command
     is_flag=True,
     help="Compile the networks by XLA, for servers with it.",
 )
-def main(preset_or_run, models, name, version, jit_compile):
+@click.option(
+    "--batch-sizes",
+    type=Integers(),
+    default=",".join(map(str, BATCH_SIZES)),
+    show_default=True,
+    help="Batches to warm up, those that the model is to be served with.",
+)
+def main(preset_or_run, models, name, version, jit_compile, batch_sizes):
     """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
     name = name or pathlib.PurePath(preset_or_run.rstrip("/")).name
     written = to_saved_model(
-        preset_or_run, pathlib.Path(models) / name, version, jit_compile=jit_compile
+        preset_or_run,
+        pathlib.Path(models) / name,
+        version,
+        batch_sizes=batch_sizes,
+        jit_compile=jit_compile,
     )
     click.echo(f"Version {written.name} of {name}: {written}")
     click.echo(f"Serve it:  python -m serving start {models}")

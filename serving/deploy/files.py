@@ -149,7 +149,7 @@ def _check(what, version, max_batch_size):
         raise errors.RequestError(
             f"{what} has a warmup record of {most} rows, and TensorFlow Serving would "
             f"not load it with batches of {max_batch_size}: give a --max-batch-size of "
-            f"{most} or more, or export it with smaller batch_sizes"
+            f"{most} or more, or export it with smaller --batch-sizes"
         )
 
 

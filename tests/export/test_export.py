@@ -310,6 +310,19 @@ def test_command_line(tiny, tmp_path):
     assert done.exit_code == 0, done.output
     assert (tmp_path / "models" / "preset" / "1" / "saved_model.pb").exists()
 
+    sizes = ["--batch-sizes", "1,3"]
+    done = run(export_command, [f"{tmp_path}/preset/", f"{tmp_path}/models", *sizes])
+    assert done.exit_code == 0, done.output
+    first, second = (
+        tmp_path / "models" / "preset" / version / "assets.extra"
+        for version in ("1", "2")
+    )
+    records = [
+        len(list(tf.data.TFRecordDataset(f"{folder}/tf_serving_warmup_requests")))
+        for folder in (first, second)
+    ]
+    assert records[1] == records[0] * 2 // 6
+
     done = run(export_command, ["no_such_preset", f"{tmp_path}/models"])
     assert done.exit_code == 1
     assert "Unknown preset" in done.output
