@@ -29,6 +29,16 @@ import golden  # noqa: E402  what the tests compare presets by
 
 GOLDEN = ROOT / "tests" / "golden"
 PICTURES = ROOT / "docs" / "images" / "presets"
+LICENCES = "LICENCES.md"
+LICENCES_HEAD = """\
+# Licences of the weights
+
+The code is under the Apache License 2.0 (`LICENSE`). Weights are under what the data
+they were trained on allow; `metadata.json` beside each says the same.
+
+| preset | data | licence of the data | licence of the weights |
+|---|---|---|---|
+"""
 #: Samples of a model of vectors.
 SAMPLES = 10_000
 #: Samples of the quick evaluation that a test repeats.
@@ -79,6 +89,17 @@ def picture(model, recipe):
     )
 
 
+def licences():
+    """Returns the table of what the weights of all presets are under, in Markdown."""
+    rows = [
+        f"| `{name}` | {metadata['dataset']} | {metadata['licence']['data']} | "
+        f"{metadata['licence']['weights']} |\n"
+        for name, metadata in presets.list_presets().items()
+        if metadata["trained"]
+    ]
+    return LICENCES_HEAD + "".join(rows)
+
+
 @click.command()
 @click.argument("run", type=click.Path(exists=True, path_type=pathlib.Path))
 @click.option("--name", help="Name of the preset. [default: that of the run's folder]")
@@ -119,6 +140,8 @@ def publish(run, name, features):
         shutil.copyfile(run / MODEL / file, target / file)
     text = json.dumps(metadata, indent=2, sort_keys=True, ensure_ascii=False)
     (target / presets.METADATA).write_text(text + "\n")
+
+    (presets.BUILT_IN / LICENCES).write_text(licences())
 
     GOLDEN.mkdir(exist_ok=True)
     np.savez_compressed(GOLDEN / f"{name}.npz", **golden.arrays_of(model))

@@ -295,10 +295,9 @@ def _apart(selection, split, count):
         A `Selection`; None where there is no such split, or an image of it is among
         those of the first selection.
     """
-    try:
-        other = selection.of(split).first(count)
-    except ValueError:
+    if split.partition("[")[0] not in selection.source.splits:
         return None
+    other = selection.of(split).first(count)
     return None if other.overlaps(selection) else other
 
 

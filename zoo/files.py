@@ -3,16 +3,16 @@
 import json
 
 
-def write_text(path, text):
-    """Writes a text file; what was there stays until all of it is on the disk.
+def write_bytes(path, content):
+    """Writes a file; what was there stays until all of it is on the disk.
 
     Args:
         path: `pathlib.Path` of the file.
-        text: Its content, written as it is.
+        content: Bytes.
     """
     partial = path.with_name(f"{path.name}.partial")
     try:
-        partial.write_text(text, encoding="utf-8", newline="")
+        partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -25,4 +25,5 @@ def write_json(path, value):
         path: `pathlib.Path` of the file.
         value: What JSON can hold; no infinities, and nothing that is not a number.
     """
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+    text = json.dumps(value, indent=2, allow_nan=False) + "\n"
+    write_bytes(path, text.encode())

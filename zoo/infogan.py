@@ -1,6 +1,7 @@
 """InfoGAN: interpretable representations (Chen et al., 2016, arXiv:1606.03657)."""
 
 import math
+import numbers
 from typing import NamedTuple
 
 import keras
@@ -284,7 +285,7 @@ class InfoGAN(AdversarialModel):
             ("continuous_weight", continuous_weight),
         ):
             if not isinstance(weight, LearningRateSchedule) and not (
-                isinstance(weight, (int, float)) and weight >= 0
+                isinstance(weight, numbers.Real) and weight >= 0
             ):
                 raise ValueError(
                     "Information is rewarded, so its weights are numbers of 0 or more, "

@@ -22,7 +22,7 @@ import keras
 # which Keras doesn't export, does not.
 from keras.src.saving.serialization_lib import SafeModeScope
 
-from zoo import downloads
+from zoo import downloads, files
 
 BUILT_IN = pathlib.Path(__file__).parent / "presets"
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
@@ -322,9 +322,7 @@ def _download(url, sha256):
                 digest = metadata["files"][name]
                 downloads.fetch(f"{url}/{name}", folder / name, digest)
             # The metadata makes the folder a preset, so it comes last.
-            partial = folder / f"{METADATA}.partial"
-            partial.write_bytes(text)
-            partial.replace(folder / METADATA)
+            files.write_bytes(folder / METADATA, text)
     except OSError as error:
         raise ValueError(f"The preset {url} can't be cached: {error}") from error
     return folder

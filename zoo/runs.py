@@ -163,13 +163,13 @@ class Run:
         writer = csv.DictWriter(text, reader.fieldnames)
         writer.writeheader()
         writer.writerows(rows)
-        files.write_text(path, text.getvalue())
+        files.write_bytes(path, text.getvalue().encode())
         # Keras has a column of NA for each number that validation did not give.
         names = [n for n in reader.fieldnames if n != "epoch" and rows[0][n] != "NA"]
         return {name: [float(row[name]) for row in rows] for name in names}
 
     def finish(self, model):
-        """Writes the trained model into the run, as a preset, and measures it."""
+        """Measures the trained model, and writes it into the run as a preset."""
         if is_chief(model.distribute_strategy):
             settings = dataclasses.asdict(self.recipe)
             metadata = {
@@ -177,10 +177,9 @@ class Run:
                 "recipe": settings,
                 "training_seconds": _seconds(self.folder / SECONDS),
             }
-            # Before it is measured: whatever comes then, the training is not lost.
-            model.save_to_preset(self.folder / MODEL, metadata)
-            if measured := self.recipe.measure(model):
-                metadata["measured"] = measured
+            try:
+                metadata["measured"] = self.recipe.measure(model)
+            finally:  # Whatever became of that, the training is not lost.
                 model.save_to_preset(self.folder / MODEL, metadata)
 
 

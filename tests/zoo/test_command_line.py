@@ -1,6 +1,7 @@
 """The command line: flags as in Python, one-line errors, exit statuses."""
 
 import inspect
+import json
 
 import keras
 import numpy as np
@@ -130,6 +131,12 @@ def test_a_recipe_on_data_without_a_test_split_gives_a_model(tmp_path):
     assert zoo.from_preset(tmp_path / "run").classify(images[:1]).shape == (1, 10)
 
 
+def test_unknown_data_are_one_error():
+    done = run("train", "classifier_mnist", "--data", "no_such_data")
+    assert done.exit_code == 1
+    assert "will not be measured" not in done.output
+
+
 def test_a_recipe_says_before_training_that_its_model_could_not_be_measured(tmp_path):
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (40, 28, 28, 1), np.uint8)
@@ -140,6 +147,24 @@ def test_a_recipe_says_before_training_that_its_model_could_not_be_measured(tmp_
     with pytest.raises(ValueError, match=r"has the splits train.*Received: 'test'"):
         run_training(recipe, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_weight_may_be_a_number_or_a_schedule():
+    flag = flags.Spec("NUMBER")
+    assert flag.convert("0.5", None, None) == 0.5
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 781, 1.62)
+    given = json.dumps(keras.saving.serialize_keras_object(schedule))
+    recipe = Recipe(
+        "infogan",
+        {"name": "digits", "image_size": 16},
+        compile={"categorical_weight": flag.convert(given, None, None)},
+    )
+    weight = recipe.compile_arguments()["categorical_weight"]
+    assert float(weight(781)) == pytest.approx(0.0162)
+    done = run("train", "infogan", "--categorical-weight", "fast")
+    assert done.exit_code == 1
+    assert "or schedules of keras" in done.output
+    assert "Traceback" not in done.output
 
 
 def test_an_optimizer_on_the_command_line_reaches_compile():

@@ -75,12 +75,11 @@ def _command(name, recipe, description):
             arguments = {o.name: given.pop(o.name) for o in options if o.name in given}
             getattr(followed, group).update(arguments)
         vars(followed).update(given)
-        if _is_given("name"):
-            _measure_only_what_is_there(followed)
         if workers > 1:
             launcher.launch(workers)
         else:
-            run_training(followed, out, resume, strategy, replicas)
+            other_data = _is_given("name")
+            run_training(followed, out, resume, strategy, replicas, other_data)
 
     return click.Command(
         name,
@@ -110,7 +109,7 @@ def _is_given(key):
 
 
 def _measure_only_what_is_there(recipe):
-    """Does without the recipe's test split where other data than its own lack it."""
+    """Does without the recipe's test split where the data lack it."""
     try:
         recipe.check_measurable()
     except ValueError as error:
@@ -185,8 +184,19 @@ def _run_flags(recipe):
     ]
 
 
-def run_training(recipe, out, resume=False, strategy="none", replicas=None):
+def run_training(
+    recipe, out, resume=False, strategy="none", replicas=None, other_data=False
+):
     """Trains as a recipe says and writes the run folder.
+
+    Args:
+        recipe: The `Recipe`.
+        out: Folder of the run.
+        resume: As `Run` takes it.
+        strategy: As `zoo.distribution.strategy` takes it.
+        replicas: The same.
+        other_data: Whether the data are not those that the recipe was made for: they
+            may lack its test split, and the model is then not measured.
 
     Raises:
         SystemExit: With 128 plus its number, if a signal ended the training early.
@@ -197,6 +207,8 @@ def run_training(recipe, out, resume=False, strategy="none", replicas=None):
     tf.config.experimental.enable_op_determinism()
     run = Run(out, recipe, resume)
     train_data = recipe.load_data()
+    if other_data:
+        _measure_only_what_is_there(recipe)
     recipe.check_measurable()
     with strategy.scope():
         model = recipe.build()
