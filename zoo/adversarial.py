@@ -260,7 +260,8 @@ class AdversarialModel(GenerativeModel):
                 ),
                 "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
                 **accuracies(real_logits, fake_logits),
-            }
+            },
+            weight=tf.shape(images)[0],
         )
 
     def unpack(self, data):
@@ -394,14 +395,19 @@ class AdversarialModel(GenerativeModel):
             raise ValueError(
                 f"penalty_weight={self.penalty_weight} has no effect without a penalty."
             )
-        if isinstance(self.penalty, losses.GradientPenalty) and any(
-            isinstance(layer, layers.BatchNormalization)
-            for layer in self.discriminator.layers
-        ):
+        mixing = [
+            layer.name
+            for layer in networks.nested_layers(self.discriminator)
+            if isinstance(layer, layers.BatchNormalization)
+            or getattr(layer, "across_batch", False)
+        ]
+        if isinstance(self.penalty, losses.GradientPenalty) and mixing:
             raise ValueError(
-                "gradient_penalty asks for each row's own gradient, and batch "
-                "normalization in the discriminator mixes the rows (Gulrajani et al. "
-                "2017, section 4). Build it with normalization='layer' or None."
+                "gradient_penalty asks for each row's own gradient, and the "
+                f"discriminator's {', '.join(mixing)} mix the rows (Gulrajani et al. "
+                "2017, section 4). Normalize by layer or not at all: "
+                "DCGAN(discriminator_normalization='layer'), elsewhere a discriminator "
+                "of your own."
             )
 
 

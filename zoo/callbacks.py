@@ -20,11 +20,50 @@ __all__ = [
 ]
 
 
+class _Film:
+    """The pictures of one training, files named by their steps, and their animation.
+
+    Args:
+        directory: Folder of the pictures.
+    """
+
+    def __init__(self, directory):
+        self.directory = pathlib.Path(directory)
+
+    def start(self, step):
+        """Goes on after a step; returns whether the first picture is yet to be made.
+
+        Pictures of later steps are of a training that is no more.
+        """
+        self.directory.mkdir(parents=True, exist_ok=True)
+        for path in self._pictures():
+            if int(path.stem) > step or step == 0:
+                path.unlink()
+        return not self._pictures()
+
+    def add(self, step, picture):
+        """Writes the picture of a step."""
+        picture.save(self.directory / f"{step:06d}.png")
+
+    def save(self, path, frames_per_second):
+        """Writes the animation of all pictures; see `zoo.plots.save_animation`."""
+        frames = []
+        for picture in self._pictures():
+            with Image.open(picture) as frame:
+                frames.append(frame.copy())
+        plots.save_animation(frames, path, frames_per_second)
+
+    def _pictures(self):
+        named = [p for p in self.directory.glob("*.png") if p.stem.isdecimal()]
+        return sorted(named, key=lambda path: int(path.stem))
+
+
 class SampleGrid(keras.callbacks.Callback):
     """Writes a grid of samples from the same seeds as training goes on.
 
     The seeds stay the same through the whole run, so the pictures can be compared. At
-    the end of training they become an animation, `samples.gif`.
+    the end of training they become an animation, `samples.gif`. A training that starts
+    anew in the same directory takes the place of the one before.
 
     Args:
         directory: Where to write `000000.png` (before training), then one picture named
@@ -52,7 +91,7 @@ class SampleGrid(keras.callbacks.Callback):
             raise ValueError(
                 f"Expected 'epoch' or a number of steps. Received: every={every!r}"
             )
-        self.directory = pathlib.Path(directory)
+        self.film = _Film(directory)
         self.every = every
         self.n, self.seed, self.columns = n, seed, columns
         self.conditions = conditions
@@ -61,10 +100,10 @@ class SampleGrid(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         """Writes the grid that the untrained model gives."""
-        self.directory.mkdir(parents=True, exist_ok=True)
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
-        self._write()
+        if self.film.start(int(self.model.steps.numpy())):
+            self._write()
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes a grid every so many steps."""
@@ -78,8 +117,7 @@ class SampleGrid(keras.callbacks.Callback):
 
     def on_train_end(self, logs=None):
         """Writes the animation."""
-        frames = [Image.open(path) for path in sorted(self.directory.glob("*.png"))]
-        plots.save_animation(frames, self.directory / "samples.gif", 4)
+        self.film.save(self.film.directory / "samples.gif", 4)
         if self._writer is not None:
             self._writer.close()
 
@@ -88,7 +126,7 @@ class SampleGrid(keras.callbacks.Callback):
         grid = plots.image_grid(
             *self.model.sample_grid(self.n, self.seed, self.columns, **self.conditions)
         )
-        grid.save(self.directory / f"{step:06d}.png")
+        self.film.add(step, grid)
         if self._writer is not None:
             with self._writer.as_default(step=step):
                 tf.summary.image("samples", np.asarray(grid.convert("RGB"))[None])
@@ -119,8 +157,9 @@ class DensityAnimation(keras.callbacks.Callback):
     """Films a one-dimensional GAN: data, samples and decision boundary over time.
 
     Args:
-        path: The animation, `.gif` or `.mp4` (see `zoo.plots.save_animation`). The last
-            picture is written beside it as `.png`.
+        path: The animation, `.gif` or `.mp4` (see `zoo.plots.save_animation`). The
+            trained model's picture is written beside it as `.png`, and the frames in a
+            folder of that name, by which a training that is resumed goes on with them.
         data: 1-D array of real data.
         every: Steps between two frames.
         low: Lower end of the axis.
@@ -133,22 +172,24 @@ class DensityAnimation(keras.callbacks.Callback):
         self.data = np.ravel(data)
         self.every = every
         self.grid = np.linspace(low, high, 401, dtype=np.float32)
-        self.frames = []
+        self.film = _Film(self.path.with_suffix(""))
 
     def on_train_begin(self, logs=None):
         """Takes the frame of the untrained model."""
-        self.frames = [self.picture()]
+        step = int(self.model.steps.numpy())
+        if self.film.start(step):
+            self.film.add(step, self.picture())
 
     def on_train_batch_end(self, batch, logs=None):
         """Takes a frame every so many steps."""
-        if int(self.model.steps.numpy()) % self.every == 0:
-            self.frames.append(self.picture())
+        step = int(self.model.steps.numpy())
+        if step % self.every == 0:
+            self.film.add(step, self.picture())
 
     def on_train_end(self, logs=None):
         """Writes the animation and the last picture."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        plots.save_animation(self.frames, self.path)
-        self.frames[-1].save(self.path.with_suffix(".png"))
+        self.film.save(self.path, 10)
+        self.picture().save(self.path.with_suffix(".png"))
 
     def picture(self):
         """Draws the model as it is."""
@@ -189,7 +230,8 @@ class ForOptimizer(keras.callbacks.Callback):
     ::
 
         zoo.callbacks.ForOptimizer(
-            "discriminator", keras.callbacks.ReduceLROnPlateau("generator_loss")
+            "discriminator",
+            keras.callbacks.ReduceLROnPlateau("generator_loss", mode="min"),
         )
 
     Args:
@@ -221,6 +263,10 @@ class ForOptimizer(keras.callbacks.Callback):
         """Passes the moment on."""
         self.callback.on_train_begin(logs)
 
+    def on_train_end(self, logs=None):
+        """Passes the moment on."""
+        self.callback.on_train_end(logs)
+
     def on_epoch_begin(self, epoch, logs=None):
         """Passes the moment on."""
         self.callback.on_epoch_begin(epoch, logs)
@@ -228,6 +274,14 @@ class ForOptimizer(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Passes the moment on."""
         self.callback.on_epoch_end(epoch, logs)
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Passes the moment on."""
+        self.callback.on_train_batch_begin(batch, logs)
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Passes the moment on."""
+        self.callback.on_train_batch_end(batch, logs)
 
 
 class _OneOptimizerView:

@@ -34,7 +34,7 @@ class Condition:
         """Replaces what is no valid value; never an error.
 
         Args:
-            values: Tensor as `spec` says, any values.
+            values: Tensor of the shape in `spec` and a dtype of that kind, any values.
             seeds: int64 tensor of shape `[n]`, a seed a row.
 
         Returns:
@@ -105,6 +105,7 @@ class Classes(Condition):
 
     def complete(self, values, seeds):
         """See `Condition.complete`; numbers of no class are drawn."""
+        values = tf.cast(values, tf.int64)
         valid = (values >= 0) & (values < self.num_classes)
         return tf.where(valid, values, self.draw(seeds))
 
@@ -160,6 +161,7 @@ class Vectors(Condition):
 
     def complete(self, values, seeds):
         """See `Condition.complete`; NaN and infinite numbers are replaced."""
+        values = tf.cast(values, tf.float32)
         others = tf.zeros_like(values) if self.prior is None else self.draw(seeds)
         return tf.where(tf.math.is_finite(values), values, others)
 

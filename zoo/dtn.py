@@ -360,7 +360,8 @@ class DTN(AveragedModel):
                 **terms,
                 "discriminator_loss": sum(discriminator_terms(*logits)),
                 "discriminator_accuracy": ternary_accuracy(*logits),
-            }
+            },
+            weight=tf.shape(source)[0],
         )
 
     def get_config(self):

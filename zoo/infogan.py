@@ -365,7 +365,8 @@ class InfoGAN(AdversarialModel):
                 "information": information[0],
                 "continuous_information": information[1],
                 **accuracies(real["logits"], guessed["logits"]),
-            }
+            },
+            weight=tf.shape(images)[0],
         )
 
     def unpack(self, data):

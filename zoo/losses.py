@@ -239,7 +239,8 @@ class R1(Penalty):
         return 0.5 * tf.reduce_mean(_squared_gradient_norms(critic, real))
 
 
-_LOSSES = {
+#: The losses by the names that `compile(loss=)` takes.
+LOSSES = {
     "non_saturating": NonSaturating,
     "minimax": Minimax,
     "least_squares": LeastSquares,
@@ -247,7 +248,8 @@ _LOSSES = {
     "wasserstein": Wasserstein,
     "feature_matching": FeatureMatching,
 }
-_PENALTIES = {"gradient_penalty": GradientPenalty, "r1": R1}
+#: The penalties by the names that `compile(penalty=)` takes.
+PENALTIES = {"gradient_penalty": GradientPenalty, "r1": R1}
 
 
 def _resolve(kind, identifier, table, base):
@@ -271,16 +273,16 @@ def get(loss, matching=False):
         loss: What to resolve.
         matching: Whether the model can do feature matching.
     """
-    resolved = _resolve("loss", loss, _LOSSES, AdversarialLoss)
+    resolved = _resolve("loss", loss, LOSSES, AdversarialLoss)
     if isinstance(resolved, FeatureMatching) and not matching:
         raise ValueError(
             "'feature_matching' is a loss of GAN, DCGAN, CGAN and SemiSupervisedGAN: "
             "this model's generator has another objective. Choose one of "
-            f"{sorted(_LOSSES.keys() - {'feature_matching'})}."
+            f"{sorted(LOSSES.keys() - {'feature_matching'})}."
         )
     return resolved
 
 
 def get_penalty(penalty):
     """Resolves `compile(penalty=)`: None, a name, a `Penalty` or its config."""
-    return penalty and _resolve("penalty", penalty, _PENALTIES, Penalty)
+    return penalty and _resolve("penalty", penalty, PENALTIES, Penalty)

@@ -8,6 +8,7 @@ replicas and saving demand is in this file.
 
 import contextlib
 import functools
+import types
 from typing import ClassVar
 
 import keras
@@ -154,7 +155,7 @@ class Model(keras.Model):
         """Returns the arguments of `compile`, serialized; Keras saves them."""
         if not self.compiled:
             return {}
-        return keras.saving.serialize_keras_object(self._compile_arguments)
+        return keras.saving.serialize_keras_object(dict(self._compile_arguments))
 
     def compile_from_config(self, config):
         """Compiles with what `get_compile_config` returned; Keras calls it."""
@@ -199,12 +200,15 @@ class Model(keras.Model):
                 # Unbuilt optimizers would lose their state on saving.
                 optimizer.build(self._trained_by(player))
                 setattr(self, f"{player}_optimizer", optimizer)
-        self._compile_arguments = {
-            **{f"{player}_optimizer": chosen[player] for player in chosen},
-            **arguments,
-            "metrics": metrics,
-            **keras_arguments,
-        }
+        # In a dict Keras would find the metrics, and ask for them after every step.
+        self._compile_arguments = types.MappingProxyType(
+            {
+                **{f"{player}_optimizer": chosen[player] for player in chosen},
+                **arguments,
+                "metrics": metrics,
+                **keras_arguments,
+            }
+        )
 
     def make_train_function(self, force=False):
         """Makes the step that `fit` calls, on one replica without Keras's detour.
@@ -302,7 +306,7 @@ class Model(keras.Model):
                 shuffle=False,
             ).history
             initial_epoch += 1
-            if backup and backup.interrupted:
+            if self.stop_training:
                 return self.history
         history = run(
             x=data.epochs(x, batch=initial_epoch * length),

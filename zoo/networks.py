@@ -260,6 +260,15 @@ def logit(x, initializer):
     return layers.Reshape((), dtype="float32")(x)
 
 
+def nested_layers(network):
+    """Yields the layers of a network, and of the networks among them, without these."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from nested_layers(layer)
+        else:
+            yield layer
+
+
 def check_built(**networks):
     """Raises `ValueError` for a network, by its argument's name, without weights."""
     for name, network in networks.items():
@@ -269,6 +278,11 @@ def check_built(**networks):
             raise ValueError(
                 f"The {name} has no weights yet. Give it an Input, or call `build` on "
                 "it, before you pass it."
+            )
+        if network is not None and not getattr(network, "inputs", None):
+            raise ValueError(
+                f"{name} must be a functional or sequential Keras model, whose inputs "
+                f"and outputs have known shapes. Received: {network!r}"
             )
 
 

@@ -340,7 +340,8 @@ def _square(positions):
     return tf.stack([x, y], axis=-1)
 
 
-_BY_NAME = {
+#: The priors by the names that `prior=` takes.
+PRIORS = {
     "normal": Normal,
     "uniform": Uniform,
     "stratified": StratifiedRange,
@@ -366,12 +367,12 @@ def get(prior, width):
         ValueError: If the name is unknown or the prior has another width.
     """
     if isinstance(prior, str):
-        if prior not in _BY_NAME:
+        if prior not in PRIORS:
             raise ValueError(
-                f"Unknown prior. Expected one of {sorted(_BY_NAME)} or a zoo.priors."
+                f"Unknown prior. Expected one of {sorted(PRIORS)} or a zoo.priors."
                 f"Prior. Received: prior={prior!r}"
             )
-        return _BY_NAME[prior](width)
+        return PRIORS[prior](width)
     if isinstance(prior, dict):
         prior = keras.saving.deserialize_keras_object(prior)
     if not isinstance(prior, Prior):

@@ -5,6 +5,7 @@ epochs, batch size and seed. The folder of a preset holds the recipe that made i
 folder of a run holds the one it follows.
 """
 
+import contextlib
 import copy
 import dataclasses
 import inspect
@@ -98,9 +99,16 @@ class Recipe:
             for name in ("image_shape", "num_classes")
             if name in wanted
         }
-        return variant.from_config(
-            {**arguments, **copy.deepcopy(self.model), "seed": self.seed}
-        )
+        arguments.update(copy.deepcopy(self.model))
+        takes_labels = variant.data_arguments_for(self.model).get("labels")
+        classes = arguments.get("num_classes") if takes_labels else None
+        if classes is not None and classes < (known["num_classes"] or 0):
+            raise ValueError(
+                f"The labels of {self.data['name']} are {known['num_classes']} "
+                f"classes. Received: num_classes={classes}"
+            )
+        with _one_kind_of_error(self.model):
+            return variant.from_config({**arguments, "seed": self.seed})
 
     def check_measurable(self):
         """Raises `ValueError` if the data lack the test split."""
@@ -120,12 +128,13 @@ class Recipe:
         # Keras puts objects into the configs that it is given.
         arguments = copy.deepcopy(self.compile)
         # Optimizers stay configs: `compile` finds those by a short name such as adam.
-        return {
-            name: value
-            if name.endswith("optimizer")
-            else keras.saving.deserialize_keras_object(value)
-            for name, value in arguments.items()
-        }
+        with _one_kind_of_error(self.compile):
+            return {
+                name: value
+                if name.endswith("optimizer")
+                else keras.saving.deserialize_keras_object(value)
+                for name, value in arguments.items()
+            }
 
     @classmethod
     def load(cls, path):
@@ -156,6 +165,17 @@ class Recipe:
             for key in sorted(ours.keys() | theirs.keys())
             if ours.get(key) != theirs.get(key)
         ]
+
+
+@contextlib.contextmanager
+def _one_kind_of_error(settings):
+    """Raises `ValueError` where Keras has `TypeError` for configs it can't follow."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"The settings {settings} can't be followed: {error}") from (
+            error
+        )
 
 
 def names():

@@ -148,10 +148,10 @@ def _dcgan(what, changes):
 def _semisupervised(labels, paper):
     changes = {} if labels == 1000 else {"data.labelled": labels}
     if labels is None:
-        # No batch draws a share of a few labels, so the 15 epochs have fewer steps.
+        # No batch draws a share of a few labels, so the 40 epochs have fewer steps.
         for player in ("autoencoder", "discriminator", "encoder", "classifier"):
             rate = f"compile.{player}_optimizer.config.learning_rate"
-            changes[f"{rate}.config.decay_steps"] = 9000
+            changes[f"{rate}.config.decay_steps"] = 24_000
     return Row(
         f"AAE, semi-supervised, {labels or 'all'} labels of MNIST: test error",
         "aae_mnist_semisupervised",

@@ -82,7 +82,9 @@ def seeds_from(rows):
 def _unit_interval(bits):
     """Maps the highest 24 bits to the middles of 2^24 cells of (0, 1)."""
     high = tf.bitwise.right_shift(bits, _constant(40))
-    return (tf.cast(tf.cast(high, tf.int32), tf.float32) + 0.5) * 2.0**-24
+    middles = (tf.cast(tf.cast(high, tf.int32), tf.float32) + 0.5) * 2.0**-24
+    # float32 rounds the middle of the last cell up to 1.
+    return tf.minimum(middles, 1 - 2.0**-24)
 
 
 def uniform(seeds, count, low=0.0, high=1.0):

@@ -10,7 +10,7 @@
         events/           the same for TensorBoard, with the sample grids
         latents.png       where images lie among an autoencoder's latents
         samples/          grids of the same seeds over time, and samples.gif
-        densities.gif     of a one-dimensional GAN instead, and densities.png
+        densities/        of a one-dimensional GAN instead, densities.gif and .png
         curves.png        losses and accuracies over epochs
         model/            the trained model, a preset
 """
@@ -20,6 +20,7 @@ import csv
 import dataclasses
 import io
 import pathlib
+import shutil
 import time
 
 import keras
@@ -27,6 +28,7 @@ import numpy as np
 
 import zoo.callbacks
 from zoo import files
+from zoo.adversarial import AdversarialModel
 from zoo.autoencoder import AutoencoderModel
 from zoo.checkpoints import BackupAndResume, CheckpointError
 from zoo.distribution import is_chief
@@ -55,6 +57,7 @@ class Run:
     def __init__(self, folder, recipe, resume=False):
         self.folder = pathlib.Path(folder)
         self.recipe = recipe
+        self._is_new = not (self.folder / SETTINGS).exists()
         if (self.folder / SETTINGS).exists():
             self._check_same(resume)
         elif self.folder.exists() and any(self.folder.iterdir()):
@@ -102,6 +105,11 @@ class Run:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.recipe.save(self.folder / SETTINGS)
 
+    def discard(self):
+        """Removes the folder of a run that began here and has not done a step."""
+        if self._is_new:
+            shutil.rmtree(self.folder)
+
     @property
     def finished(self):
         """Whether all epochs of the recipe are done."""
@@ -126,10 +134,12 @@ class Run:
     def _pictures(self, model):
         if not isinstance(model, GenerativeModel):
             return []
-        if model.image_shape == (1,):
+        if model.image_shape == (1,) and isinstance(model, AdversarialModel):
             real = np.concatenate(list(self.recipe.load_data().as_numpy_iterator()))
             path = self.folder / DENSITIES
             return [zoo.callbacks.DensityAnimation(path, real)]
+        if len(model.image_shape) != 3:
+            return []
         pictures = [
             zoo.callbacks.SampleGrid(
                 self.folder / "samples", log_dir=self.folder / "events" / "samples"

@@ -208,8 +208,9 @@ def bernoulli_loss(images, reconstructions):
         float32 `[n]`.
     """
     pixels = (tf.cast(images, tf.float32) + 1.0) / 2.0
-    # tanh reaches ±1 in float32, where the logarithm would be infinite.
     ones = (tf.cast(reconstructions, tf.float32) + 1.0) / 2.0
-    ones = tf.clip_by_value(ones, 1e-6, 1.0 - 1e-6)
+    # tanh reaches ±1 in float32, where the logarithm would be infinite. Cut off there,
+    # a pixel that is surely wrong would have no gradient.
+    ones = 1e-6 + (1.0 - 2e-6) * ones
     each = pixels * tf.math.log(ones) + (1.0 - pixels) * tf.math.log(1.0 - ones)
     return -tf.reduce_sum(each, axis=range(1, len(images.shape)))

@@ -49,6 +49,25 @@ def test_sample_grids_show_the_same_seeds(gan, train, tmp_path):
     assert list((tmp_path / "events").iterdir())
 
 
+def test_a_film_is_of_one_training(train, tmp_path):
+    def trained(every, epochs):
+        gan, backup = compiled(), zoo.callbacks.BackupAndResume(tmp_path / str(every))
+        grids = zoo.callbacks.SampleGrid(tmp_path / "grids", every=every, n=4)
+        fit(gan, train, grids, backup, epochs=epochs)
+        assert Image.open(tmp_path / "grids" / "samples.gif").n_frames == len(steps())
+        return steps()
+
+    def steps():
+        return sorted(int(p.stem) for p in (tmp_path / "grids").glob("*.png"))
+
+    assert trained(every=2, epochs=2) == [0, 2, 4, 6, 8]
+    # Another training in the same place leaves nothing of the first,
+    assert trained(every=3, epochs=1) == [0, 3]
+    # one that goes on adds to it, and one that has nothing to do changes nothing.
+    assert trained(every=3, epochs=2) == [0, 3, 6]
+    assert trained(every=3, epochs=2) == [0, 3, 6]
+
+
 def test_curves_are_drawn(gan, train, tmp_path):
     fit(gan, train, zoo.callbacks.TrainingCurves(tmp_path / "curves.png"))
     assert Image.open(tmp_path / "curves.png").size[0] > 400
@@ -89,6 +108,23 @@ def test_the_best_checkpoint_by_a_metric_is_kept(train, tmp_path):
     best = keras.saving.load_model(tmp_path / "best.keras")
     measured = best.evaluate(test, verbose=0, return_dict=True)["distance"]
     assert measured == pytest.approx(min(history["val_distance"]), rel=1e-5)
+
+
+def test_training_takes_no_notice_of_metrics(train, tmp_path):
+    network = zoo.Classifier((16, 16, 1), num_classes=10, filters=(4,), seed=0)
+    gan = compiled(metrics=[zoo.metrics.FrechetDistance(4, network)])
+    test = zoo.load_data("digits", "test", image_size=16, batch_size=99)
+    logs = gan.fit(
+        train,
+        steps_per_epoch=4,
+        validation_data=test,
+        callbacks=[zoo.callbacks.BackupAndResume(tmp_path)],
+        verbose=0,
+    ).history
+    assert logs["val_frechet_distance"][0] > 0
+    assert "frechet_distance" not in logs
+    # Nor does it after an evaluation has fed them.
+    assert "frechet_distance" not in fit(gan, train, epochs=1).history
 
 
 def make_not_a_number(model):
@@ -180,6 +216,33 @@ def test_schedules_reach_either_optimizer(gan, train, player):
     )
 
 
+def test_a_wrapped_callback_hears_of_everything(gan, train):
+    heard = []
+
+    class Listener(keras.callbacks.Callback):
+        pass
+
+    names = [name for name in dir(Listener) if name.startswith("on_train_")]
+    for name in [*names, "on_epoch_begin", "on_epoch_end"]:
+        setattr(Listener, name, lambda self, *_, name=name, **__: heard.append(name))
+    fit(gan, train, zoo.callbacks.ForOptimizer("generator", Listener()), epochs=1)
+    batches = ["on_train_batch_begin", "on_train_batch_end"] * 4
+    epoch = ["on_epoch_begin", *batches, "on_epoch_end"]
+    assert heard == ["on_train_begin", *epoch, "on_train_end"]
+
+
+def test_a_plateau_lowers_the_rate_of_one_optimizer(gan, train):
+    plateau = keras.callbacks.ReduceLROnPlateau(
+        "generator_loss", mode="min", patience=1, min_delta=1e9, factor=0.5
+    )
+    fit(gan, train, zoo.callbacks.ForOptimizer("discriminator", plateau))
+    rates = [
+        float(getattr(gan, f"{player}_optimizer").learning_rate)
+        for player in ("discriminator", "generator")
+    ]
+    assert rates == pytest.approx([1e-4, 2e-4])
+
+
 def test_a_player_that_is_not_there_is_refused(gan, train):
     with pytest.raises(ValueError, match="Expected one of"):
         fit(
@@ -206,3 +269,10 @@ def test_the_density_animation(train, tmp_path):
     assert (
         Image.open(tmp_path / "film.png").size == Image.open(tmp_path / "film.gif").size
     )
+
+    # A training that goes on goes on with its film.
+    again = zoo.callbacks.DensityAnimation(
+        tmp_path / "film.gif", np.zeros(500), every=5
+    )
+    gan.fit(data, verbose=0, callbacks=[again])
+    assert Image.open(tmp_path / "film.gif").n_frames == 5

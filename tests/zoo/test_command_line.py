@@ -1,6 +1,7 @@
 """The command line: flags as in Python, one-line errors, exit statuses."""
 
 import inspect
+import itertools
 import json
 
 import keras
@@ -61,6 +62,36 @@ def test_values_on_the_command_line(text, value):
     assert flags.Spec("VALUE").convert(text, None, None) == value
 
 
+@pytest.mark.parametrize(
+    ("argument", "text", "value"),
+    [
+        ("latent_dim", "12", 12),
+        ("latent_dim", "none", None),
+        ("averaging", "0.9", 0.9),
+        ("metrics", "mse,mae", ["mse", "mae"]),
+        ("prior", "normal", "normal"),
+    ],
+)
+def test_values_of_arguments_that_default_to_none(argument, text, value):
+    assert flag(zoo.AAE, argument).type.convert(text, None, None) == value
+
+
+def test_objects_by_their_short_names():
+    text = "gaussian_mixture:num_classes=5,radius=4"
+    config = flag(zoo.AAE, "prior").type.convert(text, None, None)
+    prior = keras.saving.deserialize_keras_object(config)
+    assert isinstance(prior, zoo.priors.GaussianMixture)
+    assert (prior.num_classes, prior.radius) == (5, 4)
+
+
+def flag(variant, argument):
+    options = itertools.chain(
+        flags.flags_of(variant.__init__, variant.__doc__),
+        flags.flags_of(variant.compile, inspect.getdoc(variant.compile)),
+    )
+    return next(option for option in options if option.name == argument)
+
+
 def test_list_names_variants_and_recipes():
     shown = run("list")
     assert shown.exit_code == 0
@@ -83,7 +114,14 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["train", "gan", "--generator-optimizer", "adam:x"], 2, "word:key=value"),
         (["sample", "no_such_preset"], 1, "Unknown preset"),
         (["sample", "runs/no_such_run"], 1, "There is no folder runs/no_such_run"),
+        (["train", "gan", "--averaging", "abc"], 2, "not a valid float"),
+        (["train", "gan", "--latent-dim", "2.5"], 2, "not a valid integer"),
+        (["train", "gan", "--prior", "normal:stddev=2"], 2, "can't be built"),
+        (["train", "gan", "--loss", "hinge:foo=1"], 2, "can't be built"),
         (["sample", "gan_gaussian1d"], 1, "no images"),
+        (["walk", "gan_gaussian1d"], 1, "no images"),
+        (["invert", "gan_gaussian1d"], 1, "no images"),
+        (["invert", "dcgan_mnist", "--seed", 2**70], 2, "not in the range"),
         (["sample", "."], 1, "neither a preset nor a finished run"),
         (["sample", "dcgan_svhn_32"], 1, "has not been trained yet"),
         (["sample", "cgan_mnist", "--labels", ","], 2, "not a list of integers"),
@@ -109,6 +147,8 @@ def test_mistakes_are_one_line(arguments, status, message):
         (["--data", "no_such_data"], "no_such_data"),
         (["--data", "digits,digits"], "A GAN trains on one data set. Received"),
         (["--loss", "no_such_loss"], "Expected one of"),
+        (["--prior", '{"class_name": "NoSuch"}'], "can't be followed"),
+        (["--discriminator-steps", "3"], "discriminator_steps"),
         (["--latent-dim", "3", "--prior", '{"class_name": "Normal"}'], "latent"),
     ],
 )
@@ -116,6 +156,13 @@ def test_bad_settings_leave_no_folder(arguments, message, tmp_path):
     done = run("train", "gan", "--out", tmp_path / "run", *arguments)
     assert done.exit_code == 1, done.output
     assert "Traceback" not in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_fewer_classes_than_the_labels_have_are_refused(tmp_path):
+    done = run("train", "cgan", "--num-classes", 5, "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "digits are 10 classes. Received: num_classes=5" in done.output
     assert not (tmp_path / "run").exists()
 
 

@@ -17,6 +17,24 @@ def test_numbers_of_no_class_are_drawn_from_the_seed_and_others_stay():
     np.testing.assert_array_equal(completed[2:], classes.draw(seeds)[2:])
 
 
+@pytest.mark.parametrize("kind", ["int32", "uint8", "int64"])
+def test_a_model_takes_labels_of_any_integer_kind(kind):
+    model = zoo.CGAN((4,), num_classes=3, latent_dim=1, seed=0)
+    latents = np.ones((2, 1), "float32")
+    labels = np.array([2, 0], kind)
+    expected = model.decode(latents, labels=[2, 0])
+    for given in (
+        model([tf.constant(latents), tf.constant(labels)]),
+        model.predict([latents, labels], verbose=0),
+    ):
+        np.testing.assert_allclose(given, expected, atol=1e-6)
+
+
+def test_vectors_of_any_kind_of_number_are_taken():
+    given = np.array([[1.0, 2.0]])
+    assert Vectors(2).complete(given, tf.zeros(1, tf.int64)).dtype == tf.float32
+
+
 def test_drawn_classes_are_equally_frequent_and_independent_of_the_latents():
     model = zoo.CGAN((4,), num_classes=2, latent_dim=1)
     seeds = tf.range(4000, dtype=tf.int64)

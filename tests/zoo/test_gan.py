@@ -116,7 +116,7 @@ def test_replicas_draw_different_noise():
         ({"label_smoothing": 0.7}, "below 0.5"),
         ({"label_smoothing": 0.1, "loss": "hinge"}, "needs a loss of probabilities"),
         ({"penalty_weight": 3.0}, "no effect without a penalty"),
-        ({"penalty": "gradient_penalty"}, "normalization='layer'"),
+        ({"penalty": "gradient_penalty"}, "batch_normalization.* mix the rows"),
         ({"averaging": 1.5}, "between 0 and 1"),
     ],
 )

@@ -128,6 +128,38 @@ def test_evaluate_changes_nothing(case):
     assert_same(before, weights_of(model))
 
 
+#: What `evaluate` logs of images alone, whatever noise the batches draw.
+OF_IMAGES = {
+    "classification_accuracy",
+    "classification_loss",
+    "l_const",
+    "l_tid",
+    "label_accuracy",
+    "label_loss",
+    "real_accuracy",
+}
+
+
+@every_variant
+def test_evaluate_does_not_depend_on_the_batch_size(case):
+    model = case.build()
+    model.compile(**case.compile)
+    small, whole = (
+        model.evaluate(
+            zoo.load_data(**{**case.data, "split": "test"}, batch_size=size),
+            verbose=0,
+            return_dict=True,
+        )
+        for size in (64, 297)
+    )
+    # An autoencoder's adversary has draws for real ones.
+    names = OF_IMAGES & small.keys() - ({"real_accuracy"} if case.encodes else set())
+    assert names or case.encodes
+    assert {n: small[n] for n in names} == pytest.approx(
+        {n: whole[n] for n in names}, rel=1e-5
+    )
+
+
 @every_generator
 def test_samples_depend_on_their_seed_alone(case):
     model = case.build()

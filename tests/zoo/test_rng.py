@@ -40,6 +40,13 @@ def test_uniform_stays_inside_its_range():
     assert stats.kstest(rows[:, 7], "uniform", args=(-1, 2)).pvalue > 0.001
 
 
+def test_uniform_never_reaches_its_ends():
+    # The first of these seeds' rows begin with 24 ones; float32 rounds that to 1.
+    rows = rng.uniform([3747935, 30631272], 1).numpy()
+    assert (rows == np.float32(1 - 2**-24)).all()
+    assert (rng.uniform([3747935, 30631272], 1, -1.0, 1.0).numpy() < 1).all()
+
+
 def test_integers_are_even():
     counts = np.bincount(rng.integers(tf.range(30000), 1, 10).numpy()[:, 0])
     assert len(counts) == 10

@@ -7,7 +7,7 @@ import numpy as np
 
 from zoo import data, images, latent, plots
 from zoo.commands.flags import Integers
-from zoo.generative import GenerativeModel
+from zoo.commands.handles import image_generator
 from zoo.model import Model
 
 _labels = click.option(
@@ -54,7 +54,7 @@ def _real(model, name, split, limit=None):
 @_out("walk.png")
 def walk(preset_or_run, seeds, steps, path, label, out):
     """Write a picture of walks through the latents, from seed to seed."""
-    model = GenerativeModel.from_preset(preset_or_run)
+    model = image_generator(preset_or_run)
     decoded = latent.walk(model, seeds, steps, path, **_conditions(label))
     rows = decoded.reshape(-1, steps, *model.image_shape)
     titles = [f"{start} → {end}" for start, end in itertools.pairwise(seeds)]
@@ -71,7 +71,7 @@ def walk(preset_or_run, seeds, steps, path, label, out):
 @_out("arithmetic.png")
 def arithmetic(preset_or_run, a, b, c, label, out):
     """Write a picture of a - b + c, on the mean latents of groups of seeds."""
-    model = GenerativeModel.from_preset(preset_or_run)
+    model = image_generator(preset_or_run)
     result = latent.arithmetic(model, a, b, c, **_conditions(label))
     rows = [
         np.concatenate([result.means[i : i + 1], group])
@@ -121,7 +121,7 @@ def neighbours(
         model = known_by = Model.from_preset(preset_or_run)
         queries = _real(model, query, query_split, count)
     else:
-        model = GenerativeModel.from_preset(preset_or_run)
+        model = image_generator(preset_or_run)
         known_by = Model.from_preset(features) if features else None
         queries = model.generate(count, seed=seed)
     candidates = _real(model, name, split)
@@ -169,7 +169,13 @@ def neighbours(
     show_default=True,
     help="Draws of the prior to start from; the best end counts.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the draws.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of the draws.",
+)
 @_labels
 @_out("inversion.png")
 def invert(
@@ -179,7 +185,7 @@ def invert(
 
     The latents are found by optimization.
     """
-    model = GenerativeModel.from_preset(preset_or_run)
+    model = image_generator(preset_or_run)
     real = _real(model, name, split, count)
     found = latent.invert(
         model, real, steps, learning_rate, starts, seed, **_conditions(label)

@@ -11,6 +11,8 @@ import re
 import click
 import keras
 
+from zoo import losses, priors
+
 # Arguments that are no flags: what flags of `train` stand for, and what a recipe's JSON
 # file can't hold.
 _NOT_FLAGS = {"self", "seed", "name", "keras_arguments"}
@@ -69,6 +71,13 @@ _NETWORKS = (
 #: Numbers that may follow a schedule of Keras instead, as JSON.
 _SCHEDULED = ("categorical_weight", "continuous_weight")
 
+#: What arguments are whose default, None, does not tell.
+_INTEGERS = ("condition_dim", "latent_dim", "num_classes", "start_size", "total_steps")
+_NUMBERS = ("averaging", "penalty_weight", "recognition_stddev")
+
+#: Objects that have a short name, by the argument that takes them.
+_NAMED = {"loss": losses.LOSSES, "penalty": losses.PENALTIES, "prior": priors.PRIORS}
+
 
 def _type(parameter, function):
     name, default = parameter.name, parameter.default
@@ -81,6 +90,14 @@ def _type(parameter, function):
         return KerasModel()
     if name in _SCHEDULED:
         return Spec("NUMBER")
+    if name in _INTEGERS:
+        return OrNone(click.INT)
+    if name in _NUMBERS:
+        return OrNone(click.FLOAT)
+    if name in _NAMED:
+        return Named(_NAMED[name])
+    if name == "metrics":
+        return Words()
     if isinstance(default, bool):
         return click.BOOL
     if isinstance(default, int):
@@ -109,6 +126,30 @@ class Integers(click.ParamType):
             self.fail(
                 f"{value!r} is not a list of integers such as 28,28,1", param, ctx
             )
+
+
+class OrNone(click.ParamType):
+    """A value of another type, or `none`."""
+
+    def __init__(self, kind):
+        self.kind = kind
+        self.name = kind.name
+
+    def convert(self, value, param, ctx):
+        """Parses the text."""
+        if isinstance(value, str) and value.lower() == "none":
+            return None
+        return self.kind.convert(value, param, ctx)
+
+
+class Words(click.ParamType):
+    """Words separated by commas, as a list."""
+
+    name = "NAME,NAME,..."
+
+    def convert(self, value, param, ctx):
+        """Parses `mse,mae`."""
+        return value if isinstance(value, list) else value.split(",")
 
 
 class DataName(click.ParamType):
@@ -155,6 +196,29 @@ class Spec(click.ParamType):
         return {"class_name": word, "config": config}
 
 
+class Named(Spec):
+    """One of our objects: its short name, `name:key=value,key=value`, or JSON.
+
+    Args:
+        classes: Dict from the short names to the classes.
+    """
+
+    def __init__(self, classes):
+        super().__init__("NAME[:KEY=VALUE,...]")
+        self.classes = classes
+
+    def convert(self, value, param, ctx):
+        """Parses the text; a name with arguments becomes the object's config."""
+        parsed = super().convert(value, param, ctx)
+        if not isinstance(parsed, dict) or parsed["class_name"] not in self.classes:
+            return parsed
+        try:
+            built = self.classes[parsed["class_name"]](**parsed.get("config", {}))
+        except (TypeError, ValueError) as error:
+            self.fail(f"{value!r} can't be built: {error}", param, ctx)
+        return keras.saving.serialize_keras_object(built)
+
+
 class KerasModel(click.ParamType):
     """The architecture of a network, as the path of a `.keras` file."""
 
@@ -166,7 +230,7 @@ class KerasModel(click.ParamType):
             return value
         try:
             network = keras.saving.load_model(value, compile=False)
-        except (OSError, ValueError) as error:
+        except (KeyError, OSError, ValueError) as error:
             self.fail(f"{value!r} can't be loaded: {error}", param, ctx)
         return keras.saving.serialize_keras_object(network)
 

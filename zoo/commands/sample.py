@@ -4,7 +4,7 @@ import click
 
 from zoo import data, plots
 from zoo.commands.flags import Integers
-from zoo.generative import GenerativeModel
+from zoo.commands.handles import image_generator
 
 
 @click.command()
@@ -28,12 +28,7 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
 
     A model of classes has one class a column, and one seed a row.
     """
-    model = GenerativeModel.from_preset(preset_or_run)
-    if len(model.image_shape) != 3:
-        raise ValueError(
-            f"{preset_or_run} makes rows of shape {model.image_shape}, no images. Call "
-            "its `generate`; the run of a one-dimensional GAN has densities.gif."
-        )
+    model = image_generator(preset_or_run)
     conditions = {} if labels is None else {"labels": labels}
     samples, columns = model.sample_grid(count, seed, columns, **conditions)
     grid = plots.image_grid(samples, columns)

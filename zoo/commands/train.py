@@ -11,6 +11,7 @@ import keras
 import tensorflow as tf
 
 from zoo import distribution, recipes, runs
+from zoo.adversarial import AdversarialModel
 from zoo.commands import flags, launcher
 from zoo.dtn import DTN
 from zoo.generative import GenerativeModel
@@ -219,7 +220,13 @@ def run_training(
             click.echo(
                 f"All {recipe.epochs} epochs are done already: --epochs asks for more."
             )
-        model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
+        try:
+            model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
+        except ValueError:
+            if int(model.steps) == 0 and distribution.is_chief(strategy):
+                # Settings that no step can be done with are not a run.
+                run.discard()
+            raise
     if run.backup.interrupted:
         epoch, batch = run.backup.position()
         click.echo(
@@ -231,7 +238,7 @@ def run_training(
     with run.writing():
         run.finish(model)
     click.echo(f"The model is in {run.folder / runs.MODEL}.")
-    if isinstance(model, GenerativeModel) and model.image_shape == (1,):
+    if isinstance(model, AdversarialModel) and model.image_shape == (1,):
         click.echo(f"Look at it: {run.folder / runs.DENSITIES}")
     elif isinstance(model, GenerativeModel) and len(model.image_shape) == 3:
         click.echo(f"Look at it: python -m zoo sample {out} --out samples.png")

@@ -139,6 +139,10 @@ def _plan(name, size, batch_size, shuffle, seed, use, epoch_size=None):
 def _balanced_choice(labels, count, seed):
     """Row numbers of `count` labelled images, the same number of each class."""
     classes = int(labels.max()) + 1
+    if not classes:
+        raise ValueError(
+            f"labelled={count} asks for labels, and no image here has one: all are -1."
+        )
     if count < 1 or count % classes:
         raise ValueError(
             f"labelled must be a multiple of the {classes} classes, to keep the same "
