@@ -1,12 +1,21 @@
 """The command line: `python -m export`."""
 
 import pathlib
+import re
 
 import click
 
 from export.saved_model import BATCH_SIZES, to_saved_model
 from zoo.commands.errors import Command
 from zoo.commands.flags import Integers
+
+
+def _name_of(preset_or_run):
+    """Returns the last part of a preset's name, a folder's or a URL's path."""
+    if "://" in preset_or_run:
+        return pathlib.PurePosixPath(preset_or_run.rstrip("/")).name
+    # Of a folder by another name, such as `.`, its own.
+    return pathlib.Path(preset_or_run).resolve().name
 
 
 @click.command(cls=Command)
@@ -32,7 +41,13 @@ from zoo.commands.flags import Integers
 )
 def main(preset_or_run, models, name, version, jit_compile, batch_sizes):
     """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
-    name = name or pathlib.PurePath(preset_or_run.rstrip("/")).name
+    name = name or _name_of(preset_or_run)
+    if not re.fullmatch(r"[^./:][^/:]*", name):
+        raise ValueError(
+            f"{name!r} can't be the name of a model: it names a folder that servers "
+            "find, and an address. Give another by --name, without / and :, and not "
+            "beginning with a dot."
+        )
     written = to_saved_model(
         preset_or_run,
         pathlib.Path(models) / name,

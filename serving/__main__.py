@@ -4,6 +4,7 @@ import contextlib
 import logging
 import os
 import pathlib
+import re
 import resource
 import signal
 import sys
@@ -35,6 +36,24 @@ def main():
 
 
 _PORT = click.IntRange(0, 65535)
+#: The longest that anything here may take or wait: a year.
+_LONGEST = 31_536_000
+
+
+class _Seconds(click.FloatRange):
+    """A finite time."""
+
+    name = "seconds"
+
+    def __init__(self, **least):
+        super().__init__(max=_LONGEST, **least)
+
+    def convert(self, value, param, ctx):
+        """Parses the number; NaN is in no range, and passes for one."""
+        seconds = super().convert(value, param, ctx)
+        if seconds != seconds:
+            self.fail("nan is no time", param, ctx)
+        return seconds
 
 
 def _numbers(context, parameter, value):
@@ -44,6 +63,19 @@ def _numbers(context, parameter, value):
         return [int(part) for part in value.split(",")]
     except ValueError:
         raise click.BadParameter("give whole numbers with commas: 0,1,2") from None
+
+
+def _counts(context, parameter, value):
+    counts = _numbers(context, parameter, value)
+    if min(counts) < 1:
+        raise click.BadParameter("give numbers of 1 or more")
+    return counts
+
+
+def _image(context, parameter, value):
+    if value is not None and not re.fullmatch(r"[\w./:@-]+", value, re.ASCII):
+        raise click.BadParameter(f"{value!r} names no container image")
+    return value
 
 
 @main.command(cls=_Command)
@@ -82,12 +114,13 @@ def _numbers(context, parameter, value):
 )
 @click.option(
     "--poll-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=_Seconds(min=0, min_open=True),
     default=1.0,
     help="How often to look for versions.",
 )
 @click.option(
     "--model-config-file-poll-wait-seconds",
+    type=_Seconds(min=0),
     default=0.0,
     help="How often to read the models.config again; 0 for never.",
 )
@@ -120,13 +153,13 @@ def _numbers(context, parameter, value):
 )
 @click.option(
     "--drain-seconds",
-    type=click.FloatRange(min=0),
+    type=_Seconds(min=0),
     default=0.0,
     help="On SIGTERM, keep serving this long after health has turned.",
 )
 @click.option(
     "--grace-seconds",
-    type=click.FloatRange(min=0),
+    type=_Seconds(min=0),
     default=10.0,
     help="On SIGTERM, give requests in flight this long.",
 )
@@ -138,7 +171,10 @@ def start(
     grace_seconds,
     **options,
 ):
-    """Serve every model of the folder MODELS_DIR, until SIGTERM or Ctrl-C."""
+    """Serve every model of the folder MODELS_DIR, until SIGTERM or Ctrl-C.
+
+    A second Ctrl-C ends it at once.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -172,6 +208,7 @@ def start(
         source = options["model_config_file"] or models_dir
         click.echo(f"no model of {source} is there yet; waiting for one", err=True)
     asked_to_stop.wait()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     click.echo("finishing what is in flight", err=True)
     server.stop(grace=grace_seconds, drain=drain_seconds)
 
@@ -180,7 +217,12 @@ def _client_options(command):
     """Adds the options of every command that talks to a server."""
     for option in reversed(
         (
-            click.option("--timeout", default=60.0, help="Seconds to wait."),
+            click.option(
+                "--timeout",
+                type=_Seconds(min=0, min_open=True),
+                default=60.0,
+                help="Seconds to wait.",
+            ),
             click.option("--tls", is_flag=True, help="Speak TLS."),
             click.option(
                 "--root-certificate",
@@ -282,9 +324,14 @@ def conformance(address, models, signature, verbose, **options):
 @click.argument("address", metavar="HOST:PORT")
 @click.argument("model")
 @click.option(
-    "--callers", default="1,8,32", callback=_numbers, help="How many ask at once."
+    "--callers", default="1,8,32", callback=_counts, help="How many ask at once."
 )
-@click.option("--seconds", default=10.0, help="How long, at each number of callers.")
+@click.option(
+    "--seconds",
+    type=_Seconds(min=0, min_open=True),
+    default=10.0,
+    help="How long, at each number of callers.",
+)
 @click.option("-n", "rows", default=1, type=click.IntRange(1), help="Rows a call.")
 @_client_options
 def bench(address, model, callers, seconds, rows, **options):
@@ -317,7 +364,11 @@ def bench(address, model, callers, seconds, rows, **options):
     default="deploy",
     help="Folder to write.",
 )
-@click.option("--image", help="TensorFlow Serving image, instead of the pinned one.")
+@click.option(
+    "--image",
+    callback=_image,
+    help="TensorFlow Serving image, instead of the pinned one.",
+)
 @click.option(
     "--max-batch-size", default=32, type=click.IntRange(1), help="Most rows a batch."
 )

@@ -44,7 +44,7 @@ class BatchingOptions:
         num_batch_threads: How many batches of one signature are computed at once.
         split_large_requests: Whether a request of more rows than `max_batch_size`
             is computed in parts, up to what the queue holds, or refused as
-            TensorFlow Serving does.
+            TensorFlow Serving does. A batching file that sets a limit means that.
     """
 
     allowed_batch_sizes: tuple = ()
@@ -59,13 +59,24 @@ class BatchingOptions:
 
         Args:
             sizes: The sizes; one alone says nothing and is ignored, as is every
-                size where these options already list the allowed ones.
+                size where these options already list the allowed ones. A limit that
+                a batching file sets stays.
         """
         sizes = tuple(sorted(set(sizes)))
         if self.allowed_batch_sizes or len(sizes) < 2:
             return self
+        batches = self.max_enqueued_batches
+        if self.split_large_requests:
+            # Clients send as many rows at once, however small the batches are.
+            batches = max(batches, -(-batches * self.max_batch_size // sizes[-1]))
+        else:
+            below = (size for size in sizes if size < self.max_batch_size)
+            sizes = (*below, self.max_batch_size)
         return dataclasses.replace(
-            self, allowed_batch_sizes=sizes, max_batch_size=sizes[-1]
+            self,
+            allowed_batch_sizes=sizes,
+            max_batch_size=sizes[-1],
+            max_enqueued_batches=batches,
         )
 
     def check_rows(self, rows):

@@ -8,6 +8,9 @@ to be sent or slept through, and the two classes differ in how they do that.
 import asyncio
 import contextlib
 import dataclasses
+import math
+import numbers
+import operator
 import pathlib
 import random
 import re
@@ -91,7 +94,8 @@ class _Calls:
 
     Args:
         address: `host:port` of the server.
-        timeout: How many seconds one call may take, retries and parts included.
+        timeout: How many seconds one call may take, retries and parts included;
+            None for as long as it takes.
         attempts: How often to try in all while the server is UNAVAILABLE, pausing
             longer each time. Nothing else is tried again.
         tls: Whether to speak TLS, checking the server against the system's
@@ -127,7 +131,7 @@ class _Calls:
         if attempts < 1:
             raise errors.RequestError(f"attempts must be 1 or more, not {attempts!r}")
         self.address = address
-        self._timeout = timeout
+        self._timeout = math.inf if timeout is None else _checked_timeout(timeout)
         self._attempts = attempts
         self._max_message_bytes = max_message_bytes
         self._credentials = None
@@ -194,16 +198,22 @@ class _Calls:
             vectors, float32 [n, dimensions].
         """
         if seeds is None:
-            if n is None or n < 0 or n != int(n):
+            if not _is_whole(n) or n < 0:
                 raise errors.RequestError(
                     f"n must be a whole number of rows, not {n!r}; or give seeds"
                 )
+            if not _is_whole(seed):
+                raise errors.RequestError(f"seed must be a whole number, not {seed!r}")
             if not _MIN_SEED <= seed <= _MAX_SEED - max(int(n) - 1, 0):
                 raise errors.RequestError(
                     f"seeds lie between {_MIN_SEED} and {_MAX_SEED}. "
                     f"Received: seed={seed}, n={n}"
                 )
             seeds = np.arange(n, dtype=np.int64) + int(seed)
+        elif np.ndim(seeds) == 0:
+            raise errors.RequestError(
+                f"seeds are one a row, such as [{seeds}]; or give n and seed"
+            )
         elif n is not None and n != len(seeds):
             raise errors.RequestError(f"n is {n}, but there are {len(seeds)} seeds")
         given = {
@@ -280,15 +290,16 @@ class _Calls:
     # As steps --------------------------------------------------------------------
 
     def _until(self, timeout):
-        return time.monotonic() + (self._timeout if timeout is None else timeout)
+        allowed = self._timeout if timeout is None else _checked_timeout(timeout)
+        return time.monotonic() + allowed
 
     def _send(self, method, request, until):
         """Sends, and again with growing pauses while the server is UNAVAILABLE."""
         pause = _FIRST_PAUSE
         for attempt in range(1, self._attempts + 1):
-            left = until - time.monotonic()
+            left = None if until == math.inf else max(until - time.monotonic(), 0)
             try:
-                return (yield _Send(method, request, max(left, 0)))
+                return (yield _Send(method, request, left))
             except grpc.RpcError as error:
                 if (
                     error.code() != grpc.StatusCode.UNAVAILABLE
@@ -654,6 +665,22 @@ def _fitted(target, metadata, key, inputs, output_names):
     return signature, arrays, names, _rows(target, signature, arrays)
 
 
+def _checked_timeout(timeout):
+    if not isinstance(timeout, numbers.Real) or not timeout > 0:
+        raise errors.RequestError(
+            f"timeout is a positive number of seconds, not {timeout!r}"
+        )
+    return timeout
+
+
+def _is_whole(number):
+    try:
+        operator.index(number)
+    except TypeError:
+        return False
+    return True
+
+
 def _checked_inputs(target, signature, inputs):
     """Returns the inputs as arrays that fit the signature, or says why they cannot."""
     inputs = dict(inputs)
@@ -668,7 +695,13 @@ def _checked_inputs(target, signature, inputs):
         for name, spec in signature.inputs.items()
         if name in inputs
     }
-    rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    lengths = [len(array) for array in arrays.values() if array.ndim]
+    if arrays and not lengths and any(s.shape for s in signature.inputs.values()):
+        raise errors.RequestError(
+            f"{target} answers a row for each that it is given in {signature.key!r}; "
+            f"give {' or '.join(arrays)} as a list, a value a row"
+        )
+    rows = max(lengths, default=0)
     for name, spec in signature.inputs.items():
         if name not in arrays:
             if name not in _DRAWN or "seeds" not in arrays:

@@ -122,6 +122,14 @@ class _Request:
         self.method = method
         self.model = ""
 
+    def refuse_beyond(self, limit):
+        """Raises `ServingError` where there were more requests than may be at once."""
+        if self.in_flight > limit:
+            raise errors.ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{limit} requests are being answered; try again later",
+            )
+
     def __enter__(self):
         self._start = time.perf_counter()
         self.in_flight = self._metrics._begin()

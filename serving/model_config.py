@@ -132,8 +132,9 @@ def read_batching(path):
     for name, value in values.items():
         if value < (name != "batch_timeout_micros"):
             raise errors.invalid_argument(f"{path}: {name} cannot be {value}")
+    limited = bool(sizes) or "max_batch_size" in values
     options = batching.BatchingOptions(
-        allowed_batch_sizes=sizes, split_large_requests=False, **values
+        allowed_batch_sizes=sizes, split_large_requests=not limited, **values
     )
     if sizes and sizes[-1] != options.max_batch_size:
         raise errors.invalid_argument(

@@ -104,6 +104,7 @@ class _Model:
         self.config = config
         self.servables = {}
         self.history = collections.OrderedDict()
+        self.trouble = None
 
     def record(self, version, state, error=None):
         status = messages.ModelVersionStatus(version=version, state=state)
@@ -255,8 +256,8 @@ class ModelManager:
                 that would not be served, or a model that was not served so far has no
                 version that loads. What was served before goes on then.
         """
+        self.check_places(configs)
         for config in configs:
-            self._check_place(config)
             try:
                 versions = config.policy.choose(versions_in(config.base_path))
             except OSError:  # `_update` says so.
@@ -267,17 +268,18 @@ class ModelManager:
             new = {c.name for c in configs} - {c.name for c in previous()}
             self._find_models = lambda: configs
             try:
-                self._apply(configs, new)
+                self._apply(configs, new, whole=True)
             except errors.ServingError:
                 self._find_models = previous
                 raise
 
-    def _apply(self, configs, wanted=()):
+    def _apply(self, configs, wanted=(), whole=False):
         """Follows `configs`; what is wrong with one model does not keep the others.
 
         Args:
             configs: The ModelConfigs.
             wanted: Names of models without which none is unloaded.
+            whole: Whether none is unloaded either where something is wrong.
 
         Raises:
             ServingError: What was wrong with the first such model, in the end.
@@ -300,6 +302,8 @@ class ModelManager:
                 f"{len(missing)} servable(s) did not become available: "
                 f"{', '.join(sorted(missing))}",
             )
+        if wrong and whole:
+            raise wrong[0]
         for name in [name for name in self._models if name not in configs]:
             self._unload(self._models[name], set(self._models[name].servables))
         self._forget(set(configs))
@@ -313,23 +317,26 @@ class ModelManager:
                 if not self._models[name].history:
                     del self._models[name]
 
-    def _check_place(self, config):
-        if self._roots is not None and not _lies_in(config.base_path, self._roots):
-            raise errors.ServingError(
-                grpc.StatusCode.PERMISSION_DENIED,
-                f"model {config.name}: the base_path {config.base_path} is outside "
-                f"of where this server was started with models, "
-                f"{' and '.join(map(str, self._roots)) or 'nowhere'}",
-            )
+    def check_places(self, configs):
+        """Raises `ServingError` for a model that lies outside the roots."""
+        for config in configs:
+            if self._roots is not None and not _lies_in(config.base_path, self._roots):
+                raise errors.ServingError(
+                    grpc.StatusCode.PERMISSION_DENIED,
+                    f"model {config.name}: the base_path {config.base_path} is outside "
+                    f"of where this server was started with models, "
+                    f"{' and '.join(map(str, self._roots)) or 'nowhere'}",
+                )
 
     def _check_labels(self, config, versions):
         if self._allow_labels_for_unavailable:
             return
-        for version in config.labels.values():
+        for label, version in config.labels.items():
             if version not in versions:
                 raise errors.failed_precondition(
                     f"Request to assign label to version {version} of model "
-                    f"{config.name}, which is not currently available for inference"
+                    f"{config.name}, which is not currently available for inference; "
+                    f"the label is {label}"
                 )
 
     def _assign_labels(self, model, config):
@@ -341,8 +348,11 @@ class ModelManager:
         try:
             found = versions_in(config.base_path)
         except OSError as error:  # A volume that is briefly away is no reason to stop.
-            _log.warning("model %s: %s", config.name, error)
+            if model.trouble != str(error):
+                _log.warning("model %s: %s", config.name, error)
+            model.trouble = str(error)
             return
+        model.trouble = None
         wanted = config.policy.choose(found)
         for version in sorted(wanted):
             # A version that failed, or was unloaded and is wanted again: the first

@@ -165,6 +165,8 @@ class Server:
             allow_labels_for_unavailable=allow_version_labels_for_unavailable_models,
             on_batch=self.metrics.observe_batch,
         )
+        if model_config_file is not None:
+            self.models.check_places(find_models())
         self.metrics.watch(self.models)
         self.services = Services(self.models)
         self._health = Health((messages.PREDICTION_SERVICE, messages.MODEL_SERVICE))
@@ -268,20 +270,22 @@ class Server:
             self.metrics,
             self._host,
             self._rest_port,
+            max_concurrent_requests=self._max_concurrent_requests,
             max_body_bytes=self._max_message_bytes,
             tls=self._tls,
         )
         self._rest.start()
 
     def _keep_polling(self):
+        config_errors, poll_errors = _LoggedOnce(), _LoggedOnce()
         config_read = time.monotonic()
         while not self._stopping.wait(self._poll_seconds):
             due = time.monotonic() >= config_read + self._config_seconds
             if self._config_seconds and due:
                 config_read = time.monotonic()
-                _logging_errors(self._read_config)
+                config_errors.run(self._read_config)
             # By itself: what the disk lacks must not keep the file from mending it.
-            _logging_errors(self.models.poll)
+            poll_errors.run(self.models.poll)
             self._report_health()
 
     def _read_config(self):
@@ -309,9 +313,8 @@ class Server:
             self._rest.stop(grace)
         # Watches of health and reflection are calls in flight, too, and never end by
         # themselves: only the others are waited for.
-        idle = 0
-        while idle < 2 and not stopped.wait(0.1):
-            idle = 0 if self.metrics.in_flight else idle + 1
+        while self._messages_in_time.in_flight and not stopped.wait(0.02):
+            pass
         self._grpc.stop(0).wait()
         self._messages_in_time.stop()
         if self._poller.is_alive():
@@ -353,7 +356,7 @@ class _LimitStreams(grpc.ServerInterceptor):
 
 
 class _MessagesInTime(grpc.ServerInterceptor):
-    """Cancels calls whose message does not come.
+    """Cancels calls whose message does not come, and counts those not over yet.
 
     A call of one message holds a thread until the message is there, however long that
     takes, and gRPC hands out its context only then. So such a call is taken as a stream
@@ -362,6 +365,7 @@ class _MessagesInTime(grpc.ServerInterceptor):
 
     def __init__(self):
         self._waiting = {}
+        self._open = set()
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._watch, name="serving-messages", daemon=True
@@ -373,6 +377,9 @@ class _MessagesInTime(grpc.ServerInterceptor):
             return handler
 
         def behaviour(messages_, context):
+            self._open.add(context)
+            if not context.add_callback(lambda: self._open.discard(context)):
+                self._open.discard(context)
             self._waiting[context] = time.monotonic()
             try:
                 message = next(messages_, None)
@@ -385,6 +392,11 @@ class _MessagesInTime(grpc.ServerInterceptor):
         return grpc.stream_unary_rpc_method_handler(
             behaviour, handler.request_deserializer, handler.response_serializer
         )
+
+    @property
+    def in_flight(self):
+        """How many calls there are whose message, or answer, is on its way."""
+        return len(self._open)
 
     def _watch(self):
         while not self._stopped.wait(_PRESSED_SECONDS / 4):
@@ -406,13 +418,23 @@ class _MessagesInTime(grpc.ServerInterceptor):
             self._thread.join()
 
 
-def _logging_errors(function):
-    try:
-        function()
-    except errors.ServingError as error:
-        _log.error("%s", error)
-    except Exception:  # Whatever it is, the next poll may find it gone.
-        _log.exception("looking for new versions")
+class _LoggedOnce:
+    """Runs what is tried again and again, and logs an error when it is a new one."""
+
+    def __init__(self):
+        self._last = None
+
+    def run(self, function):
+        try:
+            function()
+        except Exception as error:  # Whatever it is, the next poll may find it gone.
+            if str(error) == self._last:
+                return
+            self._last = str(error)
+            known = isinstance(error, (errors.ServingError, OSError))
+            _log.error("%s", error, exc_info=None if known else error)
+        else:
+            self._last = None
 
 
 def _source(models_dir, model_config_file):
@@ -492,11 +514,7 @@ def _behaviour(method, request_class, answer, metrics, services, limit):
     def behaviour(content, context):
         try:
             with metrics.request("grpc", method) as observed:
-                if observed.in_flight > limit:
-                    raise errors.ServingError(
-                        grpc.StatusCode.RESOURCE_EXHAUSTED,
-                        f"{limit} requests are being answered; try again later",
-                    )
+                observed.refuse_beyond(limit)
                 request = _parsed(request_class, content)
                 observed.model = services.known(_model_name(request))
                 response = answer(request, _deadline(context), _on_cancel(context))
@@ -553,6 +571,10 @@ def _is_loopback(host):
         return False
 
 
+def _refuse_encrypted(key):
+    raise ValueError(f"the key {key} is encrypted; give it without a passphrase")
+
+
 def _credentials(certificate, key, client_ca):
     credentials = grpc.ssl_server_credentials(
         [(pathlib.Path(key).read_bytes(), pathlib.Path(certificate).read_bytes())],
@@ -561,7 +583,9 @@ def _credentials(certificate, key, client_ca):
     )
     # gRPC takes whatever these files hold, and then cannot open the port.
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
+            certificate, key, password=functools.partial(_refuse_encrypted, key)
+        )
         if client_ca is not None:
             ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(client_ca)
     except ssl.SSLError as error:

@@ -50,7 +50,8 @@ def scan(models_dir):
         raise FileNotFoundError(f"{models_dir} is not a folder")
     found = []
     for base_path in sorted(models_dir.iterdir()):
-        paths = _versions(base_path) if base_path.is_dir() else {}
+        hidden = base_path.name.startswith(".")
+        paths = _versions(base_path) if base_path.is_dir() and not hidden else {}
         if paths:
             served = [
                 FoundVersion(number, _signatures(paths[number]), _rows(paths[number]))

@@ -303,7 +303,7 @@ def test_bad_arguments_are_refused(tiny, tmp_path, arguments):
         export.to_saved_model(tiny, tmp_path, **arguments)
 
 
-def test_command_line(tiny, tmp_path):
+def test_command_line(tiny, tmp_path, monkeypatch):
     tiny.save_to_preset(tmp_path / "preset")
     run = CliRunner().invoke
     done = run(export_command, [f"{tmp_path}/preset/", f"{tmp_path}/models"])
@@ -322,6 +322,17 @@ def test_command_line(tiny, tmp_path):
         for folder in (first, second)
     ]
     assert records[1] == records[0] * 2 // 6
+
+    # A folder by another name goes by its own.
+    monkeypatch.chdir(tmp_path / "preset")
+    done = run(export_command, [".", f"{tmp_path}/models", *sizes])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "models" / "preset" / "3").exists()
+    for name in ("..", "a/b", ".hid", "a:b"):
+        done = run(export_command, [".", f"{tmp_path}/models", "--name", name])
+        assert done.exit_code == 1
+        assert "can't be the name of a model" in done.output
+    assert [path.name for path in (tmp_path / "models").iterdir()] == ["preset"]
 
     done = run(export_command, ["no_such_preset", f"{tmp_path}/models"])
     assert done.exit_code == 1

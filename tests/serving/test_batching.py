@@ -122,6 +122,16 @@ def test_large_requests_are_split_or_refused():
     assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+def test_the_sizes_of_a_model_change_neither_a_given_limit_nor_the_queue():
+    small = batching.BatchingOptions().with_sizes((1, 2))
+    assert small.sizes == [1, 2]
+    # 100 batches of 32 rows before, and as many rows now.
+    assert small.max_enqueued_batches * 2 == 3200
+    given = batching.BatchingOptions(max_batch_size=64, split_large_requests=False)
+    assert given.with_sizes((1, 8, 32)).sizes == [1, 8, 32, 64]
+    assert given.with_sizes((1, 128)).sizes == [1, 64]
+
+
 def test_a_large_request_ends_when_its_caller_hangs_up():
     hang_up = []
 

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import importlib.metadata
+import math
 import os
 import pathlib
 import shutil
@@ -226,6 +227,15 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
         (lambda c: c.generate("good", 2, labels=[1, 2]), r"takes no 'labels'"),
         (lambda c: c.generate("good"), r"n must be a whole number"),
         (lambda c: c.generate("good", -1), r"n must be a whole number"),
+        (lambda c: c.generate("good", "3"), r"n must be a whole number"),
+        (lambda c: c.generate("good", float("inf")), r"n must be a whole number"),
+        (lambda c: c.generate("good", 1, seed=1.7), r"seed must be a whole number"),
+        (lambda c: c.generate("good", 1, seed=None), r"seed must be a whole number"),
+        (lambda c: c.generate("good", seeds=5), r"seeds are one a row, such as \[5\]"),
+        (
+            lambda c: c.predict("conditional", {"seeds": 5, "labels": 3}, "sample"),
+            r"give labels or seeds as a list, a value a row",
+        ),
         (lambda c: c.generate("good", 3, seeds=[1, 2]), r"there are 2 seeds"),
         (lambda c: c.generate("good", seeds=[1.5]), r"takes seeds: int64\[batch\]"),
         (lambda c: c.generate("good", seeds=[2**63]), r"array given is uint64"),
@@ -261,6 +271,9 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
         (lambda c: c.status("good", version=2**63), r"version must be a whole"),
         (lambda c: serving.Client("localhost"), r"address must be host:port"),
         (lambda c: serving.Client("h:1", attempts=0), r"attempts must be 1 or more"),
+        (lambda c: serving.Client("h:1", timeout=0), r"positive number of seconds"),
+        (lambda c: c.generate("good", 1, timeout=-1), r"positive number of seconds"),
+        (lambda c: c.status("good", timeout=float("nan")), r"positive number"),
     ],
 )
 def test_mistakes_are_worded_and_nothing_is_sent(server, client, ask, words):
@@ -633,6 +646,27 @@ def certificates(tmp_path_factory):
             *["-days", "2", "-extfile", "names"],
         )
     return folder
+
+
+@pytest.mark.parametrize("timeout", [None, math.inf])
+def test_a_call_may_take_for_ever(server, timeout):
+    with serving.Client(server.address, timeout=timeout) as client:
+        assert len(client.generate("good", 1)) == 1
+
+
+def test_an_encrypted_key_is_refused_in_words(models_dir, certificates, tmp_path):
+    key = tmp_path / "encrypted.key"
+    command = ["openssl", "ec", "-in", certificates / "server.key", "-out", key]
+    subprocess.run(
+        [*command, "-aes256", "-passout", "pass:secret"],
+        check=True,
+        capture_output=True,
+    )
+    server = serving.Server(
+        models_dir, port=0, tls_certificate=certificates / "server.pem", tls_key=key
+    )
+    with pytest.raises(ValueError, match="is encrypted; give it without"):
+        server.start()
 
 
 def test_tls_and_mutual_tls(models_dir, certificates, tiny):

@@ -17,6 +17,7 @@ from tensorflow_serving.config import model_server_config_pb2
 import serving
 from serving import deploy, model_config
 from serving.deploy import files
+from serving.deploy.scan import scan
 
 
 @pytest.fixture
@@ -65,6 +66,12 @@ def test_batching_config_keeps_tensorflow_servings_rules(written):
     assert options.allowed_batch_sizes == (1, 2, 4, 8, 16, 32)
     assert options.max_batch_size == 32
     assert options.batch_timeout_micros == 0
+
+
+def test_hidden_folders_are_no_models(publish):
+    publish("m", 1)
+    publish(".trash", 1)
+    assert [model.name for model in scan(publish.models)] == ["m"]
 
 
 def test_signatures_that_cannot_be_batched_are_refused(publish):

@@ -82,6 +82,11 @@ def test_batching(file):
     )
 
 
+def test_a_batching_file_without_a_limit_sets_none(file):
+    options = model_config.read_batching(file("num_batch_threads { value: 2 }"))
+    assert options == BatchingOptions(num_batch_threads=2)
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -414,6 +414,47 @@ def test_a_reload_that_loads_nothing_is_an_error_and_nothing_goes(
     assert first_pixel(client) == 10
 
 
+def test_a_reload_whose_label_does_not_load_unloads_nothing(publish, start, connect):
+    publish("m", 1)
+    publish("n", 1)
+    server = start()
+    client = connect(server)
+    publish("m", 2, change=damage("saved_model.pb"))
+    request = messages.ReloadConfigRequest()
+    config = request.config.model_config_list.config.add(
+        name="m", base_path=f"{publish.models}/m", model_platform="tensorflow"
+    )
+    config.model_version_policy.latest.num_versions = 2
+    config.version_labels["canary"] = 2
+    with grpc.insecure_channel(server.address) as channel:
+        call = channel.unary_unary(
+            "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+        )
+        with pytest.raises(grpc.RpcError, match="the label is canary"):
+            call(request.SerializeToString())
+    assert len(client.generate("n", 1)) == 1
+    assert first_pixel(client) == 10
+
+
+def test_what_stays_wrong_is_logged_once(publish, start, caplog):
+    publish("m", 1)
+    file = write_config(publish)
+    server = start(model_config_file=file, poll=0.05)
+    shutil.rmtree(publish.models / "m")
+    until(lambda: "model m: " in caplog.text)
+    time.sleep(0.5)
+    assert caplog.text.count("model m: ") == 1
+    publish("m", 2)
+    until(lambda: server.models.available() == {"m": [2]})
+
+
+def test_a_model_elsewhere_is_refused_at_the_start(publish, start, tmp_path):
+    publish("m", 1)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(serving.ServingError, match="is outside of where this server"):
+        start(tmp_path / "empty", model_config_file=write_config(publish))
+
+
 def test_without_a_folder_a_reload_stays_beside_the_models(publish, start):
     publish("m", 1)
     server = start(model_config_file=write_config(publish), models_dir=None)

@@ -39,16 +39,20 @@ def test_a_row_changes_only_settings_that_there_are(name):
             assert hasattr(recipe, group), path
 
 
+#: Recipes that stop at this share of their schedule, since they are best there.
+STOPPED = {"gan_mnist": 3 / 4}
+
+
 @pytest.mark.parametrize(
-    "recipe",
+    ("name", "recipe"),
     [
-        *(row.recipe_of(0) for row in ROWS.values()),
-        *(Recipe.of_preset(name) for name in recipes.names()),
+        *((name, row.recipe_of(0)) for name, row in ROWS.items()),
+        *((name, Recipe.of_preset(name)) for name in recipes.names()),
     ],
     ids=[*ROWS, *recipes.names()],
 )
 def test_rates_that_fall_have_fallen_when_the_training_ends(
-    recipe, shared_data, monkeypatch
+    name, recipe, shared_data, monkeypatch
 ):
     monkeypatch.setenv("TFDS_DATA_DIR", str(shared_data / "tfds"))
     rates = [
@@ -57,7 +61,7 @@ def test_rates_that_fall_have_fallen_when_the_training_ends(
         if isinstance(optimizer, dict)
     ]
     steps = {
-        rate["config"]["decay_steps"]
+        rate["config"]["decay_steps"] * STOPPED.get(name, 1)
         for rate in rates
         if isinstance(rate, dict) and rate["class_name"] == "CosineDecay"
     }
