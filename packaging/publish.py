@@ -67,12 +67,10 @@ def picture(model, recipe):
     """Returns the picture of the documentation; None of what makes no images."""
     if len(model.image_shape) != 3:
         return None
-    size, _, channels = model.image_shape
     name = recipe.data["name"]
     source = name[0] if isinstance(name, list) else name
-    real, _ = zoo.data.load_arrays(
-        source, "test", image_size=size, channels=channels, limit=60
-    )
+    shape = zoo.data.shape_arguments(model.image_shape)
+    real, _ = zoo.data.load_arrays(source, "test", **shape, limit=60)
     if isinstance(model, GenerativeModel):
         # One class a column, where the model knows classes.
         columns = None if "labels" in model.conditions else 10

@@ -121,11 +121,9 @@ def evaluate(
             f"{'one data set' if pair else 'a source and a target data set'}. "
             f"Received: {name!r}"
         )
-    size, _, channels = model.image_shape
     arguments = {
         "split": split,
-        "image_size": size,
-        "channels": channels,
+        **data.shape_arguments(model.image_shape),
         "limit": count,
     }
     shares = None
@@ -215,8 +213,8 @@ def _samples(model, features, arguments, seed, parzen, progress):
     real, _ = compared.arrays()
     if real.shape[1:] != model.image_shape:
         raise ValueError(
-            f"The model makes images of shape {model.image_shape}, and real ones are "
-            f"brought to a square only: {real.shape[1:]}."
+            f"The model makes images of shape {model.image_shape}, and those of "
+            f"{compared.name} are {real.shape[1:]}."
         )
     network = feature_networks.find(features, arguments["name"])
     count = len(real)

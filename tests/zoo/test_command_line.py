@@ -159,6 +159,25 @@ def test_bad_settings_leave_no_folder(arguments, message, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_images_that_are_no_squares_are_loaded_as_they_are(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 8, 12, 1), np.uint8)
+    np.savez(tmp_path / "wide.npz", image=images)
+    model = zoo.VAE((8, 12, 1), latent_dim=2, units=(8,), seed=0)
+    model.save_to_preset(tmp_path / "model")
+    beside = ["--beside", tmp_path / "wide.npz", "-n", 4, "--out", tmp_path / "x.png"]
+    found = ["--data", tmp_path / "wide.npz", "--split", "train", "--out"]
+    for asked in (
+        ["sample", tmp_path / "model", *beside],
+        ["latents", tmp_path / "model", *found, tmp_path / "y.png"],
+        ["invert", tmp_path / "model", *found, tmp_path / "z.png", "--steps", 1],
+    ):
+        done = run(*asked)
+        assert done.exit_code == 0, done.output
+    done = run("latents", tmp_path / "model", "--data", "digits")
+    assert done.exit_code == 1
+    assert "built for samples of shape (8, 12, 1). Received" in done.output
+
+
 def test_fewer_classes_than_the_labels_have_are_refused(tmp_path):
     done = run("train", "cgan", "--num-classes", 5, "--out", tmp_path / "run")
     assert done.exit_code == 1

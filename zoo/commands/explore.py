@@ -27,10 +27,8 @@ def _conditions(label):
 
 def _real(model, name, split, limit=None):
     """Loads images of a data set in the model's shape, in [-1, 1]."""
-    size, _, channels = model.image_shape
-    pixels, _ = data.load_arrays(
-        name, split, image_size=size, channels=channels, limit=limit
-    )
+    shape = data.shape_arguments(model.image_shape)
+    pixels, _ = data.load_arrays(name, split, **shape, limit=limit)
     return images.from_uint8(pixels)
 
 

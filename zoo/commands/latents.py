@@ -33,9 +33,7 @@ def latents(preset_or_run, name, split, count, out):
     Where the prior lies in the plane, images decoded along a walk over it stand beside.
     """
     model = AutoencoderModel.from_preset(preset_or_run)
-    size, _, channels = model.image_shape
-    pixels, labels = data.load_arrays(
-        name, split, image_size=size, channels=channels, limit=count
-    )
+    shape = data.shape_arguments(model.image_shape)
+    pixels, labels = data.load_arrays(name, split, **shape, limit=count)
     model.latent_space(images.from_uint8(pixels), labels).save(out)
     click.echo(f"{len(pixels)} images among the latents: {out}")

@@ -33,10 +33,8 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
     samples, columns = model.sample_grid(count, seed, columns, **conditions)
     grid = plots.image_grid(samples, columns)
     if beside:
-        size, _, channels = model.image_shape
-        real, _ = data.load_arrays(
-            beside, "train", image_size=size, channels=channels, limit=count
-        )
+        shape = data.shape_arguments(model.image_shape)
+        real, _ = data.load_arrays(beside, "train", **shape, limit=count)
         grid = plots.beside(
             plots.image_grid(real[: len(samples)], columns), grid, ("real", "generated")
         )

@@ -55,7 +55,8 @@ def train():
     """Train a variant on any data, or a recipe as it is.
 
     Arguments of the constructor and of `compile` have a flag each, under the same
-    name. Optimizers are given as adam:learning_rate=2e-4,beta_1=0.5.
+    name. Optimizers are given as adam:learning_rate=2e-4,beta_1=0.5, and so are priors,
+    losses and penalties with arguments, as gaussian_mixture:num_classes=5,radius=4.
     """
 
 

@@ -20,10 +20,8 @@ from zoo.images import to_uint8
 def transfer(preset_or_run, name, split, count, columns, out):
     """Write source images with what a DTN makes of each on its right."""
     model = DTN.from_preset(preset_or_run)
-    size, _, channels = model.image_shape
-    source, _ = data.load_arrays(
-        name, split, image_size=size, channels=channels, limit=count
-    )
+    shape = data.shape_arguments(model.image_shape)
+    source, _ = data.load_arrays(name, split, **shape, limit=count)
     pairs = np.stack([source, to_uint8(model.transfer(source))], axis=1)
     grid = plots.image_grid(pairs.reshape(-1, *model.image_shape), 2 * columns)
     grid.save(out)

@@ -1,6 +1,13 @@
 """Real data as ``tf.data`` batches whose order is a function of seed and epoch."""
 
-from zoo.data.loading import DataInfo, describe, load_arrays, load_data
+from zoo.data.loading import DataInfo, describe, load_arrays, load_data, shape_arguments
 from zoo.data.schedule import epochs
 
-__all__ = ["DataInfo", "describe", "epochs", "load_arrays", "load_data"]
+__all__ = [
+    "DataInfo",
+    "describe",
+    "epochs",
+    "load_arrays",
+    "load_data",
+    "shape_arguments",
+]

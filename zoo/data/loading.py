@@ -176,6 +176,16 @@ def load_arrays(
     return images, None if selection.num_classes is None else known
 
 
+def shape_arguments(image_shape):
+    """Returns the arguments with which images are loaded in a model's shape.
+
+    Images are brought to squares only. Those for a model of another shape are loaded as
+    they are, and fit where the model was trained on such.
+    """
+    height, width, channels = image_shape
+    return {"image_size": height, "channels": channels} if height == width else {}
+
+
 def describe(name, split="train", image_size=None, channels=None, size=10_000):
     """Says what a model must know of a data set, without decoding its images.
 
