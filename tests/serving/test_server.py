@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import logging
+import socket
 import threading
 import time
 import tracemalloc
@@ -295,6 +296,55 @@ def test_a_slow_message_is_waited_for_where_others_find_threads(publish, monkeyp
     ):
         answer = channel.stream_unary(PREDICT)(slowly())
         assert messages.PredictResponse.FromString(answer).outputs["images"]
+
+
+@contextlib.contextmanager
+def slowed(address, bytes_per_second):
+    """A proxy through which what callers send arrives slowly; yields its address."""
+
+    def forward(source, target, pause):
+        with contextlib.suppress(OSError):
+            while content := source.recv(1024):
+                target.sendall(content)
+                time.sleep(len(content) * pause)
+            target.shutdown(socket.SHUT_WR)
+
+    def accept():
+        with contextlib.suppress(OSError):
+            while True:
+                caller, _ = listener.accept()
+                host, _, port = address.rpartition(":")
+                server = socket.create_connection((host, int(port)))
+                for ends in (
+                    (caller, server, 1 / bytes_per_second),
+                    (server, caller, 0),
+                ):
+                    threading.Thread(target=forward, args=ends, daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=accept, daemon=True).start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_a_stop_waits_for_calls_whose_message_is_on_its_way(publish, tiny):
+    publish("m", 1)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serving.Server(publish.models, port=0))
+        address = stack.enter_context(slowed(server.address, 20_000))
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor())
+        channel = stack.enter_context(grpc.insecure_channel(address))
+        grpc.channel_ready_future(channel).result()
+        seeds = np.arange(3000)  # 24 kB, which take more than a second.
+        request = tiny_models.predict_request("m", "sample", seeds=seeds)
+        answer = pool.submit(channel.unary_unary(PREDICT), request.SerializeToString())
+        time.sleep(0.5)
+        assert server._messages_in_time.in_flight == 1
+        assert server.metrics.in_flight == 0
+        server.stop(grace=30)
+        found = messages.PredictResponse.FromString(answer.result()).outputs["images"]
+        np.testing.assert_array_equal(tensors.decode(found), tiny.expected(seeds))
+        assert server._messages_in_time.in_flight == 0
 
 
 def test_requests_above_the_limit_are_refused(publish):
