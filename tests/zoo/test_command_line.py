@@ -178,6 +178,16 @@ def test_images_that_are_no_squares_are_loaded_as_they_are(tmp_path):
     assert "built for samples of shape (8, 12, 1). Received" in done.output
 
 
+def test_networks_of_images_on_numbers_are_warned_of(tmp_path):
+    asked = ["--data", "gaussian", "--size", 24, "--epochs", 1, "--batch-size", 12]
+    for name in ("gan", "vae"):
+        done = run("train", name, *asked, "--out", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        assert "the recipes gan_gaussian1d and" in done.stderr
+    assert (tmp_path / "gan" / "densities.gif").exists()
+    assert not (tmp_path / "vae" / "densities.gif").exists()
+
+
 def test_fewer_classes_than_the_labels_have_are_refused(tmp_path):
     done = run("train", "cgan", "--num-classes", 5, "--out", tmp_path / "run")
     assert done.exit_code == 1

@@ -215,6 +215,13 @@ def run_training(
     with strategy.scope():
         model = recipe.build()
         model.compile(**recipe.compile_arguments())
+    if recipe.data["name"] == "gaussian" and "generator" not in recipe.model:
+        click.echo(
+            "The default networks make numbers from -1 to 1, which gaussian is not "
+            "within: the recipes gan_gaussian1d and gan_gaussian1d_minibatch have "
+            "networks for it.",
+            err=True,
+        )
     with run.writing():
         run.start()
         if run.finished:
