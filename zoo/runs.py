@@ -101,7 +101,7 @@ class Run:
             ) from error
 
     def start(self):
-        """Makes the folder and writes the settings."""
+        """Makes the folder and writes the settings; of several workers, the chief."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.recipe.save(self.folder / SETTINGS)
 
@@ -118,9 +118,9 @@ class Run:
 
     def callbacks(self, model):
         """Returns what writes the run's files during `fit`, checkpoints included."""
-        history = self._trim_log()
         if not is_chief(model.distribute_strategy):
             return [self.backup]
+        history = self._trim_log()
         return [
             keras.callbacks.CSVLogger(self.folder / "log.csv", append=True),
             keras.callbacks.TensorBoard(self.folder / "events", write_graph=False),

@@ -222,8 +222,10 @@ def run_training(
             "networks for it.",
             err=True,
         )
+    chief = distribution.is_chief(strategy)
     with run.writing():
-        run.start()
+        if chief:
+            run.start()
         if run.finished:
             click.echo(
                 f"All {recipe.epochs} epochs are done already: --epochs asks for more."
@@ -231,7 +233,7 @@ def run_training(
         try:
             model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
         except ValueError:
-            if int(model.steps) == 0 and distribution.is_chief(strategy):
+            if int(model.steps) == 0 and chief:
                 # Settings that no step can be done with are not a run.
                 run.discard()
             raise
