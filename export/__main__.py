@@ -1,5 +1,6 @@
 """The command line: `python -m export`."""
 
+import os
 import pathlib
 import re
 
@@ -14,8 +15,8 @@ def _name_of(preset_or_run):
     """Returns the last part of a preset's name, a folder's or a URL's path."""
     if "://" in preset_or_run:
         return pathlib.PurePosixPath(preset_or_run.rstrip("/")).name
-    # Of a folder by another name, such as `.`, its own.
-    return pathlib.Path(preset_or_run).resolve().name
+    # Of a folder by another name, such as `.`, its own; a link has one of its own.
+    return os.path.basename(os.path.abspath(preset_or_run))
 
 
 @click.command(cls=Command)

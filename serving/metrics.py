@@ -15,9 +15,14 @@ _ROW_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 
 
 class Metrics:
-    """The counters of one server, in a registry of their own."""
+    """The counters of one server, in a registry of their own.
 
-    def __init__(self):
+    Args:
+        max_concurrent_requests: How many requests may be answered at once.
+    """
+
+    def __init__(self, max_concurrent_requests):
+        self.max_concurrent_requests = max_concurrent_requests
         self.registry = prometheus_client.CollectorRegistry()
         self._requests = prometheus_client.Counter(
             "serving_requests",
@@ -122,12 +127,13 @@ class _Request:
         self.method = method
         self.model = ""
 
-    def refuse_beyond(self, limit):
-        """Raises `ServingError` where there were more requests than may be at once."""
-        if self.in_flight > limit:
+    def check_limit(self):
+        """Raises `ServingError` if it is one more than may be answered at once."""
+        most = self._metrics.max_concurrent_requests
+        if self.in_flight > most:
             raise errors.ServingError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{limit} requests are being answered; try again later",
+                f"{most} requests are being answered; try again later",
             )
 
     def __enter__(self):

@@ -506,7 +506,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _predict(self, match):
         services = self.server.services
         with self.server.metrics.request("rest", "Predict") as observed:
-            observed.refuse_beyond(self.server.max_concurrent_requests)
+            observed.check_limit()
             observed.model = services.known(urllib.parse.unquote(match["name"]))
             request, by_rows = parse_predict(
                 self._body,
@@ -565,19 +565,9 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(
-        self,
-        host,
-        port,
-        services,
-        metrics,
-        max_concurrent_requests,
-        max_body_bytes,
-        context,
-    ):
+    def __init__(self, host, port, services, metrics, max_body_bytes, context):
         self.services = services
         self.metrics = metrics
-        self.max_concurrent_requests = max_concurrent_requests
         # Read, the numbers of a body take up to twenty times its bytes.
         self.max_body_bytes = min(max_body_bytes, MAX_BODY_BYTES)
         self.max_answer_bytes = max_body_bytes
@@ -632,7 +622,6 @@ class RestServer:
     Args:
         services: The Services that answer.
         metrics: The Metrics to count in and to show.
-        max_concurrent_requests: Above this, predictions are refused at once.
         host: The address to listen on.
         port: The port; 0 picks a free one.
         max_body_bytes: The largest request body, where that is below
@@ -640,16 +629,7 @@ class RestServer:
         tls: (certificate, key, client authority), files or None each.
     """
 
-    def __init__(
-        self,
-        services,
-        metrics,
-        host,
-        port,
-        max_concurrent_requests,
-        max_body_bytes,
-        tls,
-    ):
+    def __init__(self, services, metrics, host, port, max_body_bytes, tls):
         certificate, key, client_ca = tls
         context = None
         if certificate is not None:
@@ -660,13 +640,7 @@ class RestServer:
                 context.load_verify_locations(pathlib.Path(client_ca))
         try:
             self._http = _HttpServer(
-                host,
-                port,
-                services,
-                metrics,
-                max_concurrent_requests,
-                max_body_bytes,
-                context,
+                host, port, services, metrics, max_body_bytes, context
             )
         except OSError as error:
             raise OSError(

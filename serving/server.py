@@ -153,9 +153,8 @@ class Server:
         self._model_config_file = model_config_file
         self._config_seconds = model_config_file_poll_wait_seconds
         self._max_message_bytes = max_message_bytes
-        self._max_concurrent_requests = max_concurrent_requests
         self._tls = (tls_certificate, tls_key, tls_client_ca)
-        self.metrics = Metrics()
+        self.metrics = Metrics(max_concurrent_requests)
         self.models = ModelManager(
             find_models,
             roots=roots,
@@ -212,7 +211,7 @@ class Server:
         return self
 
     def _bind(self):
-        threads = self._max_concurrent_requests + _SPARE_THREADS
+        threads = self.metrics.max_concurrent_requests + _SPARE_THREADS
         self._grpc = grpc.server(
             concurrent.futures.ThreadPoolExecutor(
                 threads, thread_name_prefix="serving"
@@ -228,9 +227,7 @@ class Server:
                 self._messages_in_time,
             ),
         )
-        self._grpc.add_generic_rpc_handlers(
-            _handlers(self.services, self.metrics, self._max_concurrent_requests)
-        )
+        self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
         pool = messages.new_pool(
             extra=(
@@ -270,7 +267,6 @@ class Server:
             self.metrics,
             self._host,
             self._rest_port,
-            max_concurrent_requests=self._max_concurrent_requests,
             max_body_bytes=self._max_message_bytes,
             tls=self._tls,
         )
@@ -461,13 +457,12 @@ def _source(models_dir, model_config_file):
     return (lambda: configs), beside if models_dir is None else [models_dir]
 
 
-def _handlers(services, metrics, limit):
+def _handlers(services, metrics):
     """Returns the generic handlers of both services, on raw bytes.
 
     Args:
         services: The Services.
         metrics: The Metrics.
-        limit: How many requests may be answered at once.
     """
     predict = messages.PREDICTION_SERVICE
     model = messages.MODEL_SERVICE
@@ -489,7 +484,6 @@ def _handlers(services, metrics, limit):
                     answers[service, name],
                     metrics,
                     services,
-                    limit,
                 )
             )
             for name, request_class, _ in messages.methods(service)
@@ -504,7 +498,7 @@ def _plain(answer):
     return lambda request, deadline, on_cancel: answer(request)
 
 
-def _behaviour(method, request_class, answer, metrics, services, limit):
+def _behaviour(method, request_class, answer, metrics, services):
     """Returns the gRPC behaviour of one method.
 
     It takes and gives bytes: a message that cannot be parsed is then the caller's
@@ -514,7 +508,7 @@ def _behaviour(method, request_class, answer, metrics, services, limit):
     def behaviour(content, context):
         try:
             with metrics.request("grpc", method) as observed:
-                observed.refuse_beyond(limit)
+                observed.check_limit()
                 request = _parsed(request_class, content)
                 observed.model = services.known(_model_name(request))
                 response = answer(request, _deadline(context), _on_cancel(context))

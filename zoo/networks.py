@@ -270,7 +270,11 @@ def nested_layers(network):
 
 
 def check_built(**networks):
-    """Raises `ValueError` for a network, by its argument's name, without weights."""
+    """Raises `ValueError` for a network without weights, or without known shapes.
+
+    Args:
+        **networks: The networks, or None, by the arguments that took them.
+    """
     for name, network in networks.items():
         if network is not None and not isinstance(network, keras.Model):
             raise ValueError(f"{name} must be a Keras model. Received: {network!r}")

@@ -371,20 +371,9 @@ def start(server):
     """Starts a REST server of its own, with the models of `server`."""
     with contextlib.ExitStack() as stack:
 
-        def start(
-            host="127.0.0.1",
-            max_concurrent_requests=256,
-            max_body_bytes=1 << 20,
-            tls=(None, None, None),
-        ):
+        def start(host="127.0.0.1", max_body_bytes=1 << 20, tls=(None, None, None)):
             made = rest.RestServer(
-                server.services,
-                server.metrics,
-                host,
-                0,
-                max_concurrent_requests,
-                max_body_bytes,
-                tls,
+                server.services, server.metrics, host, 0, max_body_bytes, tls
             )
             made.start()
             stack.callback(made.stop, grace=0)
@@ -406,12 +395,14 @@ def test_too_long_an_answer_is_told_so(start):
     assert "longer than 200000 bytes as JSON" in many[1]["error"]
 
 
-def test_more_requests_than_may_be_at_once_are_told_so(start, server):
-    address = start(max_concurrent_requests=1).address
+def test_more_requests_than_may_be_at_once_are_told_so(models_dir):
     request = {"signature_name": "sample", "instances": [1]}
-    assert ask_at(address, GOOD, request)[0] == 200
-    with server.metrics.request("grpc", "Predict"):
-        status, answer = ask_at(address, GOOD, request)
+    with serving.Server(
+        models_dir, port=0, rest_port=0, max_concurrent_requests=1
+    ) as server:
+        assert ask_at(server.rest_address, GOOD, request)[0] == 200
+        with server.metrics.request("grpc", "Predict"):
+            status, answer = ask_at(server.rest_address, GOOD, request)
     assert status == 429
     assert "1 requests are being answered" in answer["error"]
 

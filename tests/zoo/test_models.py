@@ -137,10 +137,16 @@ OF_IMAGES = {
     "label_accuracy",
     "label_loss",
     "real_accuracy",
+    "reconstruction_loss",
 }
 
 
-@every_variant
+@pytest.mark.parametrize(
+    # What a VAE logs depends on what it draws.
+    "case",
+    [case for case in CASES if case.name != "vae"],
+    ids=lambda case: case.name,
+)
 def test_evaluate_does_not_depend_on_the_batch_size(case):
     model = case.build()
     model.compile(**case.compile)
@@ -154,7 +160,7 @@ def test_evaluate_does_not_depend_on_the_batch_size(case):
     )
     # An autoencoder's adversary has draws for real ones.
     names = OF_IMAGES & small.keys() - ({"real_accuracy"} if case.encodes else set())
-    assert names or case.encodes
+    assert names
     assert {n: small[n] for n in names} == pytest.approx(
         {n: whole[n] for n in names}, rel=1e-5
     )
