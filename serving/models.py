@@ -104,6 +104,7 @@ class _Model:
         self.config = config
         self.servables = {}
         self.history = collections.OrderedDict()
+        self.failed = set()  # Not tried again while they are on the disk.
         self.trouble = None
 
     def record(self, version, state, error=None):
@@ -254,61 +255,102 @@ class ModelManager:
         Raises:
             ServingError: If a model lies outside the roots, a label names a version
                 that would not be served, or a model that was not served so far has no
-                version that loads. What was served before goes on then.
+                version that loads. Then nothing changes.
         """
         self.check_places(configs)
-        for config in configs:
-            try:
-                versions = config.policy.choose(versions_in(config.base_path))
-            except OSError:  # `_update` says so.
-                versions = ()
-            self._check_labels(config, versions)
         with self._polling:
-            previous = self._find_models
-            new = {c.name for c in configs} - {c.name for c in previous()}
+            with self._staging() as staged:
+                self._stage(configs, staged)
             self._find_models = lambda: configs
-            try:
-                self._apply(configs, new, whole=True)
-            except errors.ServingError:
-                self._find_models = previous
-                raise
+            self._publish(staged)
+            self._apply(configs)
 
-    def _apply(self, configs, wanted=(), whole=False):
-        """Follows `configs`; what is wrong with one model does not keep the others.
+    @contextlib.contextmanager
+    def _staging(self):
+        """Gives a list for what is loaded but not served, freed where all is refused.
 
-        Args:
-            configs: The ModelConfigs.
-            wanted: Names of models without which none is unloaded.
-            whole: Whether none is unloaded either where something is wrong.
-
-        Raises:
-            ServingError: What was wrong with the first such model, in the end.
+        It holds the model, the version, the servable, and what the history said of it.
         """
-        configs = {config.name: config for config in configs}
-        wrong = []
-        for name, config in configs.items():
+        staged = []
+        try:
+            yield staged
+        except BaseException:
             with self._lock:
-                known = self._models.setdefault(name, _Model(config))
-            self._update(known, config)
-            try:
-                self._assign_labels(known, config)
-            except errors.ServingError as error:
-                wrong.append(error)
-        missing = [name for name in wanted if not self._models[name].servables]
-        if missing:
+                for model, version, _, before in staged:
+                    if before is None:
+                        model.history.pop(version, None)
+                    else:
+                        model.history[version] = before
+            for *_, servable, _ in staged:
+                servable.retire()
             self._forget()
+            raise
+
+    def _stage(self, configs, staged):
+        """Loads what `configs` ask for that is not served yet, the new models first.
+
+        Where a file that is refused is read again and again, its versions that cannot
+        load are known, and it is refused before anything is loaded.
+        """
+        served = {config.name for config in self._find_models()}
+        wanted = {config.name: self._loadable(config) for config in configs}
+        for config in configs:
+            self._check_labels(config, wanted[config.name])
+        missing = []
+        for config in sorted(configs, key=lambda config: config.name in served):
+            if missing and config.name in served:
+                break
+            model = self._model(config)
+            for version, path in wanted[config.name].items():
+                if version in model.servables:
+                    continue
+                before = model.history.get(version)
+                if servable := self._load(model, config, version, path):
+                    staged.append((model, version, servable, before))
+            loaded = {version for owner, version, *_ in staged if owner is model}
+            loaded |= wanted[config.name].keys() & model.servables.keys()
+            if not loaded and config.name not in served:
+                missing.append(config.name)
+            else:
+                self._check_labels(config, loaded)
+        if missing:
             raise errors.ServingError(
                 grpc.StatusCode.UNKNOWN,
                 f"{len(missing)} servable(s) did not become available: "
                 f"{', '.join(sorted(missing))}",
             )
-        if wrong and whole:
-            raise wrong[0]
-        for name in [name for name in self._models if name not in configs]:
+
+    def _apply(self, configs):
+        """Follows `configs`; what is wrong with one model does not keep the others.
+
+        Raises:
+            ServingError: What was wrong with the first such model, in the end.
+        """
+        wrong = []
+        for config in configs:
+            model = self._model(config)
+            wanted = self._load_wanted(model, config)
+            # Where nothing came to take over, what is there stays.
+            staying = wanted & model.servables.keys() or (wanted and model.servables)
+            try:
+                self._check_labels(config, staying)
+            except errors.ServingError as error:
+                wrong.append(error)
+            else:
+                with self._lock:
+                    model.config = config
+            # Last, so that no label names what is gone.
+            self._unload(model, model.servables.keys() - staying)
+        names = {config.name for config in configs}
+        for name in [name for name in self._models if name not in names]:
             self._unload(self._models[name], set(self._models[name].servables))
-        self._forget(set(configs))
+        self._forget(names)
         if wrong:
             raise wrong[0]
+
+    def _model(self, config):
+        with self._lock:
+            return self._models.setdefault(config.name, _Model(config))
 
     def _forget(self, wanted=()):
         """Drops the models that have no history, but for those that are wanted."""
@@ -339,52 +381,67 @@ class ModelManager:
                     f"the label is {label}"
                 )
 
-    def _assign_labels(self, model, config):
-        self._check_labels(config, model.servables)
-        with self._lock:
-            model.config = config
+    def _loadable(self, config):
+        """Returns {version: path} of what to serve, ascending, but for what failed.
 
-    def _update(self, model, config):
+        Raises nothing: where the folder cannot be read, there is nothing.
+        """
+        model = self._models.get(config.name)
+        try:
+            found = versions_in(config.base_path)
+        except OSError:  # `_load_wanted` says so.
+            return {}
+        failed = model.failed & found.keys() if model else ()
+        wanted = config.policy.choose(found).difference(failed)
+        return {version: found[version] for version in sorted(wanted)}
+
+    def _load_wanted(self, model, config):
+        """Loads what is not served yet, and returns the set of versions to serve."""
         try:
             found = versions_in(config.base_path)
         except OSError as error:  # A volume that is briefly away is no reason to stop.
             if model.trouble != str(error):
                 _log.warning("model %s: %s", config.name, error)
             model.trouble = str(error)
-            return
+            return set(model.servables)
         model.trouble = None
+        # One that failed stays failed as in TensorFlow Serving, until it is gone; one
+        # that was unloaded and is wanted again loads anew.
+        model.failed &= found.keys()
         wanted = config.policy.choose(found)
-        for version in sorted(wanted):
-            # A version that failed, or was unloaded and is wanted again: the first
-            # stays failed as in TensorFlow Serving, the second loads anew.
-            status = model.history.get(version)
-            failed = status is not None and status.status.error_code
-            if version not in model.servables and not failed:
-                self._load(model, config, version, found[version])
-        if not wanted or wanted & set(model.servables):
-            self._unload(model, set(model.servables) - wanted)
+        for version in sorted(wanted - model.failed - model.servables.keys()):
+            servable = self._load(model, config, version, found[version])
+            if servable is not None:
+                self._publish([(model, version, servable, None)])
+        return wanted
 
     def _load(self, model, config, version, path):
+        """Returns the servable of a version, None if it does not load."""
         with self._lock:
             model.record(version, _State.LOADING)
         try:
             roots = [config.base_path] if self._roots is None else self._roots
             _refuse_links_out(path, roots)
-            loaded = self._open(config.name, version, path)
+            return _Servable(self._open(config.name, version, path))
         except errors.ServingError as error:
             failure = error
         except Exception as error:  # A broken model must not end the polling.
             _log.exception("loading %s version %d", config.name, version)
             failure = errors.ServingError(grpc.StatusCode.UNKNOWN, str(error))
-        else:
-            with self._lock:
-                model.servables[version] = _Servable(loaded)
-                model.record(version, _State.AVAILABLE)
-            _log.info("serving %s version %d", config.name, version)
-            return
         with self._lock:
             model.record(version, _State.END, failure)
+            model.failed.add(version)
         _log.error("%s version %d did not load: %s", config.name, version, failure)
+        return None
+
+    def _publish(self, staged):
+        """Serves what was loaded."""
+        with self._lock:
+            for model, version, servable, _ in staged:
+                model.servables[version] = servable
+                model.record(version, _State.AVAILABLE)
+        for model, version, *_ in staged:
+            _log.info("serving %s version %d", model.config.name, version)
 
     def _open(self, name, version, path):
         options = self._batching_options

@@ -119,8 +119,8 @@ def checked_shape(proto, max_bytes=MAX_BYTES):
         raise ValueError(f"the shape {list(shape)} is too big, though empty")
     content = proto.tensor_content
     if content and proto.dtype == DT_STRING:
-        raise ValueError("tensor_content cannot hold strings; use string_val")
-    if content and len(content) != size * dtype.itemsize:
+        _strings(content, size)
+    elif content and len(content) != size * dtype.itemsize:
         raise ValueError(
             f"tensor_content has {len(content)} bytes where the shape "
             f"{list(shape)} of {type_name(proto.dtype)} needs "
@@ -143,12 +143,16 @@ def decode(proto, max_bytes=MAX_BYTES):
 
 
 def filled(proto, shape):
-    """Returns the array of a TensorProto whose shape `checked_shape` has given."""
+    """Returns the array of a TensorProto whose shape `checked_shape` has given.
+
+    It may be read only.
+    """
     dtype, field = _FIELDS[proto.dtype]
-    if proto.tensor_content:
-        return np.frombuffer(proto.tensor_content, dtype).reshape(shape)
     size = math.prod(shape)
-    values = getattr(proto, field)[:size]
+    content = proto.tensor_content
+    if content and proto.dtype != DT_STRING:
+        return np.frombuffer(content, dtype).reshape(shape)
+    values = _strings(content, size) if content else getattr(proto, field)[:size]
     if proto.dtype in (DT_HALF, DT_BFLOAT16):
         found = np.array(values, np.int64).astype(np.uint16).view(dtype)
     elif proto.dtype == DT_STRING:
@@ -160,13 +164,52 @@ def filled(proto, shape):
         found = np.array(values, width).astype(dtype)
     if len(found) == size:
         return found.reshape(shape)
+    if len(found) <= 1:  # One value stands for all, and takes no more memory.
+        if not len(found):
+            found = np.array([b""] if dtype == object else [0], dtype)
+        return np.broadcast_to(found.reshape(()), shape)
     array = np.empty(size, dtype)
     array[: len(found)] = found
-    if len(found):
-        array[len(found) :] = found[-1]
-    else:
-        array[:] = b"" if proto.dtype == DT_STRING else 0
+    array[len(found) :] = found[-1]
     return array.reshape(shape)
+
+
+def _strings(content, count):
+    """Splits strings as TensorFlow joins them: every length, a varint, then all bytes.
+
+    TensorFlow Serving answers so with --enable_serialization_as_tensor_content.
+
+    Raises:
+        ValueError: If `content` is no such `count` strings.
+    """
+    ends, end, start = [], 0, 0
+    for _ in range(count):
+        length, start = _varint(content, start)
+        end += length
+        ends.append(end)
+    if start + end != len(content):
+        raise ValueError(
+            f"tensor_content has {len(content)} bytes where {count} strings need "
+            f"{start + end}"
+        )
+    return [
+        content[start + first : start + last]
+        for first, last in zip([0, *ends], ends, strict=False)
+    ]
+
+
+def _varint(content, start):
+    """Returns the number, of 32 bits at most, at a place, and the place behind it."""
+    number = 0
+    for shift in range(0, 35, 7):
+        if start == len(content):
+            break
+        byte = content[start]
+        start += 1
+        number |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return number, start
+    raise ValueError("tensor_content holds no strings, each with its length")
 
 
 def encode(array, proto):

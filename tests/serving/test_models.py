@@ -436,6 +436,68 @@ def test_a_reload_whose_label_does_not_load_unloads_nothing(publish, start, conn
     assert first_pixel(client) == 10
 
 
+def test_a_refused_file_changes_nothing_however_often_it_is_read(
+    publish, start, connect
+):
+    publish("m", 1)
+    publish("m", 2, "other")
+    publish("broken", 1, change=damage("saved_model.pb"))
+    label = 'version_labels {{ key: "stable" value: {} }}'
+    file = write_config(publish, "model_version_policy { all {} }", label.format(1))
+    server = start(model_config_file=file)
+    client = connect(server)
+    server.models.poll()
+    publish("m", 3)
+    refused = [
+        *model_config.read_models(write_config(publish, labels=label.format(3))),
+        model_config.ModelConfig("broken", str(publish.models / "broken")),
+    ]
+    served = [(2, "AVAILABLE", "OK"), (1, "AVAILABLE", "OK")]
+    for _ in range(3):
+        with pytest.raises(serving.ServingError, match="become available: broken"):
+            server.models.reload(refused)
+        assert states(client) == served
+        assert first_pixel(client, version=1) == 10
+        assert first_pixel(client, version_label="stable") == 10
+        assert first_pixel(client) == 60
+
+
+def test_versions_loaded_for_a_label_that_fails_are_not_served(publish, start, connect):
+    publish("m", 1)
+    server = start()
+    client = connect(server)
+    publish("m", 2, "other")
+    publish("n", 1, change=damage("saved_model.pb"))
+    publish("n", 2)
+    configs = [
+        model_config.ModelConfig("m", str(publish.models / "m")),
+        model_config.ModelConfig(
+            "n",
+            str(publish.models / "n"),
+            model_config.VersionPolicy(latest=2),
+            {"stable": 1},
+        ),
+    ]
+    with pytest.raises(serving.ServingError, match="the label is stable"):
+        server.models.reload(configs)
+    assert states(client) == [(1, "AVAILABLE", "OK")]
+    assert first_pixel(client) == 10
+
+
+def test_a_version_that_failed_loads_when_it_comes_anew(publish, start, connect):
+    publish("m", 1)
+    server = start()
+    client = connect(server)
+    publish("m", 2, "other", change=damage("saved_model.pb"))
+    server.models.poll()
+    assert first_pixel(client) == 10
+    shutil.rmtree(publish.models / "m" / "2")
+    server.models.poll()
+    publish("m", 2, "other")
+    server.models.poll()
+    assert first_pixel(client) == 60
+
+
 def test_what_stays_wrong_is_logged_once(publish, start, caplog):
     publish("m", 1)
     file = write_config(publish)
