@@ -86,6 +86,17 @@ class BatchingOptions:
                 f"Task size {rows} is larger than maximum input batch size "
                 f"{self.sizes[-1]}"
             )
+        if rows > self.max_waiting_rows:
+            raise errors.ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"{rows} rows are more than the queue ever holds, "
+                f"{self.max_waiting_rows}; ask for fewer at a time",
+            )
+
+    @property
+    def max_waiting_rows(self):
+        """How many rows the queue holds."""
+        return self.max_enqueued_batches * self.sizes[-1]
 
     @property
     def sizes(self):
@@ -140,7 +151,7 @@ class Batcher:
         self._options = options
         self._sizes = options.sizes
         self._max_rows = self._sizes[-1]
-        self._max_waiting_rows = options.max_enqueued_batches * self._max_rows
+        self._max_waiting_rows = options.max_waiting_rows
         self._on_batch = on_batch or (lambda rows, padded: None)
         self._queue = collections.deque()
         self._waiting_rows = 0
@@ -172,12 +183,6 @@ class Batcher:
         if rows <= self._max_rows:
             return self._submit_part(arrays, deadline, on_cancel)
         self._options.check_rows(rows)
-        if rows > self._max_waiting_rows:
-            raise errors.ServingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{rows} rows are more than the queue ever holds, "
-                f"{self._max_waiting_rows}; ask for fewer at a time",
-            )
         cancelled = threading.Event()
         if on_cancel is not None:
             on_cancel(cancelled.set)  # Parts that compute at once hear of nothing.

@@ -28,8 +28,9 @@ FILE_DESCRIPTOR_SET = """
 def batching_parameters():
     """Describes the text format of TensorFlow Serving's batching file.
 
-    The pip package leaves this one out. Field names, numbers and types are those of
-    `session_bundle_config.proto` in TensorFlow Serving.
+    The pip package leaves this one out. Field names and types are those of
+    `session_bundle_config.proto` in TensorFlow Serving. So are the numbers, up to the
+    seventh; a text format does not need them.
     """
     field = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(
@@ -45,6 +46,8 @@ def batching_parameters():
         ("max_enqueued_batches", 3, "Int64Value"),
         ("num_batch_threads", 4, "Int64Value"),
         ("thread_pool_name", 5, "StringValue"),
+        ("enable_large_batch_splitting", 8, "BoolValue"),
+        ("max_execution_batch_size", 9, "Int64Value"),
     ]
     for name, number, wrapper in wrapped:
         message.field.add(

@@ -1,12 +1,15 @@
 """TensorFlow Serving's configuration files: models and batching."""
 
 import dataclasses
+import logging
 import os
 import pathlib
 
 from google.protobuf import text_format
 
 from serving import batching, errors, messages
+
+_log = logging.getLogger(__name__)
 
 BATCHING_FILE = "batching_params.pbtxt"
 
@@ -112,7 +115,11 @@ def _policy(name, policy):
 
 
 def read_batching(path):
-    """Returns the BatchingOptions of a batching parameters file."""
+    """Returns the BatchingOptions of a batching parameters file.
+
+    Raises:
+        ServingError: If it cannot be read, or its values do not go together.
+    """
     parameters = _read(path, messages.BatchingParameters())
     sizes = tuple(parameters.allowed_batch_sizes)
     if list(sizes) != sorted(set(sizes)) or any(size < 1 for size in sizes):
@@ -126,21 +133,38 @@ def read_batching(path):
             "batch_timeout_micros",
             "max_enqueued_batches",
             "num_batch_threads",
+            "max_execution_batch_size",
         )
         if parameters.HasField(name)
     }
     for name, value in values.items():
         if value < (name != "batch_timeout_micros"):
             raise errors.invalid_argument(f"{path}: {name} cannot be {value}")
+    if parameters.pad_variable_length_inputs:
+        _log.warning(
+            "%s: pad_variable_length_inputs changes nothing; requests of other shapes "
+            "are computed apart",
+            path,
+        )
+    limit = "max_batch_size"
+    largest_run = values.pop("max_execution_batch_size", None)
+    splits = parameters.enable_large_batch_splitting.value
+    if splits and largest_run is not None:
+        limit = "max_execution_batch_size"
+        values["max_batch_size"] = largest_run
     limited = bool(sizes) or "max_batch_size" in values
     options = batching.BatchingOptions(
-        allowed_batch_sizes=sizes, split_large_requests=not limited, **values
+        allowed_batch_sizes=sizes,
+        split_large_requests=splits or not limited,
+        **values,
     )
     if sizes and sizes[-1] != options.max_batch_size:
         raise errors.invalid_argument(
-            f"{path}: last entry in allowed_batch_sizes must equal max_batch_size; "
+            f"{path}: last entry in allowed_batch_sizes must equal {limit}; "
             f"they are {sizes[-1]} and {options.max_batch_size}"
         )
+    if splits and limited:  # So that the sizes of warmup records do not raise it.
+        options = dataclasses.replace(options, allowed_batch_sizes=tuple(options.sizes))
     return options
 
 

@@ -46,8 +46,6 @@ class Model:
         for request in requests:
             signature, arrays, names = self._check(request)
             rows = _rows(signature, arrays)
-            if rows and self._options is not None:
-                self._options.check_rows(rows)
             self._loaded.run(signature, arrays, names)
             if rows:
                 self._warm_sizes.setdefault(signature.key, set()).add(rows)
@@ -97,9 +95,13 @@ class Model:
 
         return batching.Batcher(
             lambda inputs: self._loaded.run(signature, inputs, names),
-            self._options.with_sizes(self._warm_sizes.get(signature.key, ())),
+            self._batching(signature),
             on_batch,
         )
+
+    def _batching(self, signature):
+        """Returns the BatchingOptions of a signature."""
+        return self._options.with_sizes(self._warm_sizes.get(signature.key, ()))
 
     def _check(self, request):
         """Returns the signature, its input arrays and the asked outputs' names."""
@@ -122,6 +124,8 @@ class Model:
         names = _outputs(signature, request.output_filter)
         _check_shapes(signature, shapes)
         self._check_answer_size(signature, shapes, names)
+        if signature.batchable and self._options is not None:
+            self._batching(signature).check_rows(shapes[0][0])
         # Only now is memory taken: a few bytes can declare a large shape.
         arrays = [
             tensors.filled(request.inputs[name], shape)

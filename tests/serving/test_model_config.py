@@ -87,9 +87,34 @@ def test_a_batching_file_without_a_limit_sets_none(file):
     assert options == BatchingOptions(num_batch_threads=2)
 
 
+def test_a_batching_file_that_splits_large_requests(file):
+    text = """
+        max_batch_size { value: 128 } enable_large_batch_splitting { value: true }
+        max_execution_batch_size { value: 32 }
+        allowed_batch_sizes: 8 allowed_batch_sizes: 32
+    """
+    options = model_config.read_batching(file(text))
+    assert options == BatchingOptions((8, 32), max_batch_size=32)
+    options.check_rows(128)
+    text = "enable_large_batch_splitting { value: true } max_batch_size { value: 8 }"
+    options = model_config.read_batching(file(text)).with_sizes((4, 64))
+    assert options.sizes == [1, 2, 4, 8]
+    options.check_rows(128)
+
+
+def test_a_field_that_changes_nothing_is_said(file, caplog):
+    model_config.read_batching(file("pad_variable_length_inputs: true"))
+    assert "pad_variable_length_inputs changes nothing" in caplog.text
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        (
+            "enable_large_batch_splitting { value: true } allowed_batch_sizes: 8 "
+            "max_batch_size { value: 8 } max_execution_batch_size { value: 4 }",
+            "must equal max_execution_batch_size; they are 8 and 4",
+        ),
         ("max_batch_size: 32", "cannot be parsed"),
         ("max_batch_size { value: 32 } allowed_batch_sizes: 8", "must equal"),
         (

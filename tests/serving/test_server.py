@@ -154,15 +154,21 @@ def test_huge_and_negative_shapes_are_refused(predict, sizes, code):
     assert caught.value.code() == code
 
 
-def test_a_refused_shape_takes_no_memory(server, predict):
-    """A few bytes that stand for 120 MiB of zeros, in the wrong shape."""
-    request = tiny_models.predict_request("good")
-    proto = request.inputs["seeds"]
+@pytest.mark.parametrize(
+    ("sizes", "words"),
+    [((15 << 20, 1), "cannot take the shape"), ((15 << 20,), "than the queue ever")],
+    ids=["wrong", "too many rows"],
+)
+def test_a_refused_shape_takes_no_memory(server, predict, sizes, words):
+    """A few bytes that stand for 120 MiB of numbers."""
+    request = tiny_models.predict_request("good", signature="fragile")
+    proto = request.inputs["indexes"]
     proto.dtype = 9
-    for size in (15 << 20, 1):
+    proto.int64_val.extend([0, 1])
+    for size in sizes:
         proto.tensor_shape.dim.add(size=size)
     tracemalloc.start()
-    with pytest.raises(grpc.RpcError, match="cannot take the shape"):
+    with pytest.raises(grpc.RpcError, match=words):
         predict(request)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
