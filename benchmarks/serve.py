@@ -1,6 +1,6 @@
 """Requests per second of the embedded server, as ratios within one run.
 
-    python -m benchmarks.serve                 # about ten minutes
+    python -m benchmarks.serve --rounds 3 --seconds 2       # about ten minutes
     python -m benchmarks.serve --model dcgan28 --seconds 2 --rounds 1 --soak 0
 
 One seed a request. Five things are measured in turn, in several rounds, on the same

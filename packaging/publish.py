@@ -19,6 +19,7 @@ import zoo
 from zoo import evaluation, plots, presets
 from zoo.generative import GenerativeModel
 from zoo.images import from_uint8
+from zoo.metrics import Measurement
 from zoo.recipes import Recipe
 from zoo.runs import MODEL, SETTINGS
 
@@ -132,6 +133,13 @@ def publish(run, name, features):
     else:
         samples = model.generate(SAMPLES)
         few = {"mean": float(samples.mean()), "deviation": float(samples.std())}
+        metadata["evaluation"] = {
+            "data": recipe.data["name"],
+            "measurements": [
+                dataclasses.asdict(Measurement(name, value, generated_count=SAMPLES))
+                for name, value in few.items()
+            ],
+        }
         metadata["measured"] = {name: round(value, 4) for name, value in few.items()}
     target.mkdir(exist_ok=True)
     for file in (presets.CONFIG, presets.WEIGHTS):

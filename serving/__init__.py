@@ -20,7 +20,14 @@ __all__ = ["AsyncClient", "Client", "RequestError", "Server", "ServingError"]
 def __getattr__(name):
     if name not in _HOMES:
         raise AttributeError(f"module 'serving' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    try:
+        home = importlib.import_module(_HOMES[name])
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"serving.{name} needs {error.name}, which the client alone does not have; "
+            "install gan-zoo instead"
+        ) from error
+    return getattr(home, name)
 
 
 def __dir__():

@@ -72,6 +72,12 @@ def _counts(context, parameter, value):
     return counts
 
 
+def _picture(context, parameter, value):
+    if value.suffix.lower() not in (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"):
+        raise click.BadParameter(f"{value} names no picture, such as grid.png")
+    return value
+
+
 def _image(context, parameter, value):
     if value is not None and not re.fullmatch(r"[\w./:@-]+", value, re.ASCII):
         raise click.BadParameter(f"{value!r} names no container image")
@@ -193,10 +199,12 @@ def start(
         set_intra_op_parallelism(intra_op_parallelism)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     server = Server(models_dir, max_message_bytes=max_message_mib << 20, **options)
+    # Nothing is in flight while models load: that ends at once.
+    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + signal.SIGTERM))
+    server.start()
     asked_to_stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *unused: asked_to_stop.set())
-    server.start()
     click.echo(f"gRPC on {server.address}")
     if server.rest_address:
         click.echo(f"REST on http://{server.rest_address}/v1/models/MODEL")
@@ -253,6 +261,7 @@ def _client_options(command):
 @click.option(
     "--out",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
+    callback=_picture,
     default="grid.png",
     help="Where the grid of pictures goes.",
 )
@@ -288,25 +297,41 @@ def generate(address, model, n, seed, labels, version, version_label, out, **opt
 @click.argument("address", metavar="HOST:PORT")
 @click.option("--model", "models", multiple=True, required=True, help="Repeatable.")
 @click.option("--signature", help="Signature to ask; by default serving_default.")
+@click.option("--label", help="A version label of each model, to ask by it, too.")
+@click.option(
+    "--rest", metavar="HOST:PORT", help="Ask its REST API there, too, over plain HTTP."
+)
 @click.option("--verbose", is_flag=True, help="List the cases that agree, too.")
 @_client_options
-def conformance(address, models, signature, verbose, **options):
+def conformance(address, models, signature, label, rest, verbose, **options):
     """Check the server at HOST:PORT, any one, against TensorFlow Serving's behaviour.
 
     Nothing is changed on the server. Exit status 1 if a case fails.
     """
-    from serving import conformance
+    from serving import conformance, conformance_rest
     from serving.client import Client
+
+    def chosen(module, client, model):
+        newest = client.metadata(model)
+        found = module.cases(model, newest.version, newest.signatures, signature)
+        if label is not None:
+            named = client.metadata(model, version_label=label)
+            found += module.label_cases(
+                label, model, named.version, named.signatures, signature
+            )
+        return found
+
+    def results(client, model):
+        yield from conformance.run(client.channel, chosen(conformance, client, model))
+        if rest is not None:
+            cases = chosen(conformance_rest, client, model)
+            yield from conformance_rest.run(rest, cases, options["timeout"])
 
     failed = 0
     with Client(address, **options) as client:
         for model in models:
-            metadata = client.metadata(model)
-            chosen = conformance.cases(
-                model, metadata.version, metadata.signatures, signature
-            )
             counts = {"agrees": 0, "deliberate": 0, "fails": 0}
-            for result in conformance.run(client.channel, chosen):
+            for result in results(client, model):
                 counts[result.outcome] += 1
                 if verbose or result.outcome != "agrees":
                     line = f"{result.outcome:10s} {result.case.name}"
@@ -377,7 +402,11 @@ def bench(address, model, callers, seconds, rows, **options):
 )
 @click.option("--replicas", default=2, type=click.IntRange(1), help="Least replicas.")
 def config(models_dir, out, image, **options):
-    """Write what a real TensorFlow Serving needs to host the folder MODELS_DIR."""
+    """Write what a real TensorFlow Serving needs to host the folder MODELS_DIR.
+
+    The version labels of a models.config that is there already are kept; a model that
+    has none gets `stable`, for its newest version.
+    """
     from serving import deploy
 
     if image is not None:

@@ -6,6 +6,7 @@ to be sent or slept through, and the two classes differ in how they do that.
 """
 
 import asyncio
+import collections.abc
 import contextlib
 import dataclasses
 import math
@@ -37,8 +38,13 @@ _MAX_PAUSE = 5.0
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 _MAX_VERSION = 2**63 - 1
 
-# gRPC's own words where UNAVAILABLE is not a server's answer: none was reached.
+# Longer than anybody waits, and not too long for gRPC: a year.
+_LONGEST_SECONDS = 31_536_000
+
+# gRPC's own words where UNAVAILABLE is not a server's answer: there is none, or it and
+# the client do not agree about TLS.
 _NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
+_NOT_TRUSTED = re.compile("handshake|certificate|verif|ssl|tls", re.IGNORECASE)
 
 # What TensorFlow Serving answers where its batching file allows fewer rows.
 _TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
@@ -122,7 +128,7 @@ class _Calls:
         server_name=None,
         max_message_bytes=MAX_MESSAGE_BYTES,
     ):
-        if ":" not in address:
+        if not isinstance(address, str) or ":" not in address:
             raise errors.RequestError(
                 f"address must be host:port, such as 127.0.0.1:8500, not {address!r}"
             )
@@ -228,7 +234,10 @@ class _Calls:
         return self._run(self._only_output(target, inputs, "sample", timeout))
 
     def transfer(self, model, images, **options):
-        """Carries pictures (uint8) into the model's other domain."""
+        """Carries pictures (uint8) into the model's other domain.
+
+        It and the next three take `version`, `version_label` and `timeout`, too.
+        """
         return self._images(model, images, "transfer", options)
 
     def encode(self, model, images, **options):
@@ -244,6 +253,9 @@ class _Calls:
         return self._images(model, images, "classify", options)
 
     def _images(self, model, images, signature, options, labels=None):
+        unknown = options.keys() - {"version", "version_label", "timeout"}
+        if unknown:
+            raise TypeError(f"{signature}() takes no {', '.join(sorted(unknown))}")
         timeout = options.pop("timeout", None)
         target = _Target(model, **options)
         inputs = {"images": images} | ({} if labels is None else {"labels": labels})
@@ -282,9 +294,9 @@ class _Calls:
         target = _Target(model, version, version_label)
         return self._run(self._fetch_metadata(target, self._until(timeout)))
 
-    def status(self, model, *, version=None, timeout=None):
+    def status(self, model, *, version=None, version_label=None, timeout=None):
         """Asks for the VersionStatus of each version of a model, newest first."""
-        target = _Target(model, version)
+        target = _Target(model, version, version_label)
         return self._run(self._status(target, self._until(timeout)))
 
     # As steps --------------------------------------------------------------------
@@ -297,7 +309,9 @@ class _Calls:
         """Sends, and again with growing pauses while the server is UNAVAILABLE."""
         pause = _FIRST_PAUSE
         for attempt in range(1, self._attempts + 1):
-            left = None if until == math.inf else max(until - time.monotonic(), 0)
+            left = None
+            if until < math.inf:
+                left = min(max(until - time.monotonic(), 0), _LONGEST_SECONDS)
             try:
                 return (yield _Send(method, request, left))
             except grpc.RpcError as error:
@@ -598,11 +612,16 @@ class _Target:
             raise errors.RequestError("give version or version_label, not both")
         if self.version is not None and not (
             isinstance(self.version, (int, np.integer))
+            and not isinstance(self.version, bool)
             and 0 <= self.version <= _MAX_VERSION
         ):
             raise errors.RequestError(
                 f"version must be a whole number from 0 to {_MAX_VERSION}, "
                 f"not {self.version!r}"
+            )
+        if not isinstance(self.version_label, str | None):
+            raise errors.RequestError(
+                f"version_label must be a name, not {self.version_label!r}"
             )
 
     def write(self, spec):
@@ -627,7 +646,13 @@ class _VersionGoneError(errors.ServingError):
 def _in_words(error, address):
     """Returns a ServingError for a failed call, saying what a person can do."""
     code, message = error.code(), error.details() or ""
-    if code == grpc.StatusCode.UNAVAILABLE and _NOT_REACHED.search(message):
+    if code == grpc.StatusCode.UNAVAILABLE and _NOT_TRUSTED.search(message):
+        message = (
+            f"no secure connection to {address}: both sides must speak TLS, by "
+            "certificates that the other's authority signed, the server's for the "
+            f"name it is asked by ({message})"
+        )
+    elif code == grpc.StatusCode.UNAVAILABLE and _NOT_REACHED.search(message):
         message = f"no answer from {address}, is a server running there? ({message})"
     elif code == grpc.StatusCode.UNAVAILABLE:
         message = f"{address} cannot answer now, try again later ({message})"
@@ -683,8 +708,13 @@ def _is_whole(number):
 
 def _checked_inputs(target, signature, inputs):
     """Returns the inputs as arrays that fit the signature, or says why they cannot."""
+    if not isinstance(inputs, collections.abc.Mapping):
+        raise errors.RequestError(
+            f"inputs are a dict from name to array, not a {type(inputs).__name__}; "
+            f"{target} takes {', '.join(map(str, signature.inputs.values()))}"
+        )
     inputs = dict(inputs)
-    unknown = sorted(set(inputs) - set(signature.inputs))
+    unknown = sorted(map(str, inputs.keys() - signature.inputs.keys()))
     if unknown:
         raise errors.RequestError(
             f"{target} takes no {', '.join(map(repr, unknown))} in {signature.key!r}; "
@@ -726,15 +756,16 @@ def _checked_inputs(target, signature, inputs):
 def _array(target, spec, value):
     """Returns `value` as an array of the dtype of `spec`, without losing anything."""
     wanted = tensors.numpy_type(spec.data_type)
+    is_text = spec.data_type == tensors.DT_STRING
     try:
-        array = np.asarray(value)
+        # An array of bytes that numpy makes by itself loses zeros at their ends.
+        array = np.asarray(value, object if is_text else None)
     except ValueError as error:  # Such as lists of unequal lengths.
         raise errors.RequestError(
             f"{target} takes {spec}; what was given makes no array: {error}"
         ) from None
-    if spec.data_type == tensors.DT_STRING:
-        fits = array.dtype.kind in "SUO"
-        wanted = array.dtype
+    if is_text:
+        fits = all(isinstance(item, bytes | str) for item in array.flat)
     elif isinstance(value, np.ndarray):
         fits = np.can_cast(array.dtype, wanted, "safe") or (
             array.dtype.kind == wanted.kind == "f"
@@ -751,10 +782,18 @@ def _array(target, spec, value):
         raise errors.RequestError(
             f"{target} takes {spec}; the array given is {array.dtype}{hint}"
         )
-    return array.astype(wanted, copy=False)
+    with np.errstate(over="ignore"):
+        found = array.astype(wanted, copy=False)
+    if wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array)):
+        raise errors.RequestError(
+            f"{target} takes {spec}; some numbers given are too large for that"
+        )
+    return found
 
 
 def _checked_outputs(target, signature, names):
+    if isinstance(names, str):
+        raise errors.RequestError(f"outputs are a list of names, such as [{names!r}]")
     names = list(signature.outputs if names is None else names)
     for name in names:
         if name not in signature.outputs:

@@ -6,6 +6,7 @@ differs on purpose, the case lists both answers, and the report says which one c
 """
 
 import dataclasses
+import math
 import typing
 
 import google.protobuf.message
@@ -32,6 +33,8 @@ LONGEST_MESSAGE = MESSAGE_LIMIT + len("...TRUNCATED")
 
 # What TensorFlow writes into SavedModels that have something to initialize.
 INIT_OP = "__saved_model_init_op"
+
+_COMPLEX = messages.DataType.values_by_name["DT_COMPLEX64"].number
 
 
 class Reply(typing.NamedTuple):
@@ -125,13 +128,19 @@ class Result:
     detail: str = ""
 
 
-class _Subject:
-    """The model the cases are about, and valid requests for it."""
+class Subject:
+    """The signature the cases are about, and valid requests for it.
 
-    def __init__(self, name, version, found, key):
+    Args:
+        name: The model's name.
+        version: The version that has the signature.
+        signature: The Signature, with the batch as its only free dimension.
+    """
+
+    def __init__(self, name, version, signature):
         self.name = name
         self.version = version
-        self.signature = found[key]
+        self.signature = signature
         self.specs = list(self.signature.inputs.values())
 
     def request(self, rows=1, value=0, **changes):
@@ -297,13 +306,19 @@ def _predict_cases(subject):
             deliberate=Answer(INVALID_ARGUMENT, "The request is not a "),
             why="it is the caller's mistake, and the message says so",
         ),
+        # The latter with --enable_serialization_as_tensor_content.
         answered(
-            "outputs in typed fields",
+            "outputs are whole, in typed fields or in tensor_content",
             subject.request(),
-            _content_is(False),
-            deliberate=Answer(OK, check=_content_is(True)),
-            why="tensor_content is 10 to 100 times cheaper to read; TensorFlow "
-            "Serving does it with --enable_serialization_as_tensor_content",
+            _holds_every_value,
+        ),
+        Case(
+            "complex numbers",
+            "Predict",
+            subject.changed(_make_complex),
+            OneOf(*_wrong_dtype(subject)),
+            deliberate=Answer(INVALID_ARGUMENT, f"tensor parsing error: {first.name}"),
+            why="no signature here takes any",
         ),
     ]
 
@@ -417,7 +432,7 @@ def _wrong_dtype(subject):
 
 
 def _batch_cases(subject):
-    """The differences in what a batch may be; each names the harm it avoids."""
+    """What a batch may be."""
     wrong_shape = subject.request()
     proto = wrong_shape.inputs[subject.specs[0].name]
     proto.tensor_shape.dim.add(size=1)
@@ -427,9 +442,11 @@ def _batch_cases(subject):
             "zero rows",
             "Predict",
             subject.request(rows=0),
-            Answer(grpc.StatusCode.DEADLINE_EXCEEDED),
-            deliberate=Answer(OK),
-            why="a batching TensorFlow Serving hangs to the caller's deadline",
+            # A batching TensorFlow Serving hangs to the caller's deadline.
+            OneOf(
+                Answer(grpc.StatusCode.DEADLINE_EXCEEDED),
+                Answer(OK, check=_has_no_rows),
+            ),
             timeout=5.0,
         ),
         Case(
@@ -516,15 +533,36 @@ def _status_cases(subject):
             request(subject.name),
             Answer(OK, check=_lists_versions(subject)),
         ),
+        Case(
+            "status without a name",
+            method,
+            request(""),
+            Answer(NOT_FOUND, "Could not find any versions of model "),
+            deliberate=Answer(INVALID_ARGUMENT, "ModelSpec has no name specified."),
+            why="it says what is missing",
+        ),
+        Case(
+            "status by an unknown label",
+            method,
+            _spec(request(subject.name), label=NO_LABEL),
+            Answer(OK, check=_lists_versions(subject)),
+            deliberate=Answer(
+                INVALID_ARGUMENT, f"Unrecognized servable version label: {NO_LABEL}"
+            ),
+            why="TensorFlow Serving ignores the label that was asked for",
+        ),
     ]
 
 
 def _other_cases(subject):
     classify = messages.ClassificationRequest()
     regress = messages.RegressionRequest()
-    for request in (classify, regress):
-        request.model_spec.name = subject.name
-        request.model_spec.signature_name = subject.signature.key
+    several = messages.MultiInferenceRequest()
+    task = several.tasks.add(method_name="tensorflow/serving/classify")
+    for spec in (classify.model_spec, regress.model_spec, task.model_spec):
+        spec.name = subject.name
+        spec.signature_name = subject.signature.key
+    for request in (classify, regress, several):
         example = request.input.example_list.examples.add()
         example.features.feature["x"].float_list.value.append(1.0)
     return [
@@ -541,6 +579,14 @@ def _other_cases(subject):
             Answer(INVALID_ARGUMENT),
         ),
         Case(
+            "MultiInference with a predict signature",
+            "MultiInference",
+            several,
+            Answer(INVALID_ARGUMENT),
+            deliberate=Answer(grpc.StatusCode.UNIMPLEMENTED, "Method not found!"),
+            why="no model here has a signature for it",
+        ),
+        Case(
             "a reload without a configuration",
             "HandleReloadConfigRequest",
             messages.ReloadConfigRequest(),
@@ -549,34 +595,48 @@ def _other_cases(subject):
     ]
 
 
-def cases(model, version, found, signature=None):
-    """Returns the cases for one model of a server.
+def usable(found):
+    """Returns those of {key: Signature} that cases can be about."""
+    return {
+        key: candidate
+        for key, candidate in found.items()
+        if candidate.batchable and candidate.method in signatures.PREDICT_METHODS
+    }
+
+
+def subject_of(model, version, found, signature=None):
+    """Returns the Subject of one model of a server.
 
     Args:
         model: Its name.
         version: The version it answers with.
         found: {key: Signature}, as its metadata says.
-        signature: The signature to ask; by default one that is cheap to ask.
+        signature: The signature to ask; by default `serving_default`, or another.
+
+    Raises:
+        serving.RequestError: If no such signature has the batch as its only free
+            dimension.
     """
-    usable = [
-        key
-        for key, candidate in found.items()
-        if candidate.batchable and candidate.method in signatures.PREDICT_METHODS
-    ]
-    if signature is not None and signature not in usable:
+    keys = list(usable(found))
+    if signature is not None and signature not in keys:
         raise errors.RequestError(
             f"model {model!r} has no signature {signature!r} with the batch as its "
-            f"only free dimension; it has {', '.join(usable) or 'none'}"
+            f"only free dimension; it has {', '.join(keys) or 'none'}"
         )
-    if not usable:
+    if not keys:
         raise errors.RequestError(
             f"model {model!r} has no signature whose only free dimension is the batch"
         )
-    preferred = [key for key in (signature, signatures.DEFAULT) if key in usable]
-    subject = _Subject(model, version, found, (preferred or usable)[0])
+    preferred = [key for key in (signature, signatures.DEFAULT) if key in keys]
+    return Subject(model, version, found[(preferred or keys)[0]])
+
+
+def cases(model, version, found, signature=None):
+    """Returns the cases for one model of a server; its arguments are `subject_of`'s."""
+    subject = subject_of(model, version, found, signature)
     default = []
-    if signatures.DEFAULT in usable:
-        default = _default_cases(_Subject(model, version, found, signatures.DEFAULT))
+    if signatures.DEFAULT in usable(found):
+        default = _default_cases(Subject(model, version, found[signatures.DEFAULT]))
     return [
         *_predict_cases(subject),
         *default,
@@ -588,6 +648,43 @@ def cases(model, version, found, signature=None):
     ]
 
 
+def label_cases(label, model, version, found, signature=None):
+    """Returns the cases for a version label; the others ask by none that exists.
+
+    Args:
+        label: The label.
+        model: The model's name.
+        version: The version that the label names.
+        found: {key: Signature} of that version.
+        signature: The signature to ask; by default `serving_default`, or another.
+    """
+    subject = subject_of(model, version, found, signature)
+    metadata = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
+    status = messages.GetModelStatusRequest()
+    for request in (metadata, status):
+        request.model_spec.name = model
+    return [
+        Case(
+            "a version asked for by its label is named by its number",
+            "Predict",
+            _spec(subject.request(), label=label),
+            Answer(OK, check=_answers(subject)),
+        ),
+        Case(
+            "metadata by label",
+            "GetModelMetadata",
+            _spec(metadata, label=label),
+            Answer(OK, check=_describes(subject)),
+        ),
+        Case(
+            "status by label",
+            "GetModelStatus",
+            _spec(status, label=label),
+            Answer(OK, check=_lists_versions(subject)),
+        ),
+    ]
+
+
 _PATHS = {
     name: (f"/{service}/{name}", response)
     for service in (messages.PREDICTION_SERVICE, messages.MODEL_SERVICE)
@@ -595,20 +692,27 @@ _PATHS = {
 }
 
 
+def judge(case, reply):
+    """Returns the Result of a case whose request was answered with a Reply."""
+    # First, as it is narrower where both fit.
+    if case.deliberate is not None and case.deliberate.mismatch(reply) is None:
+        return Result(case, "deliberate", case.why)
+    detail = case.expected.mismatch(reply)
+    return Result(case, "fails" if detail else "agrees", detail or "")
+
+
 def run(channel, chosen):
     """Sends each of the `chosen` cases over a gRPC channel; yields the Results."""
     for case in chosen:
         reply = _ask(channel, case.method, case.request, case.timeout)
-        # First, as it is narrower where both fit.
-        if case.deliberate is not None and case.deliberate.mismatch(reply) is None:
-            yield Result(case, "deliberate", case.why)
-            continue
-        detail = case.expected.mismatch(reply)
-        if detail is None and case.beside is not None:
+        result = judge(case, reply)
+        if result.outcome == "agrees" and case.beside is not None:
             beside = case.beside
             other = _ask(channel, beside.method, beside.request, case.timeout)
             detail = beside.compare(reply.response, other)
-        yield Result(case, "fails" if detail else "agrees", detail or "")
+            if detail:
+                result = Result(case, "fails", detail)
+        yield result
 
 
 def _ask(channel, method, request, timeout):
@@ -653,6 +757,11 @@ def _change_dtype(proto):
     tensors.encode(np.zeros(shape, wanted), proto)
 
 
+def _make_complex(proto):
+    _empty(proto)
+    proto.dtype = _COMPLEX
+
+
 def _empty(proto):
     proto.ClearField("tensor_content")
     proto.ClearField("string_val")
@@ -695,14 +804,23 @@ def _has_outputs(names):
     return check
 
 
-def _content_is(expected):
-    def check(response):
-        used = any(proto.tensor_content for proto in response.outputs.values())
-        if used != expected:
-            return "tensor_content is " + ("used" if used else "empty")
-        return None
+def _holds_every_value(response):
+    for name, proto in response.outputs.items():
+        try:
+            size = math.prod(tensors.checked_shape(proto))
+        except ValueError as error:
+            return f"output {name}: {error}"
+        held = len(getattr(proto, tensors.typed_field(proto.dtype)))
+        if held != (0 if proto.tensor_content else size):
+            return f"output {name} has {held} values in its typed field"
+    return None
 
-    return check
+
+def _has_no_rows(response):
+    shapes = [tensors.declared_shape(proto) for proto in response.outputs.values()]
+    if any(shape[:1] != (0,) for shape in shapes):
+        return f"the outputs have the shapes {shapes}"
+    return None
 
 
 def _same_outputs(response, other):
@@ -727,7 +845,7 @@ def _close(found, expected):
 def _describes(subject):
     def check(response):
         spec = response.model_spec
-        if spec.name != subject.name or not spec.HasField("version"):
+        if spec.name != subject.name or spec.version.value != subject.version:
             return f"model_spec is {spec}"
         if spec.signature_name:
             return "model_spec names a signature"

@@ -77,28 +77,34 @@ def measure(ask, callers, requests=None, seconds=None):
     numbers = itertools.count()
     latencies, failures = [], {}
     lock = threading.Lock()
+    stopping = threading.Event()
     start = time.perf_counter()
     end = start + seconds if seconds is not None else float("inf")
 
     def call():
-        while time.perf_counter() < end:
+        while time.perf_counter() < end and not stopping.is_set():
             k = next(numbers)
             if requests is not None and k >= requests:
                 return
             begin = time.perf_counter()
             try:
                 ask(k)
-            except errors.ServingError as error:
+            except (errors.ServingError, errors.RequestError) as error:
                 with lock:
                     failures[str(error)] = failures.get(str(error), 0) + 1
             else:
                 latencies.append(time.perf_counter() - begin)
 
-    threads = [threading.Thread(target=call) for _ in range(callers)]
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(callers)]
     for thread in threads:
         thread.start()
-    for thread in threads:
-        thread.join()
+    try:
+        for thread in threads:
+            thread.join()
+    finally:  # Interrupted: what is asked already is answered, and no more asked.
+        stopping.set()
+        for thread in threads:
+            thread.join()
     taken = time.perf_counter() - start
     return Report(callers, taken, np.sort(latencies), failures)
 

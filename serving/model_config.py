@@ -88,6 +88,11 @@ def _model(entry):
             f'model {entry.name}: model_platform must be "tensorflow", '
             f'not "{entry.model_platform}"'
         )
+    if "://" in entry.base_path:
+        raise errors.invalid_argument(
+            f"model {entry.name}: this server reads folders of its own machine, not "
+            f'"{entry.base_path}"'
+        )
     if not os.path.isabs(entry.base_path):
         raise errors.invalid_argument(
             f"Expected model {entry.name} to have an absolute path or URI; got "

@@ -180,6 +180,11 @@ def _to_array(values, spec):
     is_text = spec.data_type == tensors.DT_STRING
     if is_text:
         values = _to_bytes(values, spec)
+    elif wanted.kind != "b" and _has_bool(values):  # numpy takes true for 1.
+        raise errors.invalid_argument(
+            f"JSON Value is not of expected type: {tensors.type_name(spec.data_type)} "
+            f"(input {spec})"
+        )
     try:
         array = np.array(values, object if is_text else None)
     except (ValueError, OverflowError) as error:
@@ -203,14 +208,21 @@ def _to_array(values, spec):
     return found
 
 
+def _has_bool(values):
+    if isinstance(values, list):
+        return any(map(_has_bool, values))
+    return isinstance(values, bool)
+
+
 def _to_bytes(values, spec):
     if isinstance(values, list):
         return [_to_bytes(value, spec) for value in values]
     if isinstance(values, str):
         return values.encode()
     if _is_bytes(values) and isinstance(values["b64"], str):
-        try:
-            return base64.b64decode(values["b64"], validate=True)
+        text = re.sub(r"\s", "", values["b64"])
+        try:  # Without its padding, too, as TensorFlow Serving takes it.
+            return base64.b64decode(text + -len(text) % 4 * "=", validate=True)
         except (binascii.Error, ValueError) as error:
             raise errors.invalid_argument("Unable to base64 decode") from error
     raise errors.invalid_argument(

@@ -24,8 +24,9 @@ _VARIABLES = os.path.join("variables", "variables.index")
 
 
 def _in_words(error):
-    """Returns the first line of a TensorFlow error, without graph locations."""
-    return str(error.message).split("\n", maxsplit=1)[0]
+    """Returns the line of a TensorFlow error that says what happened, and not where."""
+    told = str(error.message).removeprefix("Graph execution error:").lstrip()
+    return told.split("\n", maxsplit=1)[0]
 
 
 class SavedModel:

@@ -131,11 +131,25 @@ class Server:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         if batching_parameters_file is not None and not enable_batching:
             raise ValueError("batching_parameters_file needs enable_batching")
-        if model_config_file_poll_wait_seconds < 0:
-            raise ValueError(
-                "model_config_file_poll_wait_seconds must be 0 or more; it is "
-                f"{model_config_file_poll_wait_seconds}"
-            )
+        for name, value, least, most in (
+            ("port", port, 0, 65535),
+            ("rest_port", rest_port or 0, 0, 65535),
+            ("max_concurrent_requests", max_concurrent_requests, 1, math.inf),
+            ("max_message_bytes", max_message_bytes, 1, (1 << 31) - 1),
+            ("poll_seconds", poll_seconds, 0.001, threading.TIMEOUT_MAX),
+            (
+                "model_config_file_poll_wait_seconds",
+                model_config_file_poll_wait_seconds,
+                0,
+                math.inf,
+            ),
+        ):
+            if not least <= value <= most:
+                raise ValueError(
+                    f"{name} must be {least} or more"
+                    f"{'' if most == math.inf else f', and {most} at most'}; "
+                    f"it is {value}"
+                )
         if model_config_file_poll_wait_seconds and model_config_file is None:
             raise ValueError(
                 "model_config_file_poll_wait_seconds needs model_config_file"
@@ -188,7 +202,13 @@ class Server:
         return self._rest and f"{_bracketed(self._host)}:{self._rest.port}"
 
     def start(self):
-        """Loads the models, then opens the ports."""
+        """Loads the models, then opens the ports; once.
+
+        Raises:
+            RuntimeError: If it was started before.
+        """
+        if self._grpc is not None:
+            raise RuntimeError("a Server starts once; make another one")
         if not _is_loopback(self._host) and self._tls[0] is None:
             _log.warning(
                 "listening on %s without TLS: anybody who reaches this port can use "
@@ -254,7 +274,7 @@ class Server:
         except RuntimeError as error:
             raise OSError(
                 f"cannot listen on {self.address}; is the port taken, or the address "
-                "another machine's?"
+                "unknown, or another machine's?"
             ) from error
 
     def _start_rest(self):
@@ -318,7 +338,7 @@ class Server:
         self.models.close()
 
     def __enter__(self):
-        return self.start()
+        return self if self._grpc is not None else self.start()
 
     def __exit__(self, *unused):
         self.stop()
@@ -453,7 +473,8 @@ def _source(models_dir, model_config_file):
     if model_config_file is None:
         return functools.partial(models_in, models_dir), [models_dir]
     configs = model_config.read_models(model_config_file)
-    beside = sorted({os.path.dirname(config.base_path) for config in configs})
+    folders = (os.path.normpath(config.base_path) for config in configs)
+    beside = sorted({os.path.dirname(folder) for folder in folders})
     return (lambda: configs), beside if models_dir is None else [models_dir]
 
 

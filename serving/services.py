@@ -1,5 +1,7 @@
 """TensorFlow Serving's services, whatever the transport."""
 
+import grpc
+
 from serving import errors, messages, model_config
 
 
@@ -63,9 +65,15 @@ class Services:
             raise errors.failed_precondition(
                 f'Serving signature key "{key}" not found.'
             )
+        kind = type(request).__name__.removesuffix("Request").removesuffix("ion")
+        if signature.method.endswith(("classify", "regress")):
+            raise errors.ServingError(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"This server does not answer {kind}; ask Predict for {key} instead",
+            )
         raise errors.invalid_argument(
-            f"{type(request).__name__.removesuffix('Request')} needs a signature of "
-            f"its own kind; {key} is {signature.method}. Ask Predict instead"
+            f"{kind} needs a signature of its own kind; {key} is {signature.method}. "
+            "Ask Predict instead"
         )
 
     def known(self, name):

@@ -166,7 +166,7 @@ def filled(proto, shape):
         return found.reshape(shape)
     if len(found) <= 1:  # One value stands for all, and takes no more memory.
         if not len(found):
-            found = np.array([b""] if dtype == object else [0], dtype)
+            found = np.array([b"" if dtype.kind == "O" else 0], dtype)
         return np.broadcast_to(found.reshape(()), shape)
     array = np.empty(size, dtype)
     array[: len(found)] = found

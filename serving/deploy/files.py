@@ -1,12 +1,13 @@
 """The files of a deployment."""
 
 import json
+import os
 import pathlib
 import urllib.parse
 
 from google.protobuf import text_format
 
-from serving import errors, messages
+from serving import errors, messages, model_config
 from serving.deploy import templates
 from serving.deploy.scan import SERVED, scan
 
@@ -18,11 +19,15 @@ MODELS = "/models"
 CONFIG = "/config"
 
 
-def models_config(found):
+def models_config(found, labels):
     """Returns the `models.config` text for FoundModels.
 
     The two newest versions are served: `stable` names the newest, and a rollback
     moves the label back to the one before, which is still loaded.
+
+    Args:
+        found: The FoundModels.
+        labels: {model: {label: version}} of those that have labels already.
     """
     config = messages.ModelServerConfig()
     for model in found:
@@ -32,8 +37,29 @@ def models_config(found):
             model_platform="tensorflow",
         )
         entry.model_version_policy.latest.num_versions = SERVED
-        entry.version_labels["stable"] = model.versions[-1].number
+        newest = {"stable": model.versions[-1].number}
+        entry.version_labels.update(labels.get(model.name) or newest)
     return text_format.MessageToString(config)
+
+
+def _labels_to_keep(found, path):
+    """Returns {model: {label: version}} of an earlier deployment's `models.config`.
+
+    Else writing it again in the middle of a canary would make the canary stable.
+    """
+    if not path.exists():
+        return {}
+    labels = {model.name: model.labels for model in model_config.read_models(path)}
+    for model in found:
+        served = [version.number for version in model.versions]
+        for label, version in labels.get(model.name, {}).items():
+            if version not in served:
+                raise errors.RequestError(
+                    f"{path}: the label {label} of model {model.name} names version "
+                    f"{version}, and the versions to serve are "
+                    f"{', '.join(map(str, served))}; move the label, or remove it"
+                )
+    return labels
 
 
 def batching_config(max_batch_size, threads):
@@ -78,7 +104,8 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
 
     Args:
         models_dir: The folder of models.
-        out: The folder to write; files of an earlier deployment are replaced.
+        out: The folder to write. Files of an earlier deployment are replaced, but the
+            version labels of its `models.config` are kept.
         image: The TensorFlow Serving image.
         max_batch_size: The most rows computed together.
         cpus: Processors of one replica.
@@ -90,24 +117,28 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
     Raises:
         FileNotFoundError: If the folder holds no models.
         serving.RequestError: If TensorFlow Serving would not load or not answer one
-            with these settings.
+            with these settings, or a label names a version that is not to be served.
+        serving.ServingError: If the earlier `models.config` cannot be read.
     """
+    out = pathlib.Path(out)
     found = scan(models_dir)
     for model in found:
         for version in model.versions:
             _check(
                 f"model {model.name} version {version.number}", version, max_batch_size
             )
+    models = models_config(found, _labels_to_keep(found, out / "models.config"))
     values = {
         "image": image,
         "flags_json": json.dumps(["tensorflow_model_server", *server_flags()]),
         "flags_yaml": _indented([f'- "{flag}"' for flag in server_flags()], 12),
-        "models_config_yaml": _indented(models_config(found).splitlines(), 4),
+        "models_config_yaml": _indented(models.splitlines(), 4),
         "batching_config_yaml": _indented(
             batching_config(max_batch_size, cpus).splitlines(), 4
         ),
         "monitoring_config_yaml": _indented(templates.MONITORING.splitlines(), 4),
-        # Unlike a model's status this is an error until a version is loaded.
+        # Unlike a model's status this is an error until a version is loaded. A probe
+        # has one path, and asks for one model.
         "probe_path": json.dumps(
             f"/v1/models/{urllib.parse.quote(found[0].name)}/metadata"
         ),
@@ -116,21 +147,18 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
         "max_replicas": 4 * replicas,
     }
     files = {
-        "models.config": models_config(found),
+        "models.config": models,
         "batching.config": batching_config(max_batch_size, cpus),
         "monitoring.config": templates.MONITORING,
         "prometheus.yml": templates.PROMETHEUS,
         "Dockerfile": templates.DOCKERFILE.format(**values),
         "compose.yaml": templates.COMPOSE.format(
             **values,
-            # A dollar sign would name a variable.
-            context=json.dumps(str(pathlib.Path(models_dir).resolve())).replace(
-                "$", "$$"
-            ),
+            # From the compose file on. A dollar sign would name a variable.
+            context=json.dumps(os.path.relpath(models_dir, out)).replace("$", "$$"),
         ),
         "kubernetes.yaml": templates.KUBERNETES.format(**values),
     }
-    out = pathlib.Path(out)
     out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         (out / name).write_text(content, encoding="utf-8")

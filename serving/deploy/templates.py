@@ -129,7 +129,10 @@ spec:
             limits:
               cpu: "{cpus}"
               memory: 2Gi
-          # Loading and warming up may take minutes; the others wait for this one.
+          # Loading and warming up may take minutes; the other probes wait for this one.
+          # It and the readiness probe ask for the first model alone: TensorFlow Serving
+          # opens its ports when every model has a version. What befalls another model
+          # later, they do not see.
           startupProbe:
             httpGet:
               path: {probe_path}
@@ -148,7 +151,8 @@ spec:
             failureThreshold: 6
           lifecycle:
             preStop:
-              # Endpoints are removed while the server still answers.
+              # Endpoints are removed while the server still answers. Clusters older
+              # than Kubernetes 1.30 do not know this action.
               sleep:
                 seconds: 10
           volumeMounts:

@@ -216,6 +216,10 @@ def test_metadata_and_status(client):
     assert "__saved_model_init_op" not in metadata.signatures
     (status,) = client.status("good")
     assert (status.version, status.state) == (2, "AVAILABLE")
+    with pytest.raises(serving.ServingError, match="version label: canary"):
+        client.status("good", version_label="canary")
+    with pytest.raises(TypeError, match=r"classify\(\) takes no loud"):
+        client.classify("good", PICTURES, loud=True)
 
 
 PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
@@ -269,6 +273,18 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
         (lambda c: c.generate("good", 1, version=-1), r"version must be .* not -1"),
         (lambda c: c.generate("good", 1, version="2"), r"version must be .* not '2'"),
         (lambda c: c.status("good", version=2**63), r"version must be a whole"),
+        (lambda c: c.status("good", version=True), r"version must be .* not True"),
+        (lambda c: c.status("good", version_label=1), r"version_label must be a name"),
+        (lambda c: c.predict("good", [1, 2]), r"dict from name to array, not a list"),
+        (
+            lambda c: c.predict("good", {"seeds": [1]}, "sample", outputs="images"),
+            r"a list of names, such as \['images'\]",
+        ),
+        (
+            lambda c: c.predict("good", {"latents": np.full((1, 3), 1e300)}),
+            r"numbers given are too large",
+        ),
+        (lambda c: serving.Client(8500), r"address must be host:port"),
         (lambda c: serving.Client("localhost"), r"address must be host:port"),
         (lambda c: serving.Client("h:1", attempts=0), r"attempts must be 1 or more"),
         (lambda c: serving.Client("h:1", timeout=0), r"positive number of seconds"),
@@ -288,6 +304,30 @@ def test_mistakes_are_worded_and_nothing_is_sent(server, client, ask, words):
 def _predictions(server):
     lines = server.metrics.render().decode().splitlines()
     return [line for line in lines if 'method="Predict"' in line]
+
+
+def test_bytes_keep_the_zeros_at_their_ends(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
+    def lengths(texts):
+        return {"lengths": tf.strings.length(texts)}
+
+    module = tf.Module()
+    module.lengths = lengths
+    folder = tmp_path / "models" / "m" / "1"
+    tf.saved_model.save(module, folder, signatures=lengths)
+    with (
+        serving.Server(tmp_path / "models", port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+
+        def ask(texts):
+            return client.predict("m", {"texts": texts})["lengths"].tolist()
+
+        assert ask([b"a\0\0", b"\xff", "ä"]) == [3, 1, 2]
+        assert ask(np.array(["ab", "c"])) == [2, 1]
+        for texts in ([None, b"a"], [1, b"a"], [1, 2]):
+            with pytest.raises(serving.RequestError, match=r"takes texts: string"):
+                ask(texts)
 
 
 def test_python_numbers_become_what_the_model_takes(client):
@@ -648,7 +688,7 @@ def certificates(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("timeout", [None, math.inf])
+@pytest.mark.parametrize("timeout", [None, math.inf, 1e30])
 def test_a_call_may_take_for_ever(server, timeout):
     with serving.Client(server.address, timeout=timeout) as client:
         assert len(client.generate("good", 1)) == 1
@@ -686,9 +726,10 @@ def test_tls_and_mutual_tls(models_dir, certificates, tiny):
 
     with serving.Server(models_dir, port=0, rest_port=0, **tls) as server:
         np.testing.assert_array_equal(ask(server, **authority), tiny.expected([0, 1]))
-        for stranger in ({"attempts": 1}, {"tls": True, "attempts": 1}):
-            with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
-                ask(server, **stranger)
+        with pytest.raises(serving.ServingError, match="UNAVAILABLE"):
+            ask(server, attempts=1)
+        with pytest.raises(serving.ServingError, match="no secure connection to"):
+            ask(server, attempts=1, tls=True)
         context = ssl.create_default_context(cafile=certificates / "ca.pem")
         url = f"https://{server.rest_address}/v1/models/good"
         with urllib.request.urlopen(url, context=context) as answer:

@@ -44,7 +44,7 @@ def test_generate_writes_a_grid(run, server, tmp_path):
 def test_conformance(run, server):
     result = run("conformance", server.address, "--model", "good", "--verbose")
     assert result.exit_code == 0, result.output
-    assert "4 differ deliberately, 0 fail" in result.output
+    assert "6 differ deliberately, 0 fail" in result.output
     assert "agrees     unknown version label" in result.output
 
 
@@ -126,6 +126,7 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
         (["generate", "127.0.0.1:1", "m", "--timeout", 0.2], 1, "no answer from"),
         (["generate", "nowhere", "m"], 1, "address must be host:port"),
         (["generate", "{address}", "good", "--labels", "a"], 2, "whole numbers"),
+        (["generate", "{address}", "good", "--out", "grid"], 2, "names no picture"),
         (["generate", "{address}", "good", "-n", "0"], 2, "0 is not in the range"),
         (["generate", "{address}", "good", "--seed", 2**63], 1, "seeds lie between -9"),
         (["bench", "{address}", "nope"], 1, "Latest(nope)"),
@@ -169,6 +170,41 @@ def test_help_is_enough(run):
         result = run(command, "--help")
         assert result.exit_code == 0
         assert command in run("--help").output
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_start_can_be_ended_while_models_load(saved_models, tmp_path, number):
+    for k in range(100):
+        shutil.copytree(saved_models / "tiny", tmp_path / f"m{k:03}" / "1")
+    with subprocess.Popen(
+        [sys.executable, "-m", "serving", "start", tmp_path, "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        first = next(line for line in process.stderr if "serving m" in line)
+        process.send_signal(number)
+        out, rest = process.communicate(timeout=60)
+    assert "serving m000 version 1" in first
+    assert "serving m099" not in rest
+    assert "Traceback" not in rest
+    assert out == ""
+    assert process.returncode > 0
+
+
+def test_a_bench_can_be_interrupted(server):
+    command = [sys.executable, "-m", "serving", "bench", server.address, "good"]
+    with subprocess.Popen(
+        [*command, "--callers", "1,8", "--seconds", "1"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert "1 callers" in process.stdout.readline()  # Now eight of them ask.
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert told.strip() == "Aborted!"
 
 
 OPEN_CONNECTIONS = """

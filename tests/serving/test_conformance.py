@@ -4,15 +4,26 @@ Those servers are the embedded one behind a proxy that spoils requests or answer
 """
 
 import concurrent.futures
+import contextlib
+import http.client
+import http.server
+import json
+import shutil
+import threading
 
 import google.protobuf.message
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
+from click.testing import CliRunner
 
-from serving import conformance, messages, tensors
+import serving
+from serving import conformance, conformance_rest, messages, tensors
+from serving.__main__ import main
 
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
 class Refused(Exception):
@@ -31,7 +42,8 @@ class Proxy(grpc.GenericRpcHandler):
         self._spoil = spoil
         self._classes = {
             name: (request, response)
-            for name, request, response in messages.methods(messages.PREDICTION_SERVICE)
+            for service in (messages.PREDICTION_SERVICE, messages.MODEL_SERVICE)
+            for name, request, response in messages.methods(service)
         }
 
     def service(self, details):
@@ -63,6 +75,27 @@ class Proxy(grpc.GenericRpcHandler):
         return self._spoil[method](request, ask).SerializeToString()
 
 
+def sorted_out(results):
+    """Returns {outcome: names of the cases}."""
+    found = {"agrees": [], "deliberate": [], "fails": []}
+    for result in results:
+        found[result.outcome].append(result.case.name)
+    return found
+
+
+def through_proxy(client, spoil, cases):
+    """Runs cases against a proxy of a client's server, and sorts the Results."""
+    proxy = grpc.server(
+        concurrent.futures.ThreadPoolExecutor(2), [Proxy(client.channel, spoil)]
+    )
+    port = proxy.add_insecure_port("127.0.0.1:0")
+    proxy.start()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        found = sorted_out(conformance.run(channel, cases))
+    proxy.stop(None).wait()
+    return found
+
+
 @pytest.fixture
 def outcomes(client):
     """Runs the cases of a model against a proxy: {outcome: names of the cases}."""
@@ -70,22 +103,17 @@ def outcomes(client):
     def outcomes(spoil, model="good"):
         metadata = client.metadata(model)
         cases = conformance.cases(model, metadata.version, metadata.signatures)
-        proxy = grpc.server(
-            concurrent.futures.ThreadPoolExecutor(2), [Proxy(client.channel, spoil)]
-        )
-        port = proxy.add_insecure_port("127.0.0.1:0")
-        proxy.start()
-        found = {"agrees": [], "deliberate": [], "fails": []}
-        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-            for result in conformance.run(channel, cases):
-                found[result.outcome].append(result.case.name)
-        proxy.stop(None).wait()
-        return found
+        return through_proxy(client, spoil, cases)
 
     return outcomes
 
 
+COMPLEX = messages.DataType.values_by_name["DT_COMPLEX64"].number
+
+
 def values_of(proto):
+    if proto.dtype == COMPLEX:
+        return proto.scomplex_val
     return getattr(proto, tensors.typed_field(proto.dtype))
 
 
@@ -101,6 +129,21 @@ def takes_nothing_for_ones(request, ask):
     for proto in request.inputs.values():
         if not proto.tensor_content and not values_of(proto):
             values_of(proto).append(1)
+    return ask(request)
+
+
+def keeps_values_back(request, ask):
+    response = ask(request)
+    for proto in response.outputs.values():
+        values_of(proto).extend(tensors.decode(proto).ravel()[:-1].tolist())
+        proto.ClearField("tensor_content")
+    return response
+
+
+def answers_no_rows_with_one(request, ask):
+    for proto in request.inputs.values():
+        for dim in proto.tensor_shape.dim[:1]:
+            dim.size = max(dim.size, 1)
     return ask(request)
 
 
@@ -144,6 +187,12 @@ def forgets_the_init_op(request, ask):
     [
         ("Predict", fills_with_zeros, "too few typed values repeat the last"),
         ("Predict", takes_nothing_for_ones, "a shape with no content is zeros"),
+        (
+            "Predict",
+            keeps_values_back,
+            "outputs are whole, in typed fields or in tensor_content",
+        ),
+        ("Predict", answers_no_rows_with_one, "zero rows"),
         (
             "Predict",
             names_no_default,
@@ -237,11 +286,13 @@ def test_a_server_that_looks_at_something_last(outcomes, mend, names):
 
 def as_tensorflow_serving(request, ask):
     """Answers as TensorFlow Serving does where it and the embedded server differ."""
-    for proto in request.inputs.values():
-        if [dim.size for dim in proto.tensor_shape.dim][:1] == [0]:
-            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "")
+    for name, proto in request.inputs.items():
+        if proto.dtype == COMPLEX:
+            wanted = {"latents": "float", "labels": "int64"}[name]
+            message = f"Expects arg[0] to be {wanted} but complex64 is provided"
+            raise Refused(INVALID_ARGUMENT, message)
     try:
-        response = ask(request)
+        return ask(request)
     except grpc.RpcError as error:
         message = error.details()
         if "cannot take the shape" in message:
@@ -253,14 +304,380 @@ def as_tensorflow_serving(request, ask):
         # It numbers the inputs in an order of its own.
         message = message.replace("arg[0]", f"arg[{len(request.inputs) - 1}]")
         raise Refused(error.code(), message) from error
+
+
+def as_a_batching_one(request, ask):
+    """The same, with batching, and outputs in typed fields."""
+    for proto in request.inputs.values():
+        if [dim.size for dim in proto.tensor_shape.dim][:1] == [0]:
+            raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "")
+    response = as_tensorflow_serving(request, ask)
     for proto in response.outputs.values():
-        proto.int_val.extend(tensors.decode(proto).ravel().tolist())
+        values = tensors.decode(proto).ravel().tolist()
         proto.ClearField("tensor_content")
+        proto.ClearField("string_val")
+        values_of(proto).extend(values)
     return response
 
 
+def status_as_tensorflow_serving(request, ask):
+    if not request.model_spec.name:
+        raise Refused(NOT_FOUND, "Could not find any versions of model ")
+    request.model_spec.ClearField("version_label")
+    return ask(request)
+
+
+def multi_inference_as_tensorflow_serving(request, ask):
+    raise Refused(
+        INVALID_ARGUMENT,
+        "Expected classification signature method_name to be "
+        "tensorflow/serving/classify. Was: tensorflow/serving/predict",
+    )
+
+
+@pytest.mark.parametrize("predict", [as_tensorflow_serving, as_a_batching_one])
 @pytest.mark.parametrize("model", ["good", "conditional"])
-def test_tensorflow_serving_fails_none(outcomes, model):
-    found = outcomes({"Predict": as_tensorflow_serving}, model)
+def test_tensorflow_serving_fails_none(outcomes, predict, model):
+    spoil = {
+        "Predict": predict,
+        "GetModelStatus": status_as_tensorflow_serving,
+        "MultiInference": multi_inference_as_tensorflow_serving,
+    }
+    found = outcomes(spoil, model)
     assert found["fails"] == []
     assert found["deliberate"] == ["bytes that are no request"]
+
+
+class Echo(tf.Module):
+    """A model of strings."""
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def __call__(self, text):
+        return {"text": text, "text_bytes": text}
+
+
+@pytest.fixture(scope="module")
+def labelled(saved_models, tmp_path_factory):
+    """A server of `good`, whose version 1 is `stable`, and of `echo`; with REST."""
+    folder = tmp_path_factory.mktemp("labelled")
+    for version, source in (("1", "tiny"), ("2", "other")):
+        shutil.copytree(saved_models / source, folder / "good" / version)
+    echo = Echo()
+    signatures = {"serving_default": echo.__call__}
+    tf.saved_model.save(echo, str(folder / "echo" / "1"), signatures=signatures)
+    configs = "".join(
+        f'config {{ name: "{name}" base_path: "{folder}/{name}" model_platform: '
+        '"tensorflow" model_version_policy { all {} } '
+        'version_labels { key: "stable" value: 1 } } '
+        for name in ("good", "echo")
+    )
+    (folder / "models.config").write_text(f"model_config_list {{ {configs} }}")
+    with serving.Server(
+        port=0, rest_port=0, model_config_file=folder / "models.config"
+    ) as server:
+        yield server
+
+
+def label_cases(module, client):
+    named = client.metadata("good", version_label="stable")
+    return module.label_cases("stable", "good", named.version, named.signatures)
+
+
+def ignores_the_label(request, ask):
+    request.model_spec.ClearField("version_label")
+    return ask(request)
+
+
+def echoes_the_label(request, ask):
+    response = ask(request)
+    response.model_spec.version_label = request.model_spec.version_label
+    return response
+
+
+def lists_the_newest(request, ask):
+    del (response := ignores_the_label(request, ask)).model_version_status[1:]
+    return response
+
+
+def test_strings(labelled):
+    with serving.Client(labelled.address) as client:
+        metadata = client.metadata("echo")
+        cases = conformance.cases("echo", metadata.version, metadata.signatures)
+        found = sorted_out(conformance.run(client.channel, cases))
+    assert found["fails"] == []
+    assert set(found["deliberate"]) == {case.name for case in cases if case.deliberate}
+
+
+PREDICT_BY_LABEL = "a version asked for by its label is named by its number"
+
+
+@pytest.mark.parametrize(
+    ("method", "spoil", "failed"),
+    [
+        ("Predict", lambda request, ask: ask(request), []),
+        ("Predict", ignores_the_label, [PREDICT_BY_LABEL]),
+        ("Predict", echoes_the_label, [PREDICT_BY_LABEL]),
+        ("GetModelMetadata", ignores_the_label, ["metadata by label"]),
+        ("GetModelMetadata", echoes_the_label, ["metadata by label"]),
+        ("GetModelStatus", ignores_the_label, []),  # As TensorFlow Serving does.
+        ("GetModelStatus", lists_the_newest, ["status by label"]),
+    ],
+)
+def test_labels(labelled, method, spoil, failed):
+    with serving.Client(labelled.address) as client:
+        cases = label_cases(conformance, client)
+        assert {case.method for case in cases} == {
+            "Predict",
+            "GetModelMetadata",
+            "GetModelStatus",
+        }
+        found = through_proxy(client, {method: spoil}, cases)
+    assert found["fails"] == failed
+    assert found["deliberate"] == []
+
+
+# REST ------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def rest_proxy(address, spoil):
+    """Gives the address of a proxy of a REST API.
+
+    `spoil` takes a method, a path, a body and a function that asks the server by
+    them, and returns what that does: the status and the body, in bytes.
+    """
+
+    def ask(method, path, body):
+        connection = http.client.HTTPConnection(address, timeout=60)
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+        return answer.status, content
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+            status, content = spoil(self.command, self.path, body, ask)
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_POST = do_GET
+
+        def log_message(self, *unused):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
+        thread = threading.Thread(target=proxy.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{proxy.server_port}"
+        proxy.shutdown()
+        thread.join()
+
+
+@pytest.fixture
+def rest_outcomes(labelled):
+    """Runs the REST cases of a model against a proxy: {outcome: names of the cases}."""
+
+    def outcomes(spoil, model="good"):
+        with serving.Client(labelled.address) as client:
+            metadata = client.metadata(model)
+            cases = conformance_rest.cases(model, metadata.version, metadata.signatures)
+            if model == "good":
+                cases += label_cases(conformance_rest, client)
+        with rest_proxy(labelled.rest_address, spoil) as address:
+            found = sorted_out(conformance_rest.run(address, cases))
+        return {
+            outcome: [name.removeprefix("REST: ") for name in names]
+            for outcome, names in found.items()
+        }
+
+    return outcomes
+
+
+REST_DELIBERATE = ["a path in capitals", "a path outside of /v1", "no rows"]
+
+
+def passes_on(method, path, body, ask):
+    return ask(method, path, body)
+
+
+def rest_as_tensorflow_serving(method, path, body, ask):
+    """Answers as TensorFlow Serving does where it and the embedded server differ."""
+    if not path.lower().startswith("/v1/"):
+        return 404, b"<html>Not Found</html>"
+    if b'"instances": []' in body:
+        return 400, b'{"error": "No values in array"}'
+    return ask(method, path.replace("/V1/MODELS/", "/v1/models/"), body)
+
+
+@pytest.mark.parametrize("model", ["good", "echo"])
+@pytest.mark.parametrize(
+    ("spoil", "deliberate"),
+    [(passes_on, REST_DELIBERATE), (rest_as_tensorflow_serving, [])],
+)
+def test_rest(rest_outcomes, model, spoil, deliberate):
+    found = rest_outcomes(spoil, model)
+    assert found["fails"] == []
+    assert found["deliberate"] == deliberate
+    assert len(found["agrees"]) >= 35
+
+
+def spoils_json(change, where=""):
+    """Changes the JSON of the answers to what is asked at paths that end so."""
+
+    def spoil(method, path, body, ask):
+        status, content = ask(method, path, body)
+        if status == 200 and path.endswith(where):
+            content = json.dumps(change(json.loads(content))).encode()
+        return status, content
+
+    return spoil
+
+
+def drops_a_row(found):
+    return {
+        key: rows[1:] if key == "predictions" else rows for key, rows in found.items()
+    }
+
+
+def flattens_columns(found):
+    return {
+        key: np.ravel(rows).tolist() if key == "outputs" else rows
+        for key, rows in found.items()
+    }
+
+
+def lists_backwards(found):
+    return {key: statuses[::-1] for key, statuses in found.items()}
+
+
+def forgets_the_version(found):
+    return {**found, "model_spec": {**found["model_spec"], "version": None}}
+
+
+def takes_both(method, path, body, ask):
+    if b'"instances"' in body and b'"inputs"' in body:
+        content = json.loads(body)
+        del content["inputs"]
+        body = json.dumps(content).encode()
+    return ask(method, path, body)
+
+
+def errs_in_text(method, path, body, ask):
+    status, content = ask(method, path, body)
+    wrong = path == "/v1/models/no_such_model"
+    return status, b"no such model" if wrong else content
+
+
+def errs_in_other_words(method, path, body, ask):
+    status, content = ask(method, path, body)
+    wrong = path == "/v1/models/no_such_model"
+    return status, b'{"error": "oops"}' if wrong else content
+
+
+def refuses_with_500(method, path, body, ask):
+    status, content = ask(method, path, body)
+    return (500, content) if body == b"" and method == "POST" else (status, content)
+
+
+ROWS = [
+    "a version's rows",
+    "rows",
+    "rows of an only input, without its name",
+    "serving_default is asked where no signature is",
+    "strings whose names end in _bytes come as b64, others as text",
+]
+COLUMNS = ["columns", "columns of an only input, without its name"]
+STATUS_OF_NO_MODEL = ["status of an unknown model"]
+METADATA = ["metadata", "a version's metadata", "metadata by label"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "failed"),
+    [
+        (spoils_json(drops_a_row), [*ROWS, "rows by label"]),
+        (spoils_json(flattens_columns), COLUMNS),
+        (spoils_json(lists_backwards, "/v1/models/good"), ["status"]),
+        (spoils_json(forgets_the_version, "/metadata"), METADATA),
+        (takes_both, ["both instances and inputs"]),
+        (errs_in_text, STATUS_OF_NO_MODEL),
+        (errs_in_other_words, STATUS_OF_NO_MODEL),
+        (refuses_with_500, ["an empty body"]),
+    ],
+)
+def test_a_rest_server_that_is_wrong_in_one_point(rest_outcomes, spoil, failed):
+    found = rest_outcomes(spoil)
+    assert sorted(found["fails"]) == sorted(failed)
+    assert found["deliberate"] == REST_DELIBERATE
+
+
+def writes_bytes_as_text(row):
+    return {**row, "text_bytes": row["text"]}
+
+
+def writes_text_as_bytes(row):
+    return {**row, "text": row["text_bytes"]}
+
+
+@pytest.mark.parametrize("change", [writes_bytes_as_text, writes_text_as_bytes])
+def test_a_rest_server_that_writes_strings_wrong(rest_outcomes, change):
+    def respell(found):
+        return {"predictions": [change(row) for row in found["predictions"]]}
+
+    def spoil(method, path, body, ask):
+        if b'"instances"' not in body:
+            return ask(method, path, body)
+        return spoils_json(respell)(method, path, body, ask)
+
+    assert sorted(rest_outcomes(spoil, "echo")["fails"]) == ROWS
+
+
+def takes_any_base64(method, path, body, ask):
+    return ask(method, path, body.replace(b'"b64": "!"', b'"b64": ""'))
+
+
+def test_a_rest_server_that_takes_any_base64(rest_outcomes):
+    assert rest_outcomes(takes_any_base64, "echo")["fails"] == ["b64 that is none"]
+
+
+# The command -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(labelled):
+    def run(*arguments):
+        command = ["conformance", labelled.address, "--model", "good", *arguments]
+        return CliRunner().invoke(main, command)
+
+    return run
+
+
+def test_command_with_a_label_and_rest(run, labelled):
+    plain = run()
+    assert plain.exit_code == 0, plain.output
+    assert "6 differ deliberately, 0 fail" in plain.output
+    assert "REST" not in plain.output
+    rest = ["--rest", labelled.rest_address]
+    result = run("--model", "echo", "--label", "stable", *rest, "--verbose")
+    assert result.exit_code == 0, result.output
+    assert result.output.count("9 differ deliberately, 0 fail") == 2
+    assert result.output.count(f"agrees     {PREDICT_BY_LABEL}") == 2
+    assert result.output.count("agrees     REST: rows by label") == 2
+    assert result.output.count("agrees     REST: b64 that is none") == 1
+
+
+def test_command_with_a_label_that_is_none(run):
+    result = run("--label", "nope")
+    assert result.exit_code == 1
+    assert "Unrecognized servable version label: nope" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:x"])
+def test_command_where_no_rest_answers(run, address):
+    result = run("--rest", address, "--timeout", "20")
+    assert result.exit_code == 1
+    assert "fails      REST: status: None " in result.output
+    assert "Traceback" not in result.output

@@ -11,7 +11,12 @@ import numpy as np
 import pytest
 import tiny_models
 import yaml
-from google.protobuf import text_format
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+)
 from tensorflow_serving.config import model_server_config_pb2
 
 import serving
@@ -45,11 +50,30 @@ def documents(path):
     return list(yaml.safe_load_all(path.read_text()))
 
 
-def test_models_config_is_tensorflow_servings_message(written):
-    config = text_format.Parse(
-        (written / "models.config").read_text(),
+def models_config(folder):
+    return text_format.Parse(
+        (folder / "models.config").read_text(),
         model_server_config_pb2.ModelServerConfig(),
     )
+
+
+def labels(folder):
+    """Returns {model: {label: version}} of models.config."""
+    return {
+        model.name: dict(model.version_labels)
+        for model in models_config(folder).model_config_list.config
+    }
+
+
+def edit(folder, old, new):
+    file = folder / "models.config"
+    content = file.read_text()
+    assert old in content
+    file.write_text(content.replace(old, new))
+
+
+def test_models_config_is_tensorflow_servings_message(written):
+    config = models_config(written)
     digits, faces = config.model_config_list.config
     assert (digits.name, digits.base_path) == ("digits", "/models/digits")
     assert digits.model_platform == "tensorflow"
@@ -61,11 +85,89 @@ def test_models_config_is_tensorflow_servings_message(written):
     assert ours[0].policy.choose([1, 2, 3]) == {2, 3}
 
 
+def test_labels_are_kept(publish, written):
+    edit(
+        written,
+        'version_labels {\n      key: "stable"\n      value: 2\n    }',
+        'version_labels { key: "stable" value: 1 } '
+        'version_labels { key: "canary" value: 2 }',
+    )
+    publish("faces", 8, "conditional")
+    publish("new", 1, change=_without_scalar)
+    publish("new", 2, change=_without_scalar)
+    deploy.write(publish.models, written)
+    kept = {
+        "digits": {"stable": 1, "canary": 2},
+        "faces": {"stable": 7},
+        "new": {"stable": 2},
+    }
+    assert labels(written) == kept
+    (config,) = (
+        document
+        for document in documents(written / "kubernetes.yaml")
+        if document["kind"] == "ConfigMap"
+    )
+    assert config["data"]["models.config"] == (written / "models.config").read_text()
+    deploy.write(publish.models, written)
+    assert labels(written) == kept
+
+
+def test_labels_are_not_lost(publish, written):
+    publish("digits", 3, change=_without_scalar)
+    publish("digits", 4, change=_without_scalar)
+    before = (written / "models.config").read_text()
+    words = "the label stable of model digits names version 2, .* are 3, 4; move"
+    with pytest.raises(serving.RequestError, match=words):
+        deploy.write(publish.models, written)
+    (written / "models.config").write_text("model_config_list {")
+    with pytest.raises(serving.ServingError, match=r"models.config cannot be parsed"):
+        deploy.write(publish.models, written)
+    (written / "models.config").write_text(before)
+    edit(written, "value: 2", "value: 3")
+    deploy.write(publish.models, written)
+    assert labels(written) == {"digits": {"stable": 3}, "faces": {"stable": 7}}
+
+
 def test_batching_config_keeps_tensorflow_servings_rules(written):
     options = model_config.read_batching(written / "batching.config")
     assert options.allowed_batch_sizes == (1, 2, 4, 8, 16, 32)
     assert options.max_batch_size == 32
     assert options.batch_timeout_micros == 0
+
+
+def monitoring_config():
+    """Returns an empty MonitoringConfig of TensorFlow Serving's.
+
+    The pip package leaves it out; this is its `monitoring_config.proto`.
+    """
+    field = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="monitoring_config.proto", package="tensorflow.serving", syntax="proto3"
+    )
+    prometheus = file.message_type.add(name="PrometheusConfig")
+    prometheus.field.add(name="enable", number=1, type=field.TYPE_BOOL)
+    prometheus.field.add(name="path", number=2, type=field.TYPE_STRING)
+    file.message_type.add(name="MonitoringConfig").field.add(
+        name="prometheus_config",
+        number=1,
+        type=field.TYPE_MESSAGE,
+        type_name=".tensorflow.serving.PrometheusConfig",
+    )
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    found = pool.FindMessageTypeByName("tensorflow.serving.MonitoringConfig")
+    return message_factory.GetMessageClass(found)()
+
+
+@pytest.fixture
+def prometheus_config(written):
+    text = (written / "monitoring.config").read_text()
+    return text_format.Parse(text, monitoring_config()).prometheus_config
+
+
+def test_monitoring_config_is_tensorflow_servings_message(prometheus_config):
+    assert prometheus_config.enable is True
+    assert prometheus_config.path == "/monitoring/prometheus/metrics"
 
 
 def test_hidden_folders_are_no_models(publish):
@@ -117,7 +219,7 @@ def test_names_of_any_kind_keep_the_files_whole(publish, tmp_path):
     deploy.write(models, tmp_path / "deploy")
     (compose,) = documents(tmp_path / "deploy" / "compose.yaml")
     contexts = compose["services"]["serving"]["build"]["additional_contexts"]
-    assert contexts == {"models": f"{tmp_path}/a $$HOME"}
+    assert contexts == {"models": "../a $$HOME"}  # From the compose file on.
     (deployment,) = (
         document
         for document in documents(tmp_path / "deploy" / "kubernetes.yaml")
@@ -212,10 +314,10 @@ def test_kubernetes_manifests(written):
         assert data[name].strip() == (written / name).read_text().strip()
 
 
-def test_prometheus_scrapes_what_the_server_serves(written):
+def test_prometheus_scrapes_what_the_server_serves(written, prometheus_config):
     (prometheus,) = documents(written / "prometheus.yml")
     (job,) = prometheus["scrape_configs"]
-    assert job["metrics_path"] in (written / "monitoring.config").read_text()
+    assert job["metrics_path"] == prometheus_config.path
     (compose,) = documents(written / "compose.yaml")
     (target,) = job["static_configs"][0]["targets"]
     assert target.split(":")[0] in compose["services"]

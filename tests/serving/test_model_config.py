@@ -53,6 +53,7 @@ def test_policies(policy, chosen):
     [
         (one(platform=""), "model_platform must be"),
         (one(path="relative/x"), "absolute path"),
+        (one(path="s3://bucket/x"), "reads folders of its own machine"),
         (one(name=""), "has no name"),
         ("", "must hold a model_config_list"),
         ("nonsense", "cannot be parsed"),

@@ -171,6 +171,15 @@ def test_missing_variables_load_and_then_fail_each_predict(publish, start, conne
     assert caught.value.code == grpc.StatusCode.FAILED_PRECONDITION
 
 
+def test_damaged_variables_say_what_is_wrong(publish, start, connect):
+    publish("m", 1, change=damage("variables", "variables.index", content=b"xx"))
+    (status,) = connect(start()).status("m")
+    assert (status.code, status.message) == (
+        "DATA_LOSS",
+        "file is too short to be an sstable",
+    )
+
+
 def _seeds(model="recorded_under_another_name", **changes):
     request = tiny_models.predict_request(model, seeds=np.arange(2))
     request.model_spec.version.value = 99  # Both are ignored.
@@ -519,9 +528,14 @@ def test_a_model_elsewhere_is_refused_at_the_start(publish, start, tmp_path):
 
 def test_without_a_folder_a_reload_stays_beside_the_models(publish, start):
     publish("m", 1)
-    server = start(model_config_file=write_config(publish), models_dir=None)
+    file = write_config(publish)
+    file.write_text(file.read_text().replace('/m"', '/m/"'))
+    server = start(model_config_file=file, models_dir=None)
     with pytest.raises(serving.ServingError, match=r"PERMISSION_DENIED.*outside of"):
         server.models.reload([model_config.ModelConfig("x", "/etc")])
+    beside = publish("n", 1).parent
+    server.models.reload([model_config.ModelConfig("n", str(beside))])
+    assert server.models.available()["n"] == [1]
     (empty := publish.models.parent / "empty.config").write_text("model_config_list {}")
     server = start(model_config_file=empty, models_dir=None)
     with pytest.raises(serving.ServingError, match="nowhere"):

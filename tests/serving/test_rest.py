@@ -723,6 +723,23 @@ def test_what_json_has_no_numbers_for_is_refused_in_words():
         rest.parse_predict(body, lambda: SPECS)
 
 
+@pytest.mark.parametrize("rows", ["[[true, 2]]", "[[1.5, false]]"])
+def test_true_is_no_number(rows):
+    body = (
+        f'{{"signature_name": "two", "inputs": {{"latents": {rows}, "names": ["a"]}}}}'
+    )
+    with pytest.raises(errors.ServingError, match="not of expected type: float"):
+        rest.parse_predict(body.encode(), lambda: SPECS)
+
+
+@pytest.mark.parametrize("text", ["/wA=", "/wA", "/w\\nA="])
+def test_base64_needs_no_padding(text):
+    inputs = f'{{"latents": [[1, 2]], "names": [{{"b64": "{text}"}}]}}'
+    body = f'{{"signature_name": "two", "inputs": {inputs}}}'
+    request, _ = rest.parse_predict(body.encode(), lambda: SPECS)
+    assert request.inputs["names"].string_val == [b"\xff\x00"]
+
+
 def test_strings_beyond_the_basic_plane_arrive_whole():
     body = b'{"signature_name": "two", "inputs": {"latents": [[1, 2]], "names": %s}}'
     for names in (b'["\\ud83d\\ude00"]', '["\U0001f600"]'.encode()):

@@ -436,6 +436,32 @@ def test_a_taken_port_is_an_error_in_words(server, models_dir):
         serving.Server(models_dir, port=port).start()
 
 
+def test_a_server_starts_once(models_dir, tiny):
+    with serving.Server(models_dir, port=0).start() as server:
+        with pytest.raises(RuntimeError, match="starts once"):
+            server.start()
+        with serving.Client(server.address) as client:
+            np.testing.assert_array_equal(
+                client.generate("good", 1), tiny.expected([0])
+            )
+    with pytest.raises(RuntimeError, match="starts once"):
+        server.start()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"port": 70_000}, "port must be 0 or more, and 65535 at most; it is 70000"),
+        ({"port": 0, "rest_port": -1}, "rest_port must be"),
+        ({"poll_seconds": -1}, "poll_seconds must be 0.001 or more"),
+        ({"max_concurrent_requests": 0}, "max_concurrent_requests must be 1 or more"),
+    ],
+)
+def test_options_out_of_range_are_errors_in_words(models_dir, options, words):
+    with pytest.raises(ValueError, match=words):
+        serving.Server(models_dir, **options)
+
+
 def test_a_missing_folder_is_an_error_in_words(tmp_path):
     with pytest.raises(FileNotFoundError, match="python -m export"):
         serving.Server(tmp_path / "absent")
