@@ -1,12 +1,10 @@
 """Adversarial autoencoders (Makhzani et al., 2016, arXiv:1511.05644)."""
 
-import math
-
 import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, metrics, networks, plots, priors, rng
+from zoo import augmentation, losses, metrics, networks, plots, priors, rng
 from zoo.adversarial import accuracies
 from zoo.autoencoder import AutoencoderModel, check_rows, euclidean
 from zoo.conditions import Classes
@@ -502,10 +500,7 @@ class AAE(AutoencoderModel):
         """See `AutoencoderModel`; adds noise to the images, if asked for."""
         if self.input_noise:
             seeds, _ = self.row_seeds(tf.shape(images)[0], stream=100 + stream)
-            noise = rng.normal(seeds, math.prod(self.image_shape))
-            # From -1 to 1 pixels are twice as far apart as from 0 to 1.
-            noise = 2 * self.input_noise * tf.reshape(noise, tf.shape(images))
-            images = tf.cast(images, tf.float32) + noise
+            images = augmentation.add_noise(images, seeds, self.input_noise)
         return super()._encode_in_training(images, stream, network)
 
     def _to_decode(self, code, labels):

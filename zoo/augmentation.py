@@ -1,5 +1,7 @@
 """Random changes of training images, each row's a function of its seed."""
 
+import math
+
 import tensorflow as tf
 
 from zoo import rng
@@ -32,3 +34,20 @@ def shift_and_flip(images, seeds, shift=0, flip=False):
     columns = tf.clip_by_value(columns, 0, width - 1)
     images = tf.gather(images, rows, axis=1, batch_dims=1)
     return tf.gather(images, columns, axis=2, batch_dims=1)
+
+
+def add_noise(images, seeds, deviation):
+    """Adds Gaussian noise to every pixel.
+
+    Args:
+        images: Tensor of shape `[n, ...]`, pixels from -1 to 1.
+        seeds: int64 tensor of shape `[n]`.
+        deviation: Deviation of the noise, pixels counted from 0 to 1.
+
+    Returns:
+        float32 tensor of the images' shape, in no bounds.
+    """
+    noise = rng.normal(seeds, math.prod(images.shape[1:]))
+    # From -1 to 1 pixels are twice as far apart as from 0 to 1.
+    noise = 2 * deviation * tf.reshape(noise, tf.shape(images))
+    return tf.cast(images, tf.float32) + noise

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, networks
+from zoo import augmentation, losses, networks
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
 from zoo.data import load_arrays
@@ -159,6 +159,7 @@ class SemiSupervisedGAN(AdversarialModel):
         generator_optimizer=None,
         discriminator_optimizer=None,
         loss="feature_matching",
+        input_noise=0.0,
         averaging=None,
         metrics=None,
         **keras_arguments,
@@ -169,6 +170,9 @@ class SemiSupervisedGAN(AdversarialModel):
             generator_optimizer: Keras optimizer, name or config.
             discriminator_optimizer: Keras optimizer, name or config.
             loss: As in `AdversarialModel.compile`.
+            input_noise: Deviation of the Gaussian noise on all images that the
+                discriminator sees in training, pixels counted from 0 to 1. The paper's
+                has noise in every layer.
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -176,7 +180,12 @@ class SemiSupervisedGAN(AdversarialModel):
         Raises:
             ValueError: If an argument is unknown or out of range.
         """
+        if input_noise < 0:
+            raise ValueError(
+                f"input_noise is 0 or more. Received: input_noise={input_noise}"
+            )
         self.loss = losses.get(loss, matching=True)
+        self.input_noise = input_noise
         if self.matches_features:
             self.loss.features(self.discriminator)
         self._average_decoder(averaging)
@@ -185,7 +194,7 @@ class SemiSupervisedGAN(AdversarialModel):
                 "generator": generator_optimizer,
                 "discriminator": discriminator_optimizer,
             },
-            {"loss": self.loss, "averaging": averaging},
+            {"loss": self.loss, "input_noise": input_noise, "averaging": averaging},
             metrics=metrics,
             **keras_arguments,
         )
@@ -197,9 +206,11 @@ class SemiSupervisedGAN(AdversarialModel):
 
         fake = self.pass_through(self.generator, self.draw_latents(count, stream=0))
         with self.minimizing("discriminator") as objectives:
-            class_logits = self.discriminator(images, training=True)
+            seen = self._with_noise(images, stream=100)
+            class_logits = self.discriminator(seen, training=True)
             real_logits = self.logits_of(class_logits)
-            fake_logits = self.discriminate(fake, training=True)
+            seen = self._with_noise(fake, stream=101)
+            fake_logits = self.discriminate(seen, training=True)
             supervised, accuracy = self.label_loss(labels, class_logits)
             unsupervised = self.loss.discriminator(real_logits, fake_logits)
             objectives["discriminator"] = supervised + unsupervised
@@ -207,7 +218,10 @@ class SemiSupervisedGAN(AdversarialModel):
         with self.minimizing("generator") as objectives:
             fake = self.generator(self.draw_latents(count, stream=1), training=True)
             objectives["generator"] = self.generator_loss(
-                images, fake, [], self.pass_through
+                self._with_noise(images, stream=102),
+                self._with_noise(fake, stream=103),
+                [],
+                self.pass_through,
             )
 
         return self.end_step(
@@ -217,6 +231,13 @@ class SemiSupervisedGAN(AdversarialModel):
             classification_accuracy=accuracy,
             **accuracies(real_logits, fake_logits),
         )
+
+    def _with_noise(self, images, stream):
+        """Returns what the discriminator sees of images in training."""
+        if not self.input_noise:
+            return images
+        seeds, _ = self.row_seeds(tf.shape(images)[0], stream)
+        return augmentation.add_noise(images, seeds, self.input_noise)
 
     def test_step(self, data):
         """Classifies a batch and compares it with samples; feeds `metrics`."""

@@ -150,7 +150,7 @@ CASES = [
     Case(
         "semi_supervised_gan",
         _semi_supervised_gan,
-        {"averaging": 0.9},
+        {"averaging": 0.9, "input_noise": 0.3},
         {**_DIGITS_16, "labels": True},
     ),
     Case("aae", _aae, {"averaging": 0.9}, {**_DIGITS_8, "labels": True}, encodes=True),

@@ -81,6 +81,24 @@ def test_evaluate_weighs_labelled_rows_alike(model):
         assert one == pytest.approx(two, rel=1e-5), name
 
 
+def test_the_discriminator_sees_noise_in_training_alone():
+    batch = next(iter(digits(labels=True, batch_size=20)))
+    data = tf.data.Dataset.from_tensors(batch)
+    losses = {}
+    for noise in (0.0, 0.3):
+        model = CASE.build()
+        model.compile(input_noise=noise)
+        evaluated = model.evaluate(data, verbose=0, return_dict=True)
+        trained = model.fit(data, verbose=0).history
+        losses[noise] = evaluated, {name: trained[name][0] for name in evaluated}
+    assert losses[0.0][0] == losses[0.3][0]
+    for name in ("discriminator_loss", "classification_loss", "generator_loss"):
+        assert losses[0.0][1][name] != losses[0.3][1][name]
+    noise = [model._with_noise(batch[0], stream) - batch[0] for stream in (100, 101)]
+    assert np.std(noise[0]) / 2 == pytest.approx(0.3, rel=0.05)
+    assert abs(np.corrcoef(np.ravel(noise[0]), np.ravel(noise[1]))[0, 1]) < 0.1
+
+
 def test_a_discriminator_of_half_precision_trains():
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:
@@ -128,3 +146,5 @@ def test_bad_input_is_refused(model):
         model.evaluate(images, np.array([0, 1, 10, 2]), verbose=0)
     with pytest.raises(ValueError, match="Unknown loss"):
         model.compile(loss="mean_squared_error")
+    with pytest.raises(ValueError, match="input_noise is 0 or more"):
+        model.compile(input_noise=-0.1)
