@@ -285,7 +285,12 @@ class AdversarialModel(GenerativeModel):
         return self.conditions
 
     def discriminate(self, images, conditions=(), training=False):
-        """Returns the logits `[n]` of samples being real."""
+        """Returns the logits `[n]` of samples being real.
+
+        Outside of training batch normalization takes moving statistics of real and
+        generated batches together, and training has each by its own. So 0 may be far
+        from where the two kinds part; logits compare with one another.
+        """
         inputs = join(images, conditions)
         return self.logits_of(self.discriminator(inputs, training=training))
 

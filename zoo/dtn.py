@@ -12,7 +12,7 @@ from zoo.averaging import AveragedModel
 from zoo.data import load_arrays
 from zoo.data.fitting import fit
 from zoo.discriminative import DiscriminativeModel
-from zoo.images import to_uint8
+from zoo.images import check_finite, to_uint8
 from zoo.metrics import label_accuracy
 from zoo.model import Model
 
@@ -45,8 +45,9 @@ class DTN(AveragedModel):
 
     Args:
         features: f: a `zoo.Classifier` or `zoo.DANN` trained on the source domain, the
-            name of a preset of one, or a built Keras model from images to rows. Its
-            weights and statistics stay as they are.
+            preset of one (a built-in name, before a folder of that name), or a built
+            Keras model from images to rows. Its weights and statistics stay as they
+            are.
         generator_filters: Channels of the generator's last hidden layer.
         discriminator_filters: Channels of the discriminator's first layer.
         kernel_size: Side of the kernels.
@@ -195,24 +196,31 @@ class DTN(AveragedModel):
             labels: Their labels, integers `[n]`.
             classifier: `zoo.Classifier` of the target domain. The transferred images
                 are brought to its size and channels.
+
+        Raises:
+            ValueError: If transferred images have pixels that are no finite numbers.
         """
         size, _, channels = classifier.image_shape
-        transferred = np.asarray(fit(to_uint8(self.transfer(images)), size, channels))
-        return label_accuracy(classifier.classify(transferred), labels)
+        transferred = self.transfer(images)
+        check_finite(transferred, "The transferred images")
+        fitted = np.asarray(fit(to_uint8(transferred), size, channels))
+        return label_accuracy(classifier.classify(fitted), labels)
 
     @classmethod
     def check_measurable(cls, name, **data_arguments):
         """See `Model.check_measurable`; the target needs a built-in classifier."""
         super().check_measurable(name, **data_arguments)
-        presets.resolve(f"classifier_{name[1]}")
+        presets.built_in(f"classifier_{name[1]}")
 
     def measure(self, *, name, **data_arguments):
-        """Returns `transfer_accuracy` by the built-in classifier of the target."""
+        """Returns `transfer_accuracy`, named after the target's built-in classifier."""
         source, target = name
-        classifier = DiscriminativeModel.from_preset(f"classifier_{target}")
+        preset = presets.built_in(f"classifier_{target}")
+        classifier = DiscriminativeModel.from_preset(preset)
         images, labels = load_arrays(source, **data_arguments, labels=True)
         accuracy = self.transfer_accuracy(images, labels, classifier)
-        return {"transfer_accuracy": round(accuracy, 4)}
+        network = f"{preset.name}@{presets.fingerprint(preset)[:8]}"
+        return {f"transfer_accuracy[{network}]": round(accuracy, 4)}
 
     # Training
 
@@ -429,6 +437,9 @@ def total_variation(images):
 
 def _frozen_copy(features):
     """Returns f as a network of its own that no training moves."""
+    if isinstance(features, str) and features in presets.list_presets():
+        # A recipe names them, and means the same wherever it is trained.
+        features = presets.built_in(features)
     if isinstance(features, (str, os.PathLike)):
         features = Model.from_preset(features)
     if isinstance(features, DiscriminativeModel):

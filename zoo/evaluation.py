@@ -6,9 +6,7 @@ generator and then of the network. A model that recognizes images is measured by
 own `measure`; so is a generator that has one, beside its samples.
 """
 
-import contextlib
 import dataclasses
-import types
 
 import numpy as np
 
@@ -16,11 +14,11 @@ from zoo import data, feature_networks, metrics, presets
 from zoo.autoencoder import AutoencoderModel
 from zoo.data.selection import select
 from zoo.dtn import DTN
-from zoo.generative import GenerativeModel
-from zoo.images import to_uint8
+from zoo.generative import GenerativeModel, seeds_of
+from zoo.images import check_finite, to_uint8
 from zoo.infogan import InfoGAN
 from zoo.metrics import Measurement
-from zoo.model import Model
+from zoo.model import Model, silent
 from zoo.semi_supervised_gan import SemiSupervisedGAN
 
 #: Where the width of Parzen windows is chosen: of MNIST, the last 10,000 images to
@@ -59,11 +57,11 @@ class Evaluation:
     measurements: list[Measurement]
     class_shares: list[float] | None = None
 
-
-@contextlib.contextmanager
-def _silent(length):
-    del length
-    yield types.SimpleNamespace(update=lambda count: None)
+    @property
+    def heading(self):
+        """What was measured, and on which data, in words."""
+        names = [self.data] if isinstance(self.data, str) else self.data
+        return f"{self.preset} ({self.model}) on {', '.join(names)}, {self.split!r}"
 
 
 def evaluate(
@@ -74,7 +72,7 @@ def evaluate(
     seed=0,
     features=None,
     parzen=False,
-    progress=_silent,
+    progress=silent,
 ):
     """Measures a model.
 
@@ -89,17 +87,17 @@ def evaluate(
         features: What to look through, as `zoo.feature_networks.find` takes it; None
             for the built-in `classifier_<name>`.
         parzen: Whether to compute the log-likelihood under Parzen windows too.
-        progress: Called with the number of images to work through; returns a context
-            manager whose object is told of them by `update(count)`, such as a
-            `click.progressbar`.
+        progress: As `Model.progress`; asked for once for all samples, and for each
+            pass of what a model measures by itself.
 
     Returns:
         `Evaluation`.
 
     Raises:
-        ValueError: If the model makes no images, needs two domains or takes only one,
-            there is no feature network for the data, or the data can't be loaded or
-            are too few.
+        ValueError: If the model makes no images, has weights or pixels that are not
+            finite numbers, needs two domains or takes only one, or does without what is
+            asked for; there is no feature network for the data; or the data can't be
+            loaded or are too few.
     """
     # Once: what is at a URL may change while its model is measured.
     folder = presets.resolve(handle)
@@ -109,6 +107,8 @@ def evaluate(
             f"Only images can be evaluated. {handle} makes rows of shape "
             f"{model.image_shape}."
         )
+    _check_weights(model, handle)
+    _check_asked(model, features, parzen)
     pair = isinstance(name, (list, tuple))
     if not all(isinstance(one, str) for one in (name if pair else (name,))):
         raise ValueError(
@@ -130,16 +130,16 @@ def evaluate(
     if isinstance(model, DTN):
         source, target = name
         measurements = _transfer(
-            model, features, target, {"name": source, **arguments}, seed
+            model, features, target, {"name": source, **arguments}, seed, progress
         )
     elif isinstance(model, GenerativeModel):
         measurements, shares = _samples(
             model, features, {"name": name, **arguments}, seed, parzen, progress
         )
         if isinstance(model, (AutoencoderModel, InfoGAN, SemiSupervisedGAN)):
-            measurements += _by_itself(model, {"name": name, **arguments})
+            measurements += _by_itself(model, {"name": name, **arguments}, progress)
     else:
-        measurements = _by_itself(model, {"name": name, **arguments})
+        measurements = _by_itself(model, {"name": name, **arguments}, progress)
     return Evaluation(
         preset=str(handle),
         sha256=presets.fingerprint(folder),
@@ -152,7 +152,32 @@ def evaluate(
     )
 
 
-def _transfer(model, features, target, arguments, seed):
+def _check_weights(model, handle):
+    """Raises `ValueError` if what the model computes could be no numbers."""
+    for name, network in model.networks().items():
+        if not all(np.isfinite(array).all() for array in network.get_weights()):
+            raise ValueError(
+                f"{handle} can't be measured: the weights of its {name} are not all "
+                "finite numbers."
+            )
+
+
+def _check_asked(model, features, parzen):
+    """Raises `ValueError` for what would change nothing of the model's numbers."""
+    generates = isinstance(model, GenerativeModel)
+    kind = type(model).__name__
+    if parzen and not generates:
+        raise ValueError(
+            f"A {kind} draws no samples, so there is nothing for Parzen windows."
+        )
+    if features is not None and not (generates or isinstance(model, DTN)):
+        raise ValueError(
+            f"A {kind} is measured on its own classes, through no feature network. "
+            f"Received: features={str(features)!r}"
+        )
+
+
+def _transfer(model, features, target, arguments, seed, progress):
     """Measures whether images keep their class in the other domain."""
     images, labels = data.load_arrays(**arguments, labels=True)
     network = feature_networks.find(features, target)
@@ -161,6 +186,7 @@ def _transfer(model, features, target, arguments, seed):
             "Whether images keep their class is seen by a classifier of the target's "
             f"data, not by {network.name}."
         )
+    model.progress = network.model.progress = progress
     accuracy = model.transfer_accuracy(images, labels, network.model)
     return [
         Measurement(
@@ -174,7 +200,7 @@ def _transfer(model, features, target, arguments, seed):
     ]
 
 
-def _by_itself(model, arguments):
+def _by_itself(model, arguments, progress):
     """Measures what the model's own `measure` says; its samples start at seed 0."""
     name = arguments["name"]
     domains = {}
@@ -182,6 +208,7 @@ def _by_itself(model, arguments):
         # Numbers of one domain are named after it.
         domains = dict(zip(("source", "target"), name, strict=True))
     measurements = []
+    model.progress = progress
     for key, value in model.measure(**arguments).items():
         known = {k: v for k, v in arguments.items() if k != "limit"}
         known["name"] = domains.get(key.partition("_")[0], name)
@@ -226,17 +253,15 @@ def _samples(model, features, arguments, seed, parzen, progress):
     conditions = {} if asked is None else {"labels": asked}
     passes = 3 * count + (0 if train is None else len(train))
     with progress(length=passes) as bar:
-        seeds = np.arange(seed, seed + count)
-        generated = _in_chunks(
-            lambda rows: to_uint8(
-                model.generate(
-                    seeds=seeds[rows],
-                    **{name: values[rows] for name, values in conditions.items()},
-                )
-            ),
-            count,
-            bar,
-        )
+        seeds = seeds_of(count, seed, None)
+
+        def draw(rows):
+            given = {name: values[rows] for name, values in conditions.items()}
+            samples = model.generate(seeds=seeds[rows], **given)
+            check_finite(samples, f"The samples from seed {seeds[rows][0]} on")
+            return to_uint8(samples)
+
+        generated = _in_chunks(draw, count, bar)
         real_features, train_features, generated_features = (
             None
             if images is None
@@ -271,7 +296,8 @@ def _samples(model, features, arguments, seed, parzen, progress):
         floor = Measurement(
             "frechet_distance_of_train",
             _frechet(real_features, train_features),
-            real_count=len(train),
+            real_count=count,
+            train_count=len(train),
             **provenance,
         )
         measurements.insert(1, floor)

@@ -34,20 +34,22 @@ def find(handle, name):
     """
     if handle is not None:
         kind, _, weights = str(handle).partition(":")
-        return Inception(weights) if kind == INCEPTION else Classifier(handle, name)
-    built_in = [
+        if kind == INCEPTION:
+            return Inception(weights)
+        return Classifier(str(handle), presets.resolve(handle), name)
+    trained = [
         preset
         for preset, metadata in presets.list_presets().items()
         if preset.startswith("classifier_") and metadata["trained"]
     ]
     wanted = f"classifier_{_short(name)}"
-    if wanted not in built_in:
+    if wanted not in trained:
         raise ValueError(
             f"There is no feature network for {name}, {wanted}. Name one by "
-            f"--features: of {built_in}, a classifier trained on this data, or "
+            f"--features: of {trained}, a classifier trained on this data, or "
             f"{INCEPTION}."
         )
-    return Classifier(wanted, name)
+    return Classifier(wanted, presets.built_in(wanted), name)
 
 
 def _short(name):
@@ -87,7 +89,8 @@ class Classifier(_FeatureNetwork):
     """A classifier of this package.
 
     Args:
-        handle: Its preset or run.
+        name: What measurements call it.
+        folder: Its preset.
         data: Name of the data that it will look at.
 
     Attributes:
@@ -96,15 +99,14 @@ class Classifier(_FeatureNetwork):
             was trained on other data.
     """
 
-    def __init__(self, handle, data):
-        folder = presets.resolve(handle)
+    def __init__(self, name, folder, data):
         trained_on = presets.check(folder).get("recipe", {})
         names = trained_on.get("data", {}).get("name", data)
         names = names if isinstance(names, list) else [names]
         self.knows_classes = _short(data) in map(_short, names)
         self.model = DiscriminativeModel.from_preset(folder)
         self.image_shape = self.model.image_shape
-        self.name, self.hash = str(handle), presets.fingerprint(folder)
+        self.name, self.hash = name, presets.fingerprint(folder)
 
     def embed(self, images):
         """Returns the features of uint8 images of any shape, `[n, features]`."""

@@ -1,11 +1,26 @@
 """Conversion between the two forms of an image.
 
 Inside, pixels are float32 in [-1, 1]; at the edges (files, signatures, clients) they
-are uint8. Both functions take and return numpy arrays or tensors of any shape.
+are uint8. Both conversions take and return numpy arrays or tensors of any shape.
 """
 
 import numpy as np
 import tensorflow as tf
+
+
+def check_finite(images, what):
+    """Raises `ValueError` where pixels are not finite numbers.
+
+    Args:
+        images: Array `[n, ...]`.
+        what: What the error calls them.
+    """
+    finite = np.isfinite(images).all(axis=tuple(range(1, images.ndim)))
+    if not finite.all():
+        raise ValueError(
+            f"{what} are no images: {np.sum(~finite)} of {len(images)} have pixels "
+            "that are not finite numbers."
+        )
 
 
 def to_uint8(images):

@@ -20,6 +20,13 @@ from zoo.checkpoints import BackupAndResume
 from zoo.images import from_uint8
 
 
+@contextlib.contextmanager
+def silent(length):
+    """Shows no progress; see `Model.progress`."""
+    del length
+    yield types.SimpleNamespace(update=lambda count: None)
+
+
 class Model(keras.Model):
     """Base class: a `keras.Model` whose networks have an optimizer each.
 
@@ -37,6 +44,10 @@ class Model(keras.Model):
     #: Names of the numbers that `end_step` takes and `fit` logs, in order. Names that
     #: end in `_loss` are added up as `loss`.
     logged = ()
+    #: Shows how far the model is with many rows: called with their number, `length`, it
+    #: returns a context manager whose object is told of them by `update(count)`, such
+    #: as a `click.progressbar`.
+    progress = staticmethod(silent)
 
     def __init__(self, *, seed=None, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
@@ -378,20 +389,20 @@ class Model(keras.Model):
             return from_uint8(images)
         return images.astype(np.float32)
 
-    @staticmethod
-    def _in_batches(function, arrays, batch_size):
+    def _in_batches(self, function, arrays, batch_size):
         """Concatenates `function` of slices of the arrays, as numpy."""
         count = len(arrays[0])
         if count == 0:
             # Some kernels give no rows a wrong shape.
             one = (tf.zeros((1, *array.shape[1:]), array.dtype) for array in arrays)
             return function(*one).numpy()[:0]
-        return np.concatenate(
-            [
-                function(*(tf.constant(a[i : i + batch_size]) for a in arrays)).numpy()
-                for i in range(0, count, batch_size)
-            ]
-        )
+        parts = []
+        with self.progress(length=count) as bar:
+            for i in range(0, count, batch_size):
+                rows = (tf.constant(array[i : i + batch_size]) for array in arrays)
+                parts.append(function(*rows).numpy())
+                bar.update(len(parts[-1]))
+        return np.concatenate(parts)
 
     # Verbs of train_step
 

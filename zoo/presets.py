@@ -17,6 +17,7 @@ import re
 import tempfile
 
 import keras
+import tensorflow as tf
 
 # `safe_mode=True` yields to `keras.config.enable_unsafe_deserialization()`; this scope,
 # which Keras doesn't export, does not.
@@ -71,12 +72,15 @@ def load(handle, base, sha256=None):
             model = model_class.from_config(config.get("config"))
         model.load_weights(folder / WEIGHTS)
     except (
+        ArithmeticError,
         AttributeError,
         LookupError,
+        MemoryError,
         OSError,
         RecursionError,
         TypeError,
         ValueError,
+        tf.errors.OpError,
     ) as error:
         raise _misfit(error, metadata, folder) from error
     return model
@@ -138,17 +142,22 @@ def resolve(handle, sha256=None):
         ValueError: If there is no such preset.
     """
     handle = os.fspath(handle)
-    if handle.startswith(("http://", "https://")):
+    scheme, separator, _ = handle.partition("://")
+    if separator and scheme.lower() not in ("http", "https"):
+        raise ValueError(
+            f"Presets are fetched from http:// or https:// only. Received: {handle!r}"
+        )
+    if separator:
         return _download(handle.rstrip("/"), sha256)
+    # An empty path would be the working directory.
+    if not handle:
+        return built_in(handle)
     folder = pathlib.Path(handle)
-    for candidate in (folder, folder / "model", BUILT_IN / handle):
+    for candidate in (folder, folder / "model"):
         if (candidate / METADATA).exists():
             return candidate
-    if (BUILT_IN / handle / RECIPE).exists():
-        raise ValueError(
-            f"The preset {handle!r} is a recipe that has not been trained yet. Train "
-            f"it: python -m zoo train {handle} --out runs/{handle}"
-        )
+    if handle in list_presets():
+        return built_in(handle)
     if folder.is_dir():
         raise ValueError(
             f"{folder} is neither a preset nor a finished run: it has no {METADATA}, "
@@ -159,11 +168,28 @@ def resolve(handle, sha256=None):
             f"There is no folder {handle}. A run is there once its training has begun, "
             "and stands for its model once it has ended."
         )
-    trained = [name for name, known in list_presets().items() if known["trained"]]
-    raise ValueError(
-        f"Unknown preset. Expected one of {trained}, a folder, or a base URL. "
-        f"Received: {handle!r}"
-    )
+    return built_in(handle)
+
+
+def built_in(name):
+    """Returns the folder of a built-in preset, whatever lies in the working directory.
+
+    Raises:
+        ValueError: If there is none of that name, or only its recipe.
+    """
+    known = list_presets()
+    if name not in known:
+        trained = [other for other in known if known[other]["trained"]]
+        raise ValueError(
+            f"Unknown preset. Expected one of {trained}, a folder, or a base URL. "
+            f"Received: {name!r}"
+        )
+    if not known[name]["trained"]:
+        raise ValueError(
+            f"The preset {name!r} is a recipe that has not been trained yet. Train "
+            f"it: python -m zoo train {name} --out runs/{name}"
+        )
+    return BUILT_IN / name
 
 
 def fingerprint(handle):
@@ -199,7 +225,7 @@ def check(folder, sha256=None):
 def _checked(text, source, sha256):
     """Parses the bytes of a `metadata.json` and checks all that loading relies on."""
     digest = hashlib.sha256(text).hexdigest()
-    if sha256 is not None and digest != sha256:
+    if sha256 is not None and digest != sha256.lower():
         raise ValueError(
             f"{source} has the SHA-256 {digest}, and {sha256} was asked for."
         )
@@ -257,6 +283,10 @@ def _misfit(error, metadata, folder):
             f"run code of its author: {reason.split('. ')[0]}. Build the model in "
             f"Python instead, and let it load {WEIGHTS}."
         )
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return ValueError(
+            f"The preset {folder} does not fit into memory. Its sizes are in {CONFIG}."
+        )
     if _is_newer(metadata):
         return _newer(metadata, folder, reason)
     if "Could not locate" in reason or "not a KerasSaveable" in reason:
@@ -264,9 +294,10 @@ def _misfit(error, metadata, folder):
             f"The preset {folder} holds an object that is not allowed, being neither "
             f"one of Keras or the zoo nor registered: {reason}"
         )
+    own, maker = _versions()["gan-zoo"], _maker(metadata)
+    versions = "" if maker == own else f" ({own}; it was made by {maker})"
     return ValueError(
-        f"The preset {folder} does not fit this version of the zoo "
-        f"({_versions()['gan-zoo']}; it was made by {_maker(metadata)}): {reason}"
+        f"The preset {folder} does not fit this version of the zoo{versions}: {reason}"
     )
 
 
@@ -294,7 +325,8 @@ def _release(version):
 
 
 def _cache_root():
-    home = os.environ.get("XDG_CACHE_HOME", pathlib.Path.home() / ".cache")
+    # Empty counts as unset, says the specification of the variable.
+    home = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
     return pathlib.Path(home) / "gan-zoo"
 
 
@@ -309,8 +341,8 @@ def _download(url, sha256):
     root = _cache_root()
     if sha256 is not None:
         with contextlib.suppress(ValueError, OSError):
-            check(root / sha256, sha256)
-            return root / sha256
+            check(root / sha256.lower(), sha256)
+            return root / sha256.lower()
     source = f"{url}/{METADATA}"
     text = downloads.read(source)
     metadata = _checked(text, source, sha256)

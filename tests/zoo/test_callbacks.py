@@ -112,7 +112,8 @@ def test_the_best_checkpoint_by_a_metric_is_kept(train, tmp_path):
 
 def test_training_takes_no_notice_of_metrics(train, tmp_path):
     network = zoo.Classifier((16, 16, 1), num_classes=10, filters=(4,), seed=0)
-    gan = compiled(metrics=[zoo.metrics.FrechetDistance(4, network)])
+    distance = zoo.metrics.FrechetDistance(4, network, name="frechet_distance")
+    gan = compiled(metrics=[distance])
     test = zoo.load_data("digits", "test", image_size=16, batch_size=99)
     logs = gan.fit(
         train,

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import zoo
 from zoo import dtn
+from zoo.data import load_arrays
 from zoo.dtn import FROM_SOURCE, FROM_TARGET, REAL
 
 
@@ -186,6 +187,17 @@ def test_transfer_takes_pixels_and_keeps_shape(classifier):
     )
 
 
+def test_what_is_measured_tells_the_classifier(classifier):
+    model = tiny(classifier)
+    data = {"split": "test", "image_size": 16, "limit": 10}
+    ((label, accuracy),) = model.measure(name=("digits", "mnist"), **data).items()
+    digest = zoo.presets.fingerprint("classifier_mnist")[:8]
+    assert label == f"transfer_accuracy[classifier_mnist@{digest}]"
+    pixels, labels = zoo.data.load_arrays("digits", **data, labels=True)
+    judge = zoo.from_preset("classifier_mnist")
+    assert accuracy == model.transfer_accuracy(pixels, labels, judge)
+
+
 def test_features_may_be_a_preset_or_a_network(classifier, tmp_path):
     classifier.save_to_preset(tmp_path / "f")
     images = np.zeros((1, 16, 16, 1), np.float32)
@@ -209,3 +221,20 @@ def test_errors_name_what_is_wrong(classifier):
         model.fit(pairs().map(lambda source, target: source), verbose=0)
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.transfer(np.zeros((2, 28, 28, 1), np.uint8))
+
+
+def test_folders_named_as_presets_are_not_taken_for_them(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    local = zoo.Classifier((8, 8, 1), 2, filters=(2,), seed=0)
+    for name in ("classifier_mnist", "classifier_mnist_m"):
+        local.save_to_preset(name)
+    widths = {"generator_filters": 2, "discriminator_filters": 2}
+    model = zoo.DTN("classifier_mnist_m", seed=0, **widths)
+    assert model.image_shape == (28, 28, 3)
+
+    sizes = {"split": "test[:40]", "image_size": 28, "channels": 3}
+    images, labels = load_arrays("digits", **sizes)
+    built_in = zoo.from_preset(zoo.presets.built_in("classifier_mnist"))
+    expected = model.transfer_accuracy(images, labels, built_in)
+    measured = model.measure(name=("digits", "mnist"), **sizes)
+    assert measured == {"transfer_accuracy": round(expected, 4)}

@@ -1,8 +1,11 @@
 """Evaluating: every number with its provenance, and equal to one computed by hand."""
 
+import contextlib
 import hashlib
+import io
 import json
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -136,12 +139,19 @@ def test_numbers_say_where_they_come_from(evaluated, folder):
     assert distance["resize"] == "none"
     assert (distance["real_count"], distance["generated_count"]) == (COUNT, COUNT)
     assert zoo.from_preset(folder / "cgan", sha256=report["sha256"])
+    assert f"{folder / 'cgan'} (CGAN) on digits, 'test'\n" in output
+    network = f"@{distance['hash'][:8]}, resize none; "
     heading = f"{COUNT} real, {COUNT} generated, seed 7\n  frechet_distance "
-    assert f"@{distance['hash'][:8]}, resize none; {heading}" in output
+    assert f"{network}{heading}" in output
+    floor = by_name(report)["frechet_distance_of_train"]
+    counts = {key: floor[f"{key}_count"] for key in ("real", "train", "generated")}
+    assert counts == {"real": COUNT, "train": COUNT, "generated": 0}
+    heading = f"{COUNT} real against {COUNT} of train\n  frechet_distance_of_train "
+    assert f"{network}{heading}" in output
 
 
 def test_resize_rules_name_each_step(folder, classifier):
-    network = feature_networks.Classifier(folder / "classifier", "digits")
+    network = feature_networks.Classifier("tiny", folder / "classifier", "digits")
     rules = {
         ((8, 8, 1), (8, 8, 1)): "none",
         ((8, 8, 1), (16, 16, 1)): "antialiased 8x8x1>16x16x1>8x8x1",
@@ -248,6 +258,109 @@ def test_models_of_two_domains_take_two_names(folder, classifier):
         name=pair, split="test"
     )
     assert [m.real_count for m in report.measurements] == [297, 297]
+
+
+def test_a_generator_of_no_numbers_is_refused(folder, classifier):
+    random = np.random.default_rng(0)
+
+    def save(model, name, values):
+        model.generator.set_weights(
+            [random.choice(values, w.shape) for w in model.generator.get_weights()]
+        )
+        model.save_to_preset(folder / name)
+
+    asked = ["--features", folder / "classifier", "--count", 20, "--data"]
+    gan = zoo.GAN((8, 8, 1), 3, generator_units=(4,), seed=0)
+    save(gan, "nan", [np.nan])
+    done = run("evaluate", folder / "nan", *asked, "digits")
+    assert done.exit_code == 1
+    assert "the weights of its generator are not all finite numbers" in done.output
+
+    # Sums of weights that are finite, and may not be.
+    save(gan, "overflowing", [-3e38, 3e38])
+    done = run("evaluate", folder / "overflowing", *asked, "digits")
+    assert done.exit_code == 1
+    assert "The samples from seed 0 on are no images: " in done.output
+    done = run("sample", folder / "overflowing", "--out", folder / "x.png")
+    assert done.exit_code == 1
+    assert "pixels that are not finite numbers" in done.output
+    assert not (folder / "x.png").exists()
+
+    f = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
+    dtn = zoo.DTN(f, generator_filters=2, discriminator_filters=2, seed=0)
+    save(dtn, "overflowing_dtn", [-3e38, 3e38])
+    done = run("evaluate", folder / "overflowing_dtn", *asked, "digits,digits")
+    assert done.exit_code == 1
+    assert "The transferred images are no images: " in done.output
+
+
+def test_a_folder_named_as_a_feature_network_is_not_taken_for_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    zoo.Classifier((28, 28, 1), 10, filters=(2,), seed=0).save_to_preset(
+        "classifier_mnist"
+    )
+    built_in = zoo.presets.BUILT_IN / "classifier_mnist"
+    network = feature_networks.find(None, "mnist")
+    assert network.hash == zoo.presets.fingerprint(built_in)
+    assert network.name == "classifier_mnist"
+    named = feature_networks.find("classifier_mnist", "mnist")
+    assert named.hash == zoo.presets.fingerprint(tmp_path / "classifier_mnist")
+
+
+class Bars:
+    """Lengths of the progress bars that were asked for; each must be filled."""
+
+    def __init__(self):
+        self.lengths = []
+
+    @contextlib.contextmanager
+    def __call__(self, length):
+        bar = click.progressbar(length=length, file=io.StringIO())
+        with bar:
+            yield bar
+        assert bar.pos == length
+        self.lengths.append(length)
+
+
+def test_every_model_shows_its_progress(folder, classifier):
+    f = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
+    models = {
+        "dtn": zoo.DTN(f, generator_filters=2, discriminator_filters=2, seed=0),
+        "dann": zoo.DANN((28, 28, 1), 10, filters=(2,), units=4, seed=0),
+        "aae": zoo.AAE((8, 8, 1), form="clustering", num_classes=4, units=(8,), seed=0),
+    }
+    # Passes over the images: classifying, of two domains; transferring, classifying;
+    # samples with what they are compared with, reconstructing, classifying.
+    expected = {"classifier": [40], "dann": [40, 40], "dtn": [40, 40]}
+    expected["aae"] = [160, 40, 40]
+    for name, lengths in expected.items():
+        if name in models:
+            models[name].save_to_preset(folder / name)
+        bars = Bars()
+        evaluation.evaluate(
+            folder / name,
+            ["digits", "digits"] if name in ("dann", "dtn") else "digits",
+            count=40,
+            features=folder / "classifier" if name in ("aae", "dtn") else None,
+            progress=bars,
+        )
+        assert bars.lengths == lengths, name
+
+
+def test_what_would_change_nothing_is_refused(folder, classifier):
+    f = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
+    zoo.DTN(f, generator_filters=2, discriminator_filters=2, seed=0).save_to_preset(
+        folder / "dtn"
+    )
+    for name, data_name, flag in (
+        ("classifier", "digits", ["--parzen"]),
+        ("classifier", "digits", ["--features", "nonsense"]),
+        ("dtn", "digits,digits", ["--parzen"]),
+    ):
+        done = run("evaluate", folder / name, "--data", data_name, *flag)
+        assert done.exit_code == 1
+        expected = "no samples" if flag == ["--parzen"] else "no feature network"
+        assert expected in done.output
 
 
 def test_mistakes_are_one_line(folder, gan, classifier):

@@ -199,10 +199,10 @@ class TestStreamingFrechetDistance:
             )
             with strategy.scope():
                 gan = zoo.DCGAN((16, 16, 1), generator_filters=4, seed=0)
-                metric = metrics.FrechetDistance(width, network)
+                metric = metrics.FrechetDistance(width, network, name="distance")
                 gan.compile(metrics=[metric], **arguments)
             logs = gan.evaluate(test, steps=4, return_dict=True, verbose=0)
-            return logs["frechet_distance"]
+            return logs["distance"]
 
         recorded = []
 
@@ -221,6 +221,12 @@ class TestStreamingFrechetDistance:
         for replicas in (1, 2):
             found = evaluated(classifier, replicas)
             np.testing.assert_allclose(found, expected, rtol=1e-3)
+
+    def test_through_networks_each_has_a_name_of_its_own(self):
+        network = zoo.Classifier((16, 16, 1), num_classes=10, filters=(4,), seed=0)
+        with pytest.raises(ValueError, match="needs a `name` that tells which one"):
+            metrics.FrechetDistance(4, network)
+        assert metrics.FrechetDistance(4).name == "frechet_distance"
 
     def test_serializes(self):
         metric = metrics.FrechetDistance(dimension=3, name="distance")
@@ -430,6 +436,12 @@ class TestParzenWindow:
         # Neither end of the grid, or the choice would not be tested.
         assert 0.1 < sigma < 1
 
+    @pytest.mark.parametrize("sigmas", [[0.02, 0.01], [5.0, 10.0, 20.0]])
+    def test_an_end_of_the_grid_is_warned_of(self, images, sigmas):
+        with pytest.warns(UserWarning, match=r"is at an end of those tried, .* to "):
+            found = metrics.parzen_sigma(*images[:2], sigmas)
+        assert found == sigmas[0]
+
     def test_one_sample_is_a_gaussian(self, random):
         sample, image = random.uniform(size=(2, 1, 784))
         pixels = scipy.stats.norm(sample[0], 0.3).logpdf(image[0])
@@ -609,6 +621,15 @@ class TestMeasurement:
             "100 real, 0 generated, seed 0",
             "  parzen            225",
         ]
+
+    def test_of_nothing_the_table_is_empty(self):
+        assert metrics.table([]) == ""
+
+    def test_real_images_are_said_to_be_compared_with_those_of_train(self, distance):
+        fields = json.loads(distance.to_json())
+        floor = metrics.Measurement(**fields | {"train_count": 9000})
+        heading, _ = metrics.table([floor]).splitlines()
+        assert heading.endswith("resize none; 10000 real against 9000 of train")
 
     @pytest.mark.parametrize(
         "other",

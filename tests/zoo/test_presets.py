@@ -212,6 +212,19 @@ def test_what_a_newer_zoo_made_asks_for_an_upgrade(preset, change, unknown):
         zoo.from_preset(preset)
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("generator_units", [1_000_000, 1_000_000], "does not fit into memory"),
+        ("seed", float("inf"), r"does not fit this version of the zoo: cannot convert"),
+    ],
+)
+def test_absurd_numbers_are_one_error(preset, name, value, words):
+    edit_config(preset, lambda config: config["config"].update({name: value}))
+    with pytest.raises(ValueError, match=words):
+        zoo.from_preset(preset)
+
+
 @pytest.mark.parametrize("version", ["0.0.9", None])
 def test_what_an_older_zoo_made_asks_for_no_upgrade(preset, version):
     edit_config(preset, future_argument)
@@ -275,7 +288,9 @@ def test_objects_from_elsewhere_are_not_allowed(preset, module, name):
 
 
 def test_a_pinned_hash_must_match(preset):
-    assert zoo.from_preset(preset, sha256=sha256(preset / "metadata.json"))
+    pin = sha256(preset / "metadata.json")
+    assert zoo.from_preset(preset, sha256=pin)
+    assert zoo.from_preset(preset, sha256=pin.upper())
     with pytest.raises(ValueError, match=f"{'0' * 64} was asked for"):
         zoo.from_preset(preset, sha256="0" * 64)
 
@@ -283,14 +298,34 @@ def test_a_pinned_hash_must_match(preset):
 def test_unknown_names_say_what_there_is(tmp_path):
     with pytest.raises(ValueError, match=r"Unknown preset. Expected one of \["):
         zoo.from_preset("dcgan_of_the_moon")
+    with pytest.raises(ValueError, match=r"Unknown preset.*Received: ''"):
+        zoo.from_preset("")
     with pytest.raises(ValueError, match="neither a preset nor a finished run"):
         zoo.from_preset(tmp_path)
+
+
+def test_a_recipe_elsewhere_is_none_of_ours(tmp_path, monkeypatch):
+    (tmp_path / "recipe.json").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    for handle in (tmp_path, "../" + tmp_path.name):
+        with pytest.raises(ValueError, match=r"it has no metadata\.json"):
+            zoo.from_preset(handle)
+
+
+@pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "file:///x"])
+def test_other_schemes_are_named(url):
+    with pytest.raises(ValueError, match=f"http:// or https:// only.*'{url}'"):
+        zoo.from_preset(url)
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
     """Serves files; breaks off after the `limits` of some of them; knows ranges."""
 
     limits = {}  # noqa: RUF012
+    #: Whether a limit holds for one request only.
+    once = False
+    #: Whether it says how long a file is.
+    lengths = True
     ranges = True
     #: How many ask for metadata before the first is answered.
     meeting = threading.Barrier(1)
@@ -314,9 +349,12 @@ class Server(http.server.SimpleHTTPRequestHandler):
         if path.name == "metadata.json":
             self.meeting.wait(240)
         self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(content) - start))
+        if self.lengths:
+            self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         content = content[start:][: self.limits.get(path.name)]
+        if self.once:
+            self.limits.pop(path.name, None)
         if path.suffix == ".h5" and self.seconds:
             for piece in np.array_split(np.frombuffer(content, "uint8"), 10):
                 self.wfile.write(piece.tobytes())
@@ -356,7 +394,7 @@ def test_a_pinned_url_needs_the_network_once(saved, site, preset):
     pin = sha256(preset / "metadata.json")
     zoo.from_preset(url, sha256=pin)
     handler.requests.clear()
-    loaded = zoo.from_preset(url, sha256=pin)
+    loaded = zoo.from_preset(url, sha256=pin.upper())
     np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
     assert handler.requests == []
 
@@ -388,6 +426,41 @@ def test_a_broken_download_goes_on(saved, site, ranges):
     if ranges:
         assert ("model.weights.h5", 5000) in handler.requests
     assert not list(cache.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("lengths", [True, False])
+def test_a_connection_that_breaks_once_is_tried_again(saved, site, lengths):
+    url, handler, _ = site
+    handler.limits, handler.once = {"model.weights.h5": 5000}, True
+    handler.lengths = lengths
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    tries = [start for name, start in handler.requests if name == "model.weights.h5"]
+    assert tries == [0, 5000]
+
+
+def test_an_end_without_a_length_is_not_called_damage(site):
+    url, handler, cache = site
+    handler.limits, handler.lengths = {"model.weights.h5": 0}, False
+    with pytest.raises(ValueError, match=r"does not say how long.* broke off, or"):
+        zoo.from_preset(url)
+    assert not list(cache.rglob("model.weights.h5"))
+
+
+def test_the_scheme_of_a_url_may_be_in_capitals(site):
+    url, _, cache = site
+    assert zoo.from_preset(url.replace("http", "HTTP"))
+    assert list(cache.rglob("model.weights.h5"))
+
+
+def test_an_empty_cache_folder_counts_as_unset(site, tmp_path, monkeypatch):
+    url, _, _ = site
+    monkeypatch.setenv("XDG_CACHE_HOME", "")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    zoo.from_preset(url)
+    assert not (tmp_path / "gan-zoo").exists()
+    assert list((tmp_path / "home" / ".cache" / "gan-zoo").iterdir())
 
 
 @pytest.fixture

@@ -23,13 +23,36 @@ TRAINED = [name for name, m in zoo.list_presets().items() if m["trained"]]
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_preset_gives_the_same_as_ever(name):
+    assert_gives_the_same(zoo.from_preset(name), name)
+
+
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("gan_gaussian1d", "discriminator"),
+        ("aae_mnist", "discriminator"),
+        ("aae_mnist_semisupervised", "category_discriminator"),
+        ("dtn_mnist_m_mnist", "discriminator"),
+        ("dann_mnist_mnist_m", "domain_head"),
+    ],
+)
+def test_another_adversary_is_noticed(name, network):
+    model = zoo.from_preset(name)
+    adversary = getattr(model, network)
+    adversary.set_weights([weight[::-1] for weight in adversary.get_weights()])
+    with pytest.raises(AssertionError, match="Not equal to tolerance"):
+        assert_gives_the_same(model, name)
+
+
+def assert_gives_the_same(model, name):
     expected = dict(np.load(GOLDEN / f"{name}.npz"))
-    given = arrays_of(zoo.from_preset(name))
+    given = arrays_of(model)
     assert given.keys() == expected.keys()
     for key, array in expected.items():
         assert given[key].dtype == array.dtype
-        # Another processor may round the last bit the other way: one level of 255.
-        tolerance = 1 if array.dtype == np.uint8 else 1e-3
+        # Another processor may round the last bit the other way: one level of 255. Of
+        # other numbers some differ by less than a thousandth.
+        tolerance = 1 if array.dtype == np.uint8 else min(1e-3, np.ptp(array) / 100)
         np.testing.assert_allclose(
             given[key].astype(np.float64), array.astype(np.float64), atol=tolerance
         )
@@ -48,7 +71,12 @@ def test_a_preset_has_the_numbers_it_is_said_to_have(name, shared_data, monkeypa
             name, golden["data"], count=golden["count"], features=golden["features"]
         )
         measured = {m.name: m.value for m in evaluated.measurements}
-    assert measured == pytest.approx(golden["measured"], rel=0.02, abs=0.01)
+    expected = golden["measured"]
+    if "kernel_distance" in expected:
+        # As small as 6e-5; on another kind of processor it differed by 2e-7.
+        distance = pytest.approx(expected.pop("kernel_distance"), rel=1e-3, abs=1e-5)
+        assert measured.pop("kernel_distance") == distance
+    assert measured == pytest.approx(expected, rel=0.02, abs=0.01)
 
 
 @pytest.mark.parametrize("name", TRAINED)

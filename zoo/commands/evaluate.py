@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import pathlib
 import sys
+import tempfile
 
 import click
 
@@ -60,10 +61,8 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     features, and so is as large a part of the train split, where that is another: the
     distance a perfect generator would have.
     """
-    if out and not out.parent.is_dir():
-        raise click.BadParameter(
-            f"There is no folder {out.parent}.", param_hint="--json"
-        )
+    if out:
+        _check_writable(out)
     measured = evaluation.evaluate(
         preset_or_run,
         name,
@@ -74,6 +73,7 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
         parzen,
         functools.partial(click.progressbar, label="images", file=sys.stderr),
     )
+    click.echo(measured.heading)
     click.echo(metrics.table(measured.measurements))
     if measured.class_shares is not None:
         shares = " ".join(f"{100 * share:.1f}" for share in measured.class_shares)
@@ -85,3 +85,19 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     if out:
         files.write_json(out, dataclasses.asdict(measured))
         click.echo(f"The numbers are in {out}.")
+
+
+def _check_writable(path):
+    """Raises `click.BadParameter` where a file can't be written."""
+    if not path.parent.is_dir():
+        raise click.BadParameter(
+            f"There is no folder {path.parent}.", param_hint="--json"
+        )
+    try:
+        # Like the file itself, which is written beside its final name first.
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise click.BadParameter(
+            f"Nothing can be written to {path.parent}: {error}.", param_hint="--json"
+        ) from error

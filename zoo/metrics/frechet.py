@@ -129,7 +129,12 @@ class FrechetDistance(keras.metrics.Metric):
             of images in [-1, 1] to [batch, dimension]; it takes them at their size.
             Without one, `update_state` takes features. The network is not saved with
             the metric: set `metric.network` again after loading.
-        name: name in the logs; let it tell the network.
+        name: name in the logs; None for `frechet_distance` of features. With a network
+            it must be given and tell which one: distances through different networks
+            do not compare.
+
+    Raises:
+        ValueError: if there is a network and no name.
 
     Example:
         >>> import numpy as np
@@ -142,12 +147,21 @@ class FrechetDistance(keras.metrics.Metric):
 
             classifier = zoo.from_preset("classifier_mnist")
             width = classifier.features.output_shape[-1]
-            gan.compile(metrics=[zoo.metrics.FrechetDistance(width, classifier)])
+            distance = zoo.metrics.FrechetDistance(
+                width, classifier, name="frechet_distance_classifier_mnist"
+            )
+            gan.compile(metrics=[distance])
             gan.evaluate(zoo.load_data("mnist", split="test"))
     """
 
-    def __init__(self, dimension, network=None, name="frechet_distance"):
-        super().__init__(name=name, dtype="float64")
+    def __init__(self, dimension, network=None, name=None):
+        if network is not None and name is None:
+            raise ValueError(
+                "A distance through a network needs a `name` that tells which one, "
+                "such as 'frechet_distance_classifier_mnist': those through different "
+                "networks do not compare."
+            )
+        super().__init__(name=name or "frechet_distance", dtype="float64")
         self.dimension = dimension
         self.network = network
         self._real = self._add_moments("real")

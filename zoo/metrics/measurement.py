@@ -41,6 +41,8 @@ class Measurement:
         hash: SHA-256 of that preset, 64 hexadecimal digits, None without a network.
         resize: how images were brought to the network's size, None without one.
         real_count: number of real samples, 0 if the metric looks at none.
+        train_count: number of those of the train split that the real samples are
+            compared with, 0 if they are compared with none.
         generated_count: number of generated samples.
         seed: first seed of the generated samples and of any random subsets.
     """
@@ -52,6 +54,7 @@ class Measurement:
     hash: str | None = None
     resize: str | None = None
     real_count: int = 0
+    train_count: int = 0
     generated_count: int = 0
     seed: int = 0
 
@@ -79,6 +82,8 @@ class Measurement:
     @property
     def counts(self):
         """How many samples there were, and from which seed, in words."""
+        if self.train_count:
+            return f"{self.real_count} real against {self.train_count} of train"
         return (
             f"{self.real_count} real, {self.generated_count} generated, "
             f"seed {self.seed}"
@@ -105,14 +110,15 @@ def table(measurements):
     names the feature network, how images came to its size, the counts and the seed.
 
     Args:
-        measurements: Iterable of `Measurement`, at least one.
+        measurements: Iterable of `Measurement`.
     """
+    measurements = list(measurements)
     groups = {}
     for each in measurements:
         network = each.label.removeprefix(each.name).strip("[]")
         heading = f"{network}; {each.counts}" if network else each.counts
         groups.setdefault(heading, []).append(each)
-    width = max(len(each.name) for group in groups.values() for each in group)
+    width = max((len(each.name) for each in measurements), default=0)
     lines = []
     for heading, members in groups.items():
         lines.append(heading)

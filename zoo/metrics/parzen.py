@@ -7,6 +7,7 @@ mean log-likelihood is reported. It rewards blur (Theis et al., ICLR 2016,
 https://arxiv.org/abs/1511.01844): print a Fréchet distance beside it.
 """
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -42,8 +43,7 @@ def parzen_score(samples, validation, test, sigmas=SIGMAS):
         samples: generated images, [n, ...], in [0, 1].
         validation: real images that are not test images, [v, ...], in [0, 1].
         test: real images, [t, ...], in [0, 1].
-        sigmas: candidate widths, [candidates]. A choice at either end of the grid
-            means that the grid is too short.
+        sigmas: candidate widths, [candidates].
 
     Returns:
         `ParzenScore`, in nats an image.
@@ -61,6 +61,8 @@ def parzen_score(samples, validation, test, sigmas=SIGMAS):
 def parzen_sigma(samples, validation, sigmas=SIGMAS):
     """Returns the width under which validation images have the highest likelihood.
 
+    Warns where that is the least or the largest: one beyond might be better.
+
     Args:
         samples: generated images, [n, ...], in [0, 1].
         validation: real images, [v, ...], in [0, 1].
@@ -73,7 +75,15 @@ def parzen_sigma(samples, validation, sigmas=SIGMAS):
         ValueError: as `parzen_score`.
     """
     likelihoods = _log_likelihoods(samples, validation, sigmas).mean(axis=1)
-    return float(sigmas[np.argmax(likelihoods)])
+    sigma = float(sigmas[np.argmax(likelihoods)])
+    ends = min(sigmas), max(sigmas)
+    if sigma in ends:
+        warnings.warn(
+            f"The width of Parzen windows, {sigma:g}, is at an end of those tried, "
+            "{:g} to {:g}: one beyond might be better.".format(*ends),
+            stacklevel=2,
+        )
+    return sigma
 
 
 def parzen_log_likelihood(samples, images, sigma):
