@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import http.client
 import shutil
+import time
 import urllib.error
 import urllib.request
 
@@ -14,6 +15,12 @@ except ImportError:  # Windows, where two processes must not fetch one file at o
 
 #: Seconds without a byte after which a download counts as broken.
 _TIMEOUT = 30
+#: How often a download that breaks off is tried, and seconds between two tries.
+_TRIES, _PAUSE = 3, 1
+
+
+class _BrokenOff(ValueError):
+    """A connection ended before the file did; another may go on from there."""
 
 
 def read(url):
@@ -47,6 +54,8 @@ def locked(folder):
 def fetch(url, path, digest):
     """Downloads a URL to a file, unless it is there; goes on where a try broke off.
 
+    A connection that breaks off is tried again a few times.
+
     Args:
         url: Where from.
         path: Where to. What is there with another hash is replaced.
@@ -61,30 +70,47 @@ def fetch(url, path, digest):
         return
     # It does if a process died between the last byte and the final name.
     if not _holds(partial, digest):
-        _receive(url, partial)
-        if not _holds(partial, digest):
-            received = sha256_of(partial)
-            partial.unlink()
-            raise ValueError(
-                f"{url} is damaged: it has the SHA-256 {received}, and the metadata "
-                f"says {digest}. Nothing was kept; try again."
-            )
+        _receive_in_tries(url, partial, digest)
     partial.replace(path)
 
 
-def _receive(url, partial):
-    """Downloads a URL to a file, of which the beginning may be there."""
+def _receive_in_tries(url, partial, digest):
+    for _ in range(_TRIES - 1):
+        with contextlib.suppress(_BrokenOff):
+            return _receive(url, partial, digest)
+        time.sleep(_PAUSE)
+    return _receive(url, partial, digest)
+
+
+def _receive(url, partial, digest):
+    """Downloads a URL to a file, of which the beginning may be there; see `fetch`."""
     have = partial.stat().st_size if partial.exists() else 0
     with _opened(url, start=have) as response:
         # Without ranges, or from the beginning again, it is 200 and the whole file.
         with open(partial, "ab" if response.status == 206 else "wb") as file:
             shutil.copyfileobj(response, file)
-        missing = response.length
+        missing, is_chunked = response.length, response.chunked
     if missing:
-        raise ValueError(
+        raise _BrokenOff(
             f"{url} can't be fetched: the connection broke off {missing} bytes before "
             "the end. The next try goes on from there."
         )
+    if _holds(partial, digest):
+        return
+    received = sha256_of(partial)
+    if missing is None and not is_chunked:
+        # Then a connection that breaks off looks like the end of the file.
+        raise _BrokenOff(
+            f"{url} can't be fetched: the server does not say how long it is, and the "
+            f"{partial.stat().st_size} bytes that came have the SHA-256 {received} "
+            f"instead of {digest}. The connection broke off, or the file is damaged. "
+            "The next try goes on from there."
+        )
+    partial.unlink()
+    raise ValueError(
+        f"{url} is damaged: it has the SHA-256 {received}, and the metadata says "
+        f"{digest}. Nothing was kept; try again."
+    )
 
 
 @contextlib.contextmanager
@@ -93,6 +119,8 @@ def _opened(url, start=0):
     try:
         with _response(url, start) as response:
             yield response
+    except (ConnectionError, TimeoutError, http.client.IncompleteRead) as error:
+        raise _BrokenOff(f"{url} can't be fetched: {error}") from error
     # A malformed URL is an InvalidURL, a UnicodeError or some other ValueError.
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise ValueError(f"{url} can't be fetched: {error}") from error

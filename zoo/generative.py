@@ -274,7 +274,7 @@ class GenerativeModel(AveragedModel):
         labels = np.ravel(conditions.pop("labels", np.arange(classes.num_classes)))
         rows = max(1, n // len(labels))
         samples = self.generate(
-            seeds=np.repeat(np.arange(seed, seed + rows), len(labels)),
+            seeds=np.repeat(seeds_of(rows, seed, None), len(labels)),
             labels=np.tile(labels, rows),
             **conditions,
         )
@@ -302,7 +302,7 @@ def seeds_of(n, seed, seeds):
         seeds = np.asarray(seeds)
         if seeds.ndim != 1 or (seeds.size and seeds.dtype.kind not in "iu"):
             raise ValueError(
-                "seeds is a list of integers. "
+                "seeds is a list of integers of 64 bits. "
                 f"Received: shape {seeds.shape}, dtype {seeds.dtype}"
             )
         return seeds.astype(np.int64)

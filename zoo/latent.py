@@ -12,6 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo.generative import seeds_of
+
 #: Distances computed at once, which bounds memory.
 _CHUNK = 2**26
 
@@ -253,7 +255,7 @@ def invert(
             f"Received: shape {list(images.shape)}"
         )
     count = len(images)
-    seeds = seed + np.arange(count * starts)
+    seeds = seeds_of(count * starts, seed, None)
     checked = model.checked_conditions(conditions, count)
     tiled = {name: np.concatenate([v] * starts) for name, v in checked.items()}
     given = _completed(model, seeds, tiled)
@@ -286,7 +288,7 @@ def invert(
 
 def _completed(model, seeds, checked):
     """Returns dict of the decoder's conditions as tensors, drawn where left open."""
-    completed = model.complete(checked, tf.constant(seeds, tf.int64))
+    completed = model.complete(checked, tf.constant(seeds_of(None, 0, seeds)))
     return dict(zip(model.conditions, completed, strict=True))
 
 
@@ -297,7 +299,7 @@ def _fixed(model, seed, conditions):
 
 def _latents(model, seeds, given):
     """Returns the latents of seeds, of the prior under one row's conditions or each."""
-    seeds = np.asarray(seeds, np.int64)
+    seeds = seeds_of(None, 0, seeds)
     repeated = {n: np.resize(v, (len(seeds), *v.shape[1:])) for n, v in given.items()}
     return model.sample_prior(tf.constant(seeds), **repeated).numpy()
 

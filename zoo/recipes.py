@@ -159,10 +159,10 @@ class Recipe:
 
     def differences(self, other):
         """Returns a line for each setting in which another recipe differs."""
-        ours, theirs = _flatten(self), _flatten(other)
+        ours, theirs = _settings(self), _settings(other)
         return [
             f"{key}: {ours.get(key)!r} there, {theirs.get(key)!r} asked for"
-            for key in sorted(ours.keys() | theirs.keys())
+            for key in {**ours, **theirs}
             if ours.get(key) != theirs.get(key)
         ]
 
@@ -189,14 +189,17 @@ def names():
     )
 
 
-def _flatten(recipe):
+def _settings(recipe):
     # Through JSON, so that tuples equal the lists they are saved as.
     settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
     del settings["description"], settings["metadata"]
-    flat = {}
+    return dict(_flat(settings))
+
+
+def _flat(settings, prefix=""):
+    """Yields the settings of nested dicts, such as `data.name`, and their values."""
     for key, value in settings.items():
         if isinstance(value, dict):
-            flat.update({f"{key}.{name}": item for name, item in value.items()})
+            yield from _flat(value, f"{prefix}{key}.")
         else:
-            flat[key] = value
-    return flat
+            yield prefix + key, value

@@ -281,7 +281,7 @@ class Result:
         metadata = json.loads((run / runs.MODEL / presets.METADATA).read_text())
         return cls(
             row=row,
-            recipe=dataclasses.asdict(Recipe.load(run / runs.SETTINGS)),
+            recipe=dataclasses.asdict(runs.trained_recipe(run)),
             training_seconds=metadata["training_seconds"],
             measurements=[
                 dataclasses.asdict(m) for m in ROWS[row].measured(run, progress)

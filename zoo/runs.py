@@ -19,6 +19,7 @@ import contextlib
 import csv
 import dataclasses
 import io
+import json
 import pathlib
 import shutil
 import time
@@ -27,7 +28,7 @@ import keras
 import numpy as np
 
 import zoo.callbacks
-from zoo import files
+from zoo import files, presets
 from zoo.adversarial import AdversarialModel
 from zoo.autoencoder import AutoencoderModel
 from zoo.checkpoints import BackupAndResume, CheckpointError
@@ -37,6 +38,8 @@ from zoo.recipes import Recipe
 
 SETTINGS, MODEL, SECONDS = "run.json", "model", "seconds.json"
 DENSITIES = "densities.gif"
+#: How many differences between two recipes an error names.
+_NAMED = 6
 
 
 class Run:
@@ -57,6 +60,10 @@ class Run:
     def __init__(self, folder, recipe, resume=False):
         self.folder = pathlib.Path(folder)
         self.recipe = recipe
+        #: What an error, or an interruption, tells the user to do.
+        self.how_to_go_on = (
+            "run the same command again" if resume else "go on with --resume"
+        )
         self._is_new = not (self.folder / SETTINGS).exists()
         if (self.folder / SETTINGS).exists():
             self._check_same(resume)
@@ -82,9 +89,11 @@ class Run:
         before = Recipe.load(self.folder / SETTINGS)
         before.epochs = self.recipe.epochs
         if different := before.differences(self.recipe):
+            more = len(different) - _NAMED
             raise ValueError(
                 f"The run in {self.folder} has other settings, so it can't be "
-                "resumed with these: " + "; ".join(different)
+                f"resumed with these: {'; '.join(different[:_NAMED])}"
+                + (f"; and {more} more." if more > 0 else "")
             )
 
     @contextlib.contextmanager
@@ -97,7 +106,7 @@ class Run:
             kept = f" The last checkpoint, {last}, stays." if last else ""
             raise CheckpointError(
                 f"The run {self.folder} can't be written: {error}.{kept} Make room, or "
-                "choose another folder, and go on with --resume."
+                f"choose another folder, and {self.how_to_go_on}."
             ) from error
 
     def start(self):
@@ -212,6 +221,29 @@ class _Stopwatch(keras.callbacks.Callback):
         """Writes how long it is up to now."""
         seconds = self._before + round(time.monotonic() - self._start)
         files.write_json(self.path, seconds)
+
+
+def trained_recipe(folder):
+    """Returns the recipe by which the model of a run was trained.
+
+    The run itself may have gone on since, and `run.json` says how far it shall go.
+
+    Args:
+        folder: Folder of the run.
+
+    Returns:
+        `Recipe`; None where no training has ended.
+
+    Raises:
+        ValueError: If the model's metadata hold no recipe.
+    """
+    path = pathlib.Path(folder) / MODEL / presets.METADATA
+    if not path.exists():
+        return None
+    try:
+        return Recipe(**json.loads(path.read_text())["recipe"])
+    except (KeyError, OSError, TypeError, ValueError) as error:
+        raise ValueError(f"{path} holds no recipe: {error}") from error
 
 
 def _seconds(path):

@@ -126,11 +126,19 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["sample", "dcgan_svhn_32"], 1, "has not been trained yet"),
         (["sample", "cgan_mnist", "--labels", ","], 2, "not a list of integers"),
         (["sample", "dcgan_mnist", "--seed", 2**70], 1, "Seeds have 64 bits"),
+        (["sample", "cgan_mnist", "--seed", 2**70], 1, "Seeds have 64 bits"),
+        (["walk", "gan_mnist", "--seeds", f"0,{2**70}"], 1, "integers of 64 bits"),
+        (["sample", ""], 1, "Unknown preset"),
         (["evaluate", "dcgan_mnist", "--data", "digits", "--seed", -3], 2, "-3 is not"),
         (
             ["evaluate", "dcgan_mnist", "--data", "digits", "--json", "no/x.json"],
             2,
             "There is no folder no",
+        ),
+        (
+            ["evaluate", "dcgan_mnist", "--data", "no_such_data", "--json", "/proc/x"],
+            2,
+            "Nothing can be written to /proc",
         ),
     ],
 )
@@ -205,6 +213,42 @@ def test_a_recipe_on_data_without_a_test_split_gives_a_model(tmp_path):
     assert "The trained model will not be measured" in done.output
     assert "has the splits train" in done.output
     assert zoo.from_preset(tmp_path / "run").classify(images[:1]).shape == (1, 10)
+    asked += ["--out", tmp_path / "run", "--resume"]
+    assert run("train", "classifier_mnist", *asked).exit_code == 0
+
+
+def test_other_data_are_not_described_as_the_recipe_s(tmp_path):
+    random = np.random.default_rng(0)
+    images = random.integers(0, 256, (40, 28, 28, 1), np.uint8)
+    np.savez(tmp_path / "own.npz", image=images)
+    asked = ["--data", tmp_path / "own.npz", "--split", "train", "--batch-size", 20]
+    asked += ["--epochs", 1, "--generator-units", 4, "--discriminator-units", 4]
+    done = run("train", "gan_mnist", *asked, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    metadata = json.loads((tmp_path / "run" / "model" / "metadata.json").read_text())
+    assert not metadata.keys() & {"dataset", "licence"}
+    assert metadata["recipe"]["description"] == ""
+    assert metadata["paper"] == Recipe.of_preset("gan_mnist").metadata["paper"]
+
+
+def test_a_run_of_another_recipe_is_not_resumed(tmp_path):
+    small = ["--size", 24, "--out", tmp_path / "run"]
+    done = run("train", "gan_gaussian1d", *small, "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    done = run("train", "gan_gaussian1d_minibatch", *small, "--resume")
+    assert done.exit_code == 1
+    different = "model.discriminator.config.minibatch: False there, True asked for"
+    assert different in done.output
+    done = run("train", "gan_mnist", "--out", tmp_path / "run", "--resume")
+    assert done.exit_code == 1
+    assert "data.name: 'gaussian' there, 'mnist' asked for" in done.output
+    assert "more." in done.output
+
+    # The number of epochs may differ, and stays where none is given.
+    for arguments, epochs in ((["--epochs", 2], 2), ([], 2)):
+        done = run("train", "gan_gaussian1d", *small, "--resume", *arguments)
+        assert done.exit_code == 0, done.output
+        assert Recipe.load(tmp_path / "run" / "run.json").epochs == epochs
 
 
 def test_unknown_data_are_one_error():

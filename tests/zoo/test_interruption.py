@@ -115,6 +115,18 @@ def test_sigterm_saves_in_mid_epoch_and_resuming_gives_the_same_bits(
     assert_ends_as(uninterrupted, out)
 
 
+def test_an_interrupted_reproduction_says_to_run_it_again(tmp_path):
+    command = [sys.executable, "-m", "zoo", "reproduce", "gaussian1d"]
+    command += ["--out", str(tmp_path), "--results", str(tmp_path / "kept")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    wait_for_step(tmp_path / "gaussian1d-0", 0, process)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 128 + signal.SIGINT
+    assert "Everything is saved: run the same command again." in errors
+    assert "--resume" not in errors
+
+
 def test_sigkill_loses_at_most_the_epoch(uninterrupted, tmp_path):
     out = tmp_path / "run"
     process = start(out)

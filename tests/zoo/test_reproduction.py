@@ -12,6 +12,8 @@ from click.testing import CliRunner
 import zoo
 from zoo import recipes, reproduction
 from zoo.__main__ import main
+from zoo.commands.train import run_training
+from zoo.model import silent
 from zoo.recipes import Recipe
 from zoo.reproduction import ROWS, Result
 from zoo.variants import VARIANTS
@@ -129,7 +131,10 @@ def test_a_row_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_interrupted_row_goes_on_to_the_same_result(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ended_before", [False, True])
+def test_an_interrupted_row_goes_on_to_the_same_result(
+    tmp_path, monkeypatch, ended_before
+):
     row = dataclasses.replace(ROWS["gaussian1d"], changes={"epochs": 2})
     row.changes["data.size"] = 120
     monkeypatch.setitem(ROWS, "gaussian1d", row)
@@ -142,14 +147,35 @@ def test_an_interrupted_row_goes_on_to_the_same_result(tmp_path, monkeypatch):
 
     row.changes["epochs"] = 1
     reproduce(tmp_path / "interrupted")
-    # A run that has not ended has checkpoints and no model.
     shutil.rmtree(tmp_path / "interrupted" / "kept")
-    shutil.rmtree(tmp_path / "interrupted" / "runs" / "gaussian1d-0" / "model")
+    run = tmp_path / "interrupted" / "runs" / "gaussian1d-0"
     row.changes["epochs"] = 2
+    if ended_before:
+        # A run that goes on says how far, and has the model of the epochs before.
+        row.recipe_of(0).save(run / "run.json")
+    else:
+        # A run that has not ended has checkpoints and no model.
+        shutil.rmtree(run / "model")
     resumed, whole = (reproduce(tmp_path / name) for name in ("interrupted", "whole"))
     assert resumed["measurements"] == whole["measurements"]
-    log = tmp_path / "interrupted" / "runs" / "gaussian1d-0" / "log.csv"
-    assert len(log.read_text().splitlines()) == 3  # A heading, and two epochs.
+    assert resumed["recipe"]["epochs"] == 2
+    log = (run / "log.csv").read_text()
+    assert len(log.splitlines()) == 3  # A heading, and two epochs.
+
+
+def test_a_result_has_the_recipe_of_the_model_and_not_of_the_run(tmp_path, monkeypatch):
+    row = dataclasses.replace(ROWS["gaussian1d"], changes={"epochs": 1})
+    row.changes["data.size"] = 120
+    monkeypatch.setitem(ROWS, "gaussian1d", row)
+    run_training(row.recipe_of(0), tmp_path / "run")
+    longer = dataclasses.replace(row.recipe_of(0), epochs=2)
+    longer.save(tmp_path / "run" / "run.json")
+    measured = Result.of("gaussian1d", tmp_path / "run", silent)
+    assert measured.recipe["epochs"] == 1
+    metadata = tmp_path / "run" / "model" / "metadata.json"
+    metadata.write_text("{}")
+    with pytest.raises(ValueError, match=f"{metadata} holds no recipe"):
+        Result.of("gaussian1d", tmp_path / "run", silent)
 
 
 def test_a_run_of_other_settings_is_refused_by_its_folder(tmp_path, monkeypatch):

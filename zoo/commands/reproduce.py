@@ -6,10 +6,9 @@ import sys
 
 import click
 
-from zoo import presets, reproduction, runs
+from zoo import reproduction, runs
 from zoo.commands.flags import Integers
 from zoo.commands.train import run_training
-from zoo.recipes import Recipe
 
 
 @click.command()
@@ -50,11 +49,11 @@ def reproduce(rows, seeds, out, results):
                 continue
             run = out / f"{row}-{seed}"
             recipe = reproduction.ROWS[row].recipe_of(seed)
-            if (run / runs.MODEL / presets.METADATA).exists():
-                followed = Recipe.load(run / runs.SETTINGS)
-                reproduction.check_recipe(followed, recipe, f"The run {run}")
-            else:
+            followed = runs.trained_recipe(run)
+            if followed is None or followed.epochs < recipe.epochs:
                 run_training(recipe, run, resume=True)
+            else:
+                reproduction.check_recipe(followed, recipe, f"The run {run}")
             result = reproduction.Result.of(row, run, progress)
             result.save(path)
     found = reproduction.results_in(results)

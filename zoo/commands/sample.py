@@ -2,7 +2,7 @@
 
 import click
 
-from zoo import data, plots
+from zoo import data, images, plots
 from zoo.commands.flags import Integers
 from zoo.commands.handles import image_generator
 
@@ -31,6 +31,7 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
     model = image_generator(preset_or_run)
     conditions = {} if labels is None else {"labels": labels}
     samples, columns = model.sample_grid(count, seed, columns, **conditions)
+    images.check_finite(samples, f"The samples of {preset_or_run}")
     grid = plots.image_grid(samples, columns)
     if beside:
         shape = data.shape_arguments(model.image_shape)

@@ -70,8 +70,13 @@ def _command(name, recipe, description):
 
     def callback(out, resume, strategy, replicas, workers, **given):
         out = out or f"runs/{name}"
-        followed = _recorded(out, recipe.variant) if resume else None
-        followed = followed or copy.deepcopy(recipe)
+        recorded = _recorded(out, recipe.variant) if resume else None
+        # A variant's name stands for any settings, a recipe's for its own.
+        named = recorded if recorded and name in VARIANTS else recipe
+        followed = copy.deepcopy(named)
+        if recorded:
+            # Neither says how it is trained, and the data may lack a recipe's split.
+            followed.epochs, followed.test_split = recorded.epochs, recorded.test_split
         given = {key: value for key, value in given.items() if _is_given(key)}
         for group, options in groups.items():
             arguments = {o.name: given.pop(o.name) for o in options if o.name in given}
@@ -80,7 +85,7 @@ def _command(name, recipe, description):
         if workers > 1:
             launcher.launch(workers)
         else:
-            other_data = _is_given("name")
+            other_data = followed.data["name"] != named.data["name"]
             run_training(followed, out, resume, strategy, replicas, other_data)
 
     return click.Command(
@@ -110,8 +115,11 @@ def _is_given(key):
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _measure_only_what_is_there(recipe):
-    """Does without the recipe's test split where the data lack it."""
+def _fit_to_other_data(recipe):
+    """Drops what a recipe says of its own data, and its test split where it lacks."""
+    recipe.description = ""
+    for name in ("dataset", "licence"):
+        recipe.metadata.pop(name, None)
     try:
         recipe.check_measurable()
     except ValueError as error:
@@ -197,8 +205,9 @@ def run_training(
         resume: As `Run` takes it.
         strategy: As `zoo.distribution.strategy` takes it.
         replicas: The same.
-        other_data: Whether the data are not those that the recipe was made for: they
-            may lack its test split, and the model is then not measured.
+        other_data: Whether the data are not those that the recipe was made for: what
+            it says of them is then not said of the model, and where they lack its test
+            split, the model is not measured.
 
     Raises:
         SystemExit: With 128 plus its number, if a signal ended the training early.
@@ -210,7 +219,7 @@ def run_training(
     run = Run(out, recipe, resume)
     train_data = recipe.load_data()
     if other_data:
-        _measure_only_what_is_there(recipe)
+        _fit_to_other_data(recipe)
     recipe.check_measurable()
     with strategy.scope():
         model = recipe.build()
@@ -241,7 +250,7 @@ def run_training(
         epoch, batch = run.backup.position()
         click.echo(
             f"Stopped by {run.backup.interrupted.name} in epoch {epoch + 1} after "
-            f"{batch} batches. Everything is saved: go on with --resume.",
+            f"{batch} batches. Everything is saved: {run.how_to_go_on}.",
             err=True,
         )
         raise SystemExit(128 + run.backup.interrupted)
