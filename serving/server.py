@@ -338,7 +338,8 @@ class Server:
         self.models.close()
 
     def __enter__(self):
-        return self if self._grpc is not None else self.start()
+        serves = self._grpc is not None and not self._stopping.is_set()
+        return self if serves else self.start()
 
     def __exit__(self, *unused):
         self.stop()
