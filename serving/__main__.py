@@ -199,12 +199,18 @@ def start(
         set_intra_op_parallelism(intra_op_parallelism)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
     server = Server(models_dir, max_message_bytes=max_message_mib << 20, **options)
-    # Nothing is in flight while models load: that ends at once.
-    signal.signal(signal.SIGTERM, lambda *unused: sys.exit(128 + signal.SIGTERM))
-    server.start()
     asked_to_stop = threading.Event()
+    starting = True
+
+    def stop(number, frame):
+        asked_to_stop.set()
+        if starting:  # Nothing is in flight yet.
+            raise SystemExit(128 + number)
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *unused: asked_to_stop.set())
+        signal.signal(number, stop)
+    server.start()
+    starting = False
     click.echo(f"gRPC on {server.address}")
     if server.rest_address:
         click.echo(f"REST on http://{server.rest_address}/v1/models/MODEL")
