@@ -73,7 +73,9 @@ def _counts(context, parameter, value):
 
 
 def _picture(context, parameter, value):
-    if value.suffix.lower() not in (".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp"):
+    from PIL import Image  # Only this command makes pictures.
+
+    if value.suffix.lower() not in Image.registered_extensions():
         raise click.BadParameter(f"{value} names no picture, such as grid.png")
     return value
 

@@ -44,7 +44,7 @@ _LONGEST_SECONDS = 31_536_000
 # gRPC's own words where UNAVAILABLE is not a server's answer: there is none, or it and
 # the client do not agree about TLS.
 _NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
-_NOT_TRUSTED = re.compile("handshake|certificate|verif|ssl|tls", re.IGNORECASE)
+_NOT_TRUSTED = re.compile("[Hh]andshak|[Cc]ertificate|CERTIFICATE|SSL_ERROR")
 
 # What TensorFlow Serving answers where its batching file allows fewer rows.
 _TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
