@@ -1,8 +1,73 @@
 """Layers that the papers need and Keras does not have."""
 
+import contextlib
+import contextvars
+
 import keras
 import tensorflow as tf
 from keras import ops
+
+from zoo import rng
+
+_row_seeds = contextvars.ContextVar("row_seeds")
+
+
+@contextlib.contextmanager
+def row_noise(seeds):
+    """Tells the `RowNoise` layers that the block calls which noise is theirs.
+
+    Args:
+        seeds: int64 tensor of shape `[batch]`.
+    """
+    token = _row_seeds.set(seeds)
+    try:
+        yield
+    finally:
+        _row_seeds.reset(token)
+
+
+@keras.saving.register_keras_serializable("zoo")
+class RowNoise(keras.layers.Layer):
+    """Adds Gaussian noise in training, that of a row drawn from the row's own seed.
+
+    `keras.layers.GaussianNoise` draws a batch at once, so that several replicas add
+    other noise than one would. Here `row_noise(seeds)` around the call says which.
+
+    Args:
+        stddev: Deviation of the noise.
+        stream: Integer that tells apart the noise layers of a network.
+
+    Input and output shape: `[batch, features]`.
+
+    Raises:
+        ValueError: If it is called in training outside a `row_noise` block.
+    """
+
+    def __init__(self, stddev, stream=0, **kwargs):
+        super().__init__(**kwargs)
+        self.stddev = stddev
+        self.stream = stream
+
+    def call(self, inputs, training=False):
+        """Adds the noise in training; the identity otherwise."""
+        if not training or not self.stddev:
+            return inputs
+        seeds = _row_seeds.get(None)
+        if seeds is None:
+            raise ValueError(
+                f"{self.name} needs a seed for each row in training: call the network "
+                "in a block `with zoo.layers.row_noise(seeds):`."
+            )
+        noise = rng.normal(rng.fold_in(seeds, self.stream), inputs.shape[-1])
+        return inputs + ops.cast(self.stddev * noise, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        """Returns the input's shape."""
+        return input_shape
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {**super().get_config(), "stddev": self.stddev, "stream": self.stream}
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -117,6 +182,62 @@ class Maxout(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(
                 self.maps.kernel_initializer
             ),
+        }
+
+
+@keras.saving.register_keras_serializable("zoo")
+class WeightNormalizedDense(keras.layers.Layer):
+    """A dense layer whose weights have a length and a direction of their own.
+
+    The weights of a unit are `g v / ||v||` (Salimans & Kingma 2016, eq. 2), at first of
+    length 1. The logits of a batch do not depend on one another, as they do with batch
+    normalization.
+
+    Args:
+        units: Length of an output row.
+        activation: Keras activation or its name, None for none.
+        kernel_initializer: Initializer of the directions.
+
+    Input shape: `[batch, features]`. Output shape: `[batch, units]`.
+
+    Reference:
+        [Weight Normalization](https://arxiv.org/abs/1602.07868)
+    """
+
+    def __init__(
+        self, units, activation=None, kernel_initializer="glorot_uniform", **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.units = units
+        self.activation = keras.activations.get(activation)
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+
+    def build(self, input_shape):
+        """Creates the directions v, the lengths g and the biases."""
+        self.directions = self.add_weight(
+            shape=(input_shape[-1], self.units),
+            initializer=self.kernel_initializer,
+            name="directions",
+        )
+        self.lengths = self.add_weight((self.units,), "ones", name="lengths")
+        self.bias = self.add_weight((self.units,), "zeros", name="bias")
+
+    def call(self, inputs):
+        """Maps rows by the weights, and applies the activation."""
+        scale = self.lengths / ops.norm(self.directions, axis=0)
+        return self.activation(ops.matmul(inputs, self.directions) * scale + self.bias)
+
+    def compute_output_shape(self, input_shape):
+        """Returns `[batch, units]`."""
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        """Returns the constructor's arguments."""
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "activation": keras.activations.serialize(self.activation),
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
 
 

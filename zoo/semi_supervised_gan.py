@@ -1,5 +1,7 @@
 """Semi-supervised learning with a GAN (Salimans et al., 2016, arXiv:1606.03498)."""
 
+import functools
+import itertools
 from typing import ClassVar
 
 import keras
@@ -10,6 +12,7 @@ from zoo import augmentation, losses, networks
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
 from zoo.data import load_arrays
+from zoo.layers import RowNoise, WeightNormalizedDense, row_noise
 from zoo.metrics import label_accuracy
 from zoo.model import label_means
 
@@ -35,17 +38,26 @@ class SemiSupervisedGAN(AdversarialModel):
     | `real_accuracy` | share | real images with a positive logit |
     | `fake_accuracy` | share | generated images with a negative logit |
 
-    The networks are DCGAN's, the discriminator normalized by layer: a batch of a few
-    labelled images among many others has no statistics of its own.
+    The perceptrons are the paper's for MNIST, but for the generator's last layer, which
+    has no weight normalization here. The convolutional networks are DCGAN's, the
+    discriminator normalized by layer: a batch of a few labelled images among many
+    others has no statistics of its own.
 
     Args:
         image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
         num_classes: K, the classes of the real images.
+        architecture: `"mlp"`, the perceptrons that the paper has for MNIST, or
+            `"convolutional"`.
         latent_dim: Length of a latent row, 100 by default.
         prior: `"uniform"`, `"normal"` or a `zoo.priors.Prior`.
-        generator_filters: Channels of the generator's last hidden layer.
-        discriminator_filters: Channels of the discriminator's first layer.
-        kernel_size: Side of the kernels.
+        generator_units: Widths of the perceptron's hidden layers, softplus with batch
+            normalization.
+        discriminator_units: Widths of its rectified layers, with weight normalization.
+        layer_noise: Deviation of the Gaussian noise on what each of these gives in
+            training; 0.5 in the paper.
+        generator_filters: Channels of the convolutional generator's last hidden layer.
+        discriminator_filters: Channels of the convolutional discriminator's first one.
+        kernel_size: Side of the convolutions' kernels.
         generator: Keras model instead of the default network.
         discriminator: Keras model from images to logits `[n, num_classes]` instead of
             the default network.
@@ -84,8 +96,12 @@ class SemiSupervisedGAN(AdversarialModel):
         self,
         image_shape=None,
         num_classes=None,
+        architecture="convolutional",
         latent_dim=None,
         prior="uniform",
+        generator_units=(500, 500),
+        discriminator_units=(1000, 500, 250, 250, 250),
+        layer_noise=0.5,
         generator_filters=64,
         discriminator_filters=32,
         kernel_size=4,
@@ -100,7 +116,20 @@ class SemiSupervisedGAN(AdversarialModel):
                 "Pass num_classes, the number of classes of the images, 2 or more. "
                 f"Received: num_classes={num_classes}"
             )
+        if architecture not in ("mlp", "convolutional"):
+            raise ValueError(
+                "Expected architecture 'mlp' or 'convolutional'. "
+                f"Received: architecture={architecture!r}"
+            )
+        if layer_noise < 0:
+            raise ValueError(
+                f"layer_noise is 0 or more. Received: layer_noise={layer_noise}"
+            )
         self.num_classes = num_classes
+        self.architecture = architecture
+        self.generator_units = tuple(generator_units)
+        self.discriminator_units = tuple(discriminator_units)
+        self.layer_noise = layer_noise
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
@@ -119,28 +148,47 @@ class SemiSupervisedGAN(AdversarialModel):
     def build_generator(self):
         """See `AdversarialModel.build_generator`."""
         latents = keras.Input((self.latent_dim,), name="latents")
-        images = networks.upsampling_stack(
-            latents,
-            self.image_shape,
-            filters=self.generator_filters,
-            kernel_size=self.kernel_size,
-            activation="relu",
-            initializers=networks.normal_initializers(0.02, self.seed),
-        )
+        if self.architecture == "mlp":
+            initializers = networks.glorot_initializers(self.seed)
+            x = networks.mlp(
+                latents,
+                self.generator_units,
+                "softplus",
+                initializers,
+                batch_normalization=True,
+            )
+            images = networks.samples(x, self.image_shape, next(initializers))
+        else:
+            images = networks.upsampling_stack(
+                latents,
+                self.image_shape,
+                filters=self.generator_filters,
+                kernel_size=self.kernel_size,
+                activation="relu",
+                initializers=networks.normal_initializers(0.02, self.seed),
+            )
         return keras.Model(latents, images, name="generator")
 
     def build_discriminator(self):
         """Returns the classifier, from images to logits `[n, num_classes]`."""
-        initializers = networks.normal_initializers(0.02, self.seed + 1000)
         images = keras.Input(self.image_shape, name="samples")
-        features = networks.downsampling_stack(
-            images,
-            filters=self.discriminator_filters,
-            kernel_size=self.kernel_size,
-            normalization="layer",
-            initializers=initializers,
-        )
-        logits = layers.Dense(
+        if self.architecture == "mlp":
+            initializers = networks.glorot_initializers(self.seed + 1000)
+            dense, features = WeightNormalizedDense, layers.Flatten()(images)
+            for number, units in enumerate(self.discriminator_units):
+                features = dense(units, "relu", next(initializers))(features)
+                features = RowNoise(self.layer_noise, stream=number + 1)(features)
+        else:
+            initializers = networks.normal_initializers(0.02, self.seed + 1000)
+            dense = layers.Dense
+            features = networks.downsampling_stack(
+                images,
+                filters=self.discriminator_filters,
+                kernel_size=self.kernel_size,
+                normalization="layer",
+                initializers=initializers,
+            )
+        logits = dense(
             self.num_classes, kernel_initializer=next(initializers), dtype="float32"
         )(features)
         return keras.Model(images, logits, name="discriminator")
@@ -206,22 +254,26 @@ class SemiSupervisedGAN(AdversarialModel):
 
         fake = self.pass_through(self.generator, self.draw_latents(count, stream=0))
         with self.minimizing("discriminator") as objectives:
-            seen = self._with_noise(images, stream=100)
-            class_logits = self.discriminator(seen, training=True)
+            discriminator = functools.partial(self.discriminator, training=True)
+            class_logits = self._with_noise(discriminator, images, stream=100)
             real_logits = self.logits_of(class_logits)
-            seen = self._with_noise(fake, stream=101)
-            fake_logits = self.discriminate(seen, training=True)
+            fake_logits = self.logits_of(
+                self._with_noise(discriminator, fake, stream=101)
+            )
             supervised, accuracy = self.label_loss(labels, class_logits)
             unsupervised = self.loss.discriminator(real_logits, fake_logits)
             objectives["discriminator"] = supervised + unsupervised
 
         with self.minimizing("generator") as objectives:
             fake = self.generator(self.draw_latents(count, stream=1), training=True)
+            streams = itertools.count(102)
             objectives["generator"] = self.generator_loss(
-                self._with_noise(images, stream=102),
-                self._with_noise(fake, stream=103),
+                images,
+                fake,
                 [],
-                self.pass_through,
+                lambda network, seen: self._with_noise(
+                    functools.partial(self.pass_through, network), seen, next(streams)
+                ),
             )
 
         return self.end_step(
@@ -232,12 +284,13 @@ class SemiSupervisedGAN(AdversarialModel):
             **accuracies(real_logits, fake_logits),
         )
 
-    def _with_noise(self, images, stream):
-        """Returns what the discriminator sees of images in training."""
-        if not self.input_noise:
-            return images
+    def _with_noise(self, network, images, stream):
+        """Calls a network in training mode, with noise on images and in its layers."""
         seeds, _ = self.row_seeds(tf.shape(images)[0], stream)
-        return augmentation.add_noise(images, seeds, self.input_noise)
+        if self.input_noise:
+            images = augmentation.add_noise(images, seeds, self.input_noise)
+        with row_noise(seeds):
+            return network(images)
 
     def test_step(self, data):
         """Classifies a batch and compares it with samples; feeds `metrics`."""
@@ -321,6 +374,10 @@ class SemiSupervisedGAN(AdversarialModel):
         return {
             **super().get_config(),
             "num_classes": self.num_classes,
+            "architecture": self.architecture,
+            "generator_units": self.generator_units,
+            "discriminator_units": self.discriminator_units,
+            "layer_noise": self.layer_noise,
             "generator_filters": self.generator_filters,
             "discriminator_filters": self.discriminator_filters,
             "kernel_size": self.kernel_size,

@@ -89,6 +89,13 @@ def _semi_supervised_gan(**kwargs):
     )
 
 
+def _semi_supervised_gan_mlp(**kwargs):
+    units = {"generator_units": (16,), "discriminator_units": (16, 16)}
+    return zoo.SemiSupervisedGAN(
+        (8, 8, 1), 10, "mlp", latent_dim=8, seed=1, **units, **kwargs
+    )
+
+
 def _dann(**kwargs):
     widths = {"filters": (4, 4), "kernel_size": 3, "units": 8}
     return zoo.DANN((16, 16, 1), 10, seed=1, **widths, **kwargs)
@@ -152,6 +159,12 @@ CASES = [
         _semi_supervised_gan,
         {"averaging": 0.9, "input_noise": 0.3},
         {**_DIGITS_16, "labels": True},
+    ),
+    Case(
+        "semi_supervised_gan_mlp",
+        _semi_supervised_gan_mlp,
+        {"averaging": 0.9, "input_noise": 0.3},
+        {**_DIGITS_8, "labels": True},
     ),
     Case("aae", _aae, {"averaging": 0.9}, {**_DIGITS_8, "labels": True}, encodes=True),
     Case(

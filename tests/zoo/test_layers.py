@@ -3,8 +3,16 @@
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from zoo.layers import Maxout, MinibatchDiscrimination
+from zoo import rng
+from zoo.layers import (
+    Maxout,
+    MinibatchDiscrimination,
+    RowNoise,
+    WeightNormalizedDense,
+    row_noise,
+)
 
 
 def test_minibatch_discrimination_equals_the_loop_of_the_paper():
@@ -47,8 +55,59 @@ def test_maxout_equals_numpy():
     np.testing.assert_allclose(output, pieces.max(-1), rtol=1e-5)
 
 
+def test_weight_normalized_dense_equals_numpy():
+    x = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+    layer = WeightNormalizedDense(2, "relu")
+    layer.build((None, 3))
+    directions, lengths, bias = (w.copy() for w in layer.get_weights())
+    np.testing.assert_array_equal(lengths, 1)
+    np.testing.assert_array_equal(bias, 0)
+    lengths[:], bias[:] = [2, 0.5], [0.1, -0.2]
+    layer.set_weights([directions, lengths, bias])
+    kernel = lengths * directions / np.sqrt((directions**2).sum(axis=0))
+    np.testing.assert_allclose(layer(x), np.maximum(x @ kernel + bias, 0), atol=1e-6)
+    # Longer directions are the same weights.
+    layer.set_weights([7 * directions, lengths, bias])
+    np.testing.assert_allclose(layer(x), np.maximum(x @ kernel + bias, 0), atol=1e-6)
+
+
+def noise_of(layer, seeds, width=400):
+    with row_noise(tf.constant(seeds, tf.int64)):
+        return layer(np.zeros((len(seeds), width), np.float32), training=True).numpy()
+
+
+def test_row_noise_of_a_row_follows_from_its_seed_alone():
+    layer = RowNoise(0.5, stream=3)
+    noise = noise_of(layer, [5, 6, 7, 8])
+    assert noise.std() == pytest.approx(0.5, rel=0.05)
+    assert abs(np.corrcoef(noise) - np.eye(4)).max() < 0.2
+    np.testing.assert_array_equal(noise_of(layer, [7, 5]), noise[[2, 0]])
+    expected = rng.normal(rng.fold_in(np.array([5, 6, 7, 8]), 3), 400)
+    np.testing.assert_array_equal(noise, 0.5 * expected.numpy())
+    other = noise_of(RowNoise(0.5, stream=4), [5, 6, 7, 8])
+    assert abs(np.corrcoef(noise.ravel(), other.ravel())[0, 1]) < 0.1
+
+
+def test_row_noise_is_of_training_and_needs_seeds_there():
+    layer, rows = RowNoise(0.5), np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(layer(rows), rows)
+    np.testing.assert_array_equal(RowNoise(0.0)(rows, training=True), rows)
+    with pytest.raises(ValueError, match=r"with zoo\.layers\.row_noise\(seeds\)"):
+        layer(rows, training=True)
+    assert noise_of(layer, [1]).any()
+    with pytest.raises(ValueError, match="needs a seed for each row"):
+        layer(rows, training=True)
+
+
 @pytest.mark.parametrize(
-    "layer", [MinibatchDiscrimination(3, 2, seed=1), Maxout(4, 2)], ids=type
+    "layer",
+    [
+        MinibatchDiscrimination(3, 2, seed=1),
+        Maxout(4, 2),
+        RowNoise(0.5, stream=2),
+        WeightNormalizedDense(4, "relu"),
+    ],
+    ids=type,
 )
 def test_layers_come_back_from_their_config(layer):
     inputs = keras.Input((5,))

@@ -1,5 +1,7 @@
 """What the GAN with K + 1 classes promises beyond the shared tests."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import tensorflow as tf
 from variants import CASES
 
 import zoo
+from zoo.layers import RowNoise
 
 (CASE,) = (case for case in CASES if case.name == "semi_supervised_gan")
 
@@ -94,9 +97,41 @@ def test_the_discriminator_sees_noise_in_training_alone():
     assert losses[0.0][0] == losses[0.3][0]
     for name in ("discriminator_loss", "classification_loss", "generator_loss"):
         assert losses[0.0][1][name] != losses[0.3][1][name]
-    noise = [model._with_noise(batch[0], stream) - batch[0] for stream in (100, 101)]
+    images = batch[0]
+    noise = [model._with_noise(tf.identity, images, n) - images for n in (100, 101)]
     assert np.std(noise[0]) / 2 == pytest.approx(0.3, rel=0.05)
     assert abs(np.corrcoef(np.ravel(noise[0]), np.ravel(noise[1]))[0, 1]) < 0.1
+
+
+def test_every_layer_of_the_perceptron_sees_noise_in_training_alone():
+    arguments = {
+        "architecture": "mlp",
+        "generator_units": (8,),
+        "discriminator_units": (32, 16),
+        "seed": 0,
+    }
+    noisy = zoo.SemiSupervisedGAN((8, 8, 1), 10, layer_noise=0.5, **arguments)
+    quiet = zoo.SemiSupervisedGAN((8, 8, 1), 10, layer_noise=0.0, **arguments)
+    quiet.set_weights(noisy.get_weights())
+    images = np.random.default_rng(0).uniform(-1, 1, (20, 8, 8, 1))
+    np.testing.assert_array_equal(
+        noisy.discriminator(images), quiet.discriminator(images)
+    )
+    noisy.compile()
+    features = noisy.loss.features(noisy.discriminator)
+    hidden = [x for x in noisy.discriminator.layers if isinstance(x, RowNoise)]
+    assert len(hidden) == 2
+    first = keras.Model(noisy.discriminator.inputs, hidden[0].output)
+    for network in (first, features):
+        clean = network(images).numpy()
+        one, two = (
+            noisy._with_noise(partial(network, training=True), images, n).numpy()
+            for n in (100, 101)
+        )
+        assert (one != clean).all()
+        assert (one != two).all()
+    first_noise = noisy._with_noise(partial(first, training=True), images, 100)
+    assert np.std(first_noise - first(images)) == pytest.approx(0.5, rel=0.1)
 
 
 def test_a_discriminator_of_half_precision_trains():
@@ -148,3 +183,7 @@ def test_bad_input_is_refused(model):
         model.compile(loss="mean_squared_error")
     with pytest.raises(ValueError, match="input_noise is 0 or more"):
         model.compile(input_noise=-0.1)
+    with pytest.raises(ValueError, match="layer_noise is 0 or more"):
+        zoo.SemiSupervisedGAN((16, 16, 1), 10, layer_noise=-0.1)
+    with pytest.raises(ValueError, match="architecture 'mlp' or 'convolutional'"):
+        zoo.SemiSupervisedGAN((16, 16, 1), 10, architecture="dense")
