@@ -44,7 +44,7 @@ NARROW = {
     "cgan": {"generator_units": (16, 8, 32), "discriminator_units": (16, 8, 16)},
     "dcgan": _FEW_FILTERS,
     "infogan": {**_FEW_FILTERS, "hidden_units": 64, "recognition_units": 8},
-    "semi_supervised_gan": _FEW_FILTERS,
+    "semi_supervised_gan": {**_FEW_FILTERS, "architecture": "convolutional"},
     "dtn": _FEW_FILTERS,
     "aae": _FEW_UNITS,
     "vae": _FEW_UNITS,

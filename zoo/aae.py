@@ -459,9 +459,7 @@ class AAE(AutoencoderModel):
         count = tf.shape(images)[0]
         code = self.infer(images)
         reconstructions = self.decoder_in_use()(self._to_decode(code, labels))
-        step = -1 - self._evaluated_batches.value
-        seeds, rows = self.row_seeds(count, stream=0, step=step)
-        self._evaluated_batches.assign_add(1)
+        seeds, rows = self.test_row_seeds(count)
         real = self._judge(self._drawn(seeds, rows, labels), _predict)
         fake = self._judge(self._encoded(code, labels), _predict)
         self.feed_metrics(images, self.draw(seeds))

@@ -25,7 +25,7 @@ class AdversarialModel(GenerativeModel):
     |---|---|---|
     | `loss` | nats | sum of both losses, for callbacks that watch it; no quality |
     | `generator_loss` | nats | the generator's, by `compile(loss=)` |
-    | `discriminator_loss` | nats | the discriminator's, 2 ln 2 when it can't tell |
+    | `discriminator_loss` | nats | without the penalty; 2 ln 2 when it can't tell |
     | `discriminator_accuracy` | share | mean of the two below |
     | `real_accuracy` | share | real images with a positive logit |
     | `fake_accuracy` | share | generated images with a negative logit |
@@ -182,13 +182,12 @@ class AdversarialModel(GenerativeModel):
             with self.minimizing("discriminator") as objectives:
                 real_logits = self.discriminate(real, given, training=True)
                 fake_logits = self.discriminate(fake, given, training=True)
-                objectives["discriminator"] = [
-                    self.loss.discriminator(
-                        real_logits, fake_logits, self.label_smoothing
-                    ),
-                    *self._penalty(real, fake, given, stream=k),
-                ]
-            logs.append((objectives["discriminator"], real_logits, fake_logits))
+                loss = self.loss.discriminator(
+                    real_logits, fake_logits, self.label_smoothing
+                )
+                penalty = self._penalty(real, fake, given, stream=k)
+                objectives["discriminator"] = [loss, *penalty]
+            logs.append((loss, real_logits, fake_logits))
 
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
         with self.minimizing("generator") as objectives:
@@ -234,14 +233,17 @@ class AdversarialModel(GenerativeModel):
             fake = self.generator(join(latents, conditions), training=True)
             real_logits = self.discriminate(images, conditions, training=True)
             fake_logits = self.discriminate(fake, conditions, training=True)
-            objectives["discriminator"] = [
-                self.loss.discriminator(real_logits, fake_logits, self.label_smoothing),
-                *self._penalty(images, tf.stop_gradient(fake), conditions, stream=0),
-            ]
+            loss = self.loss.discriminator(
+                real_logits, fake_logits, self.label_smoothing
+            )
+            penalty = self._penalty(
+                images, tf.stop_gradient(fake), conditions, stream=0
+            )
+            objectives["discriminator"] = [loss, *penalty]
             objectives["generator"] = self.loss.generator(fake_logits)
         return self.end_step(
             generator_loss=objectives["generator"],
-            discriminator_loss=objectives["discriminator"],
+            discriminator_loss=loss,
             **accuracies(real_logits, fake_logits),
         )
 

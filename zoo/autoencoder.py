@@ -293,8 +293,8 @@ class AutoencoderModel(GenerativeModel):
             `PIL.Image.Image`; see `zoo.plots.latent_space`.
 
         Raises:
-            ValueError: If the images are of another shape, or the latents have less
-                than two numbers a row.
+            ValueError: If the images are of another shape, or the latents have
+                fewer than two numbers a row.
         """
         points, manifold = self.prior.walk(columns), None
         if points is not None and not self.decoder_conditions:

@@ -41,10 +41,7 @@ class GenerativeModel(AveragedModel):
 
     def draw_test_latents(self, count):
         """Draws this replica's latents of the current batch of `evaluate`."""
-        # Training steps count up from 0, so tests take the negative numbers.
-        step = -1 - self._evaluated_batches.value
-        seeds, _ = self.row_seeds(count, stream=0, step=step)
-        self._evaluated_batches.assign_add(1)
+        seeds, _ = self.test_row_seeds(count)
         return self.prior.sample(seeds)
 
     # Generating

@@ -50,8 +50,8 @@ class InfoGAN(AdversarialModel):
     | `real_accuracy` | share | real images with a positive logit |
     | `fake_accuracy` | share | generated images with a negative logit |
 
-    Networks, codes and weights are the paper's for MNIST (appendix C.1), with the slope
-    0.2 in leaky rectifiers.
+    Networks and codes are the paper's for MNIST (appendix C.1), with the slope 0.2 in
+    leaky rectifiers.
 
     Args:
         image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
@@ -272,7 +272,8 @@ class InfoGAN(AdversarialModel):
                 Keras `LearningRateSchedule` of the step. Where it begins at a hundredth
                 of the paper's, the categories come nearer to the classes, and where it
                 grows, they keep apart (docs/reproduction.md).
-            continuous_weight: λ of the continuous codes' information, likewise.
+            continuous_weight: λ of the continuous codes' information, likewise. The
+                paper says that it is smaller (section 6) and no number; 0.1 is ours.
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -313,7 +314,7 @@ class InfoGAN(AdversarialModel):
 
     def train_step(self, data):
         """Runs one step of the minimax game with information (equation 6)."""
-        images = self.unpack(data)
+        images = self._images_of(data)
         count = tf.shape(images)[0]
 
         inputs = self._draw_inputs(count, stream=0)
@@ -346,7 +347,7 @@ class InfoGAN(AdversarialModel):
 
     def test_step(self, data):
         """Compares a batch with as many generated samples; feeds `metrics`."""
-        images = self.unpack(data)
+        images = self._images_of(data)
         latents = self.draw_test_latents(tf.shape(images)[0])
         codes = self.complete({}, rng.seeds_from(latents))
         fake = self.decoder_in_use()([latents, *codes], training=False)
@@ -368,12 +369,6 @@ class InfoGAN(AdversarialModel):
             },
             weight=tf.shape(images)[0],
         )
-
-    def unpack(self, data):
-        """Takes the images of a batch."""
-        images = data[0] if isinstance(data, (tuple, list)) else data
-        self._check_images(images)
-        return images
 
     def _draw_inputs(self, count, stream):
         seeds, _ = self.row_seeds(count, stream)

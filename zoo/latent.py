@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.generative import seeds_of
+from zoo.images import from_uint8
 
 #: Distances computed at once, which bounds memory.
 _CHUNK = 2**26
@@ -32,7 +33,7 @@ def interpolate(start, end, steps, path="spherical"):
         float32 array `[steps, width]`.
 
     Raises:
-        ValueError: If the path is another, or there are less than two points.
+        ValueError: If the path is another, or there are fewer than two points.
     """
     if path not in ("linear", "spherical"):
         raise ValueError(
@@ -68,7 +69,7 @@ def walk(model, seeds, steps=10, path="spherical", **conditions):
         float32 array `[(len(seeds) - 1) * steps, *image_shape]`.
 
     Raises:
-        ValueError: If there are less than two seeds, or an argument is wrong.
+        ValueError: If there are fewer than two seeds, or an argument is wrong.
     """
     if len(seeds) < 2:
         raise ValueError(f"A walk needs two seeds or more. Received: seeds={seeds}")
@@ -159,13 +160,20 @@ def nearest(queries, candidates, k=3):
         `Neighbours`.
 
     Raises:
-        ValueError: If the shapes differ or there are less than k candidates.
+        ValueError: If shapes or kinds of pixels differ, or there are fewer than k
+            candidates.
     """
     queries, candidates = np.asarray(queries), np.asarray(candidates)
     if queries.shape[1:] != candidates.shape[1:]:
         raise ValueError(
             "Queries and candidates have rows of one shape. Received: "
             f"{queries.shape[1:]} and {candidates.shape[1:]}"
+        )
+    if (queries.dtype == np.uint8) != (candidates.dtype == np.uint8):
+        raise ValueError(
+            "Queries and candidates are both uint8 images, or neither: map levels from "
+            "0 to 255 by zoo.images.from_uint8. Received: "
+            f"{queries.dtype} and {candidates.dtype}"
         )
     if not 1 <= k <= len(candidates):
         raise ValueError(
@@ -234,7 +242,7 @@ def invert(
 
     Args:
         model: A `zoo.generative.GenerativeModel`.
-        images: Array `[n, *image_shape]` in [-1, 1].
+        images: Array `[n, *image_shape]`, uint8 or float in [-1, 1].
         steps: Steps of Adam.
         learning_rate: Its learning rate.
         starts: Draws that an image is tried from; the best end counts.
@@ -248,7 +256,10 @@ def invert(
     Raises:
         ValueError: If the images have another shape, or a condition is wrong.
     """
-    images = np.asarray(images, np.float32)
+    images = np.asarray(images)
+    if images.dtype == np.uint8:
+        images = from_uint8(images)
+    images = images.astype(np.float32)
     if images.shape[1:] != model.image_shape or not len(images):
         raise ValueError(
             f"Expected images of shape [n, {', '.join(map(str, model.image_shape))}]. "

@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import math
 
 import keras
 import tensorflow as tf
@@ -9,21 +10,21 @@ from keras import ops
 
 from zoo import rng
 
-_row_seeds = contextvars.ContextVar("row_seeds")
+_noise_seeds = contextvars.ContextVar("noise_seeds")
 
 
 @contextlib.contextmanager
-def row_noise(seeds):
+def noise_seeds(seeds):
     """Tells the `RowNoise` layers that the block calls which noise is theirs.
 
     Args:
         seeds: int64 tensor of shape `[batch]`.
     """
-    token = _row_seeds.set(seeds)
+    token = _noise_seeds.set(seeds)
     try:
         yield
     finally:
-        _row_seeds.reset(token)
+        _noise_seeds.reset(token)
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -31,16 +32,16 @@ class RowNoise(keras.layers.Layer):
     """Adds Gaussian noise in training, that of a row drawn from the row's own seed.
 
     `keras.layers.GaussianNoise` draws a batch at once, so that several replicas add
-    other noise than one would. Here `row_noise(seeds)` around the call says which.
+    other noise than one would. Here `noise_seeds(seeds)` around the call says which.
 
     Args:
         stddev: Deviation of the noise.
         stream: Integer that tells apart the noise layers of a network.
 
-    Input and output shape: `[batch, features]`.
+    Input and output shape: `[batch, ...]`.
 
     Raises:
-        ValueError: If it is called in training outside a `row_noise` block.
+        ValueError: If it is called in training outside a `noise_seeds` block.
     """
 
     def __init__(self, stddev, stream=0, **kwargs):
@@ -52,14 +53,15 @@ class RowNoise(keras.layers.Layer):
         """Adds the noise in training; the identity otherwise."""
         if not training or not self.stddev:
             return inputs
-        seeds = _row_seeds.get(None)
+        seeds = _noise_seeds.get(None)
         if seeds is None:
             raise ValueError(
                 f"{self.name} needs a seed for each row in training: call the network "
-                "in a block `with zoo.layers.row_noise(seeds):`."
+                "in a block `with zoo.layers.noise_seeds(seeds):`."
             )
-        noise = rng.normal(rng.fold_in(seeds, self.stream), inputs.shape[-1])
-        return inputs + ops.cast(self.stddev * noise, inputs.dtype)
+        noise = rng.normal(rng.fold_in(seeds, self.stream), math.prod(inputs.shape[1:]))
+        noise = ops.reshape(self.stddev * noise, ops.shape(inputs))
+        return inputs + ops.cast(noise, inputs.dtype)
 
     def compute_output_shape(self, input_shape):
         """Returns the input's shape."""
@@ -189,9 +191,9 @@ class Maxout(keras.layers.Layer):
 class WeightNormalizedDense(keras.layers.Layer):
     """A dense layer whose weights have a length and a direction of their own.
 
-    The weights of a unit are `g v / ||v||` (Salimans & Kingma 2016, eq. 2), at first of
-    length 1. The logits of a batch do not depend on one another, as they do with batch
-    normalization.
+    The weights of a unit are `g v / ||v||` (Salimans & Kingma 2016, eq. 2). Unlike with
+    batch normalization, the rows of a batch do not depend on one another. Lengths start
+    at 1 and biases at 0, where the paper lets a first batch choose them (section 3).
 
     Args:
         units: Length of an output row.
@@ -224,7 +226,8 @@ class WeightNormalizedDense(keras.layers.Layer):
 
     def call(self, inputs):
         """Maps rows by the weights, and applies the activation."""
-        scale = self.lengths / ops.norm(self.directions, axis=0)
+        squares = ops.sum(ops.square(self.directions), axis=0)
+        scale = self.lengths * ops.rsqrt(squares + 1e-12)
         return self.activation(ops.matmul(inputs, self.directions) * scale + self.bias)
 
     def compute_output_shape(self, input_shape):

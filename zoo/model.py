@@ -366,6 +366,18 @@ class Model(keras.Model):
                 f"{type(self).__name__} was built for samples of shape "
                 f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
             )
+        if tf.as_dtype(images.dtype).is_integer:
+            raise ValueError(
+                f"{type(self).__name__} takes pixels from -1 to 1. Received integers, "
+                f"{tf.as_dtype(images.dtype).name}: map levels from 0 to 255 by "
+                "zoo.images.from_uint8, or load them by zoo.load_data."
+            )
+
+    def _images_of(self, data):
+        """Returns the images of a batch whose labels, if any, play no part."""
+        images = data[0] if isinstance(data, (tuple, list)) else data
+        self._check_images(images)
+        return images
 
     def _unpack_domains(self, data):
         """Splits a batch of two domains: source images and labels, target images."""
@@ -384,9 +396,9 @@ class Model(keras.Model):
     def _pixels(self, images):
         """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""
         images = np.asarray(images)
-        self._check_images(images)
         if images.dtype == np.uint8:
-            return from_uint8(images)
+            images = from_uint8(images)
+        self._check_images(images)
         return images.astype(np.float32)
 
     def _in_batches(self, function, arrays, batch_size):
@@ -428,6 +440,16 @@ class Model(keras.Model):
         return rng.fold_in(
             rng.fold_in(rng.fold_in(self.seed, step), stream), rows
         ), rows
+
+    def test_row_seeds(self, count):
+        """Derives seeds as `row_seeds` does, for the current batch of `evaluate`.
+
+        `evaluate` begins with the same ones each time. To be called once a batch.
+        """
+        # Training steps count up from 0, so tests take the negative numbers.
+        step = -1 - self._evaluated_batches.value
+        self._evaluated_batches.assign_add(1)
+        return self.row_seeds(count, stream=0, step=step)
 
     @contextlib.contextmanager
     def minimizing(self, *players):

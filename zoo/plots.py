@@ -202,7 +202,7 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
         `PIL.Image.Image` with the scatter, and to its right the manifold.
 
     Raises:
-        ValueError: If latents have less than two numbers a row.
+        ValueError: If latents have fewer than two numbers a row.
     """
     latents = np.asarray(latents)
     if latents.ndim != 2 or latents.shape[1] < 2:

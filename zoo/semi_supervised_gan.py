@@ -1,7 +1,6 @@
 """Semi-supervised learning with a GAN (Salimans et al., 2016, arXiv:1606.03498)."""
 
 import functools
-import itertools
 from typing import ClassVar
 
 import keras
@@ -12,7 +11,7 @@ from zoo import augmentation, losses, networks
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
 from zoo.data import load_arrays
-from zoo.layers import RowNoise, WeightNormalizedDense, row_noise
+from zoo.layers import RowNoise, WeightNormalizedDense, noise_seeds
 from zoo.metrics import label_accuracy
 from zoo.model import label_means
 
@@ -21,7 +20,7 @@ from zoo.model import label_means
 class SemiSupervisedGAN(AdversarialModel):
     """A GAN whose discriminator is a classifier of K classes, "generated" the K+1st.
 
-    Its K logits `l` are against a logit of 0 for "generated", so that
+    Its K logits `l` are weighed against a logit of 0 for "generated", so that
     `D(x) = Z / (Z + 1)` with `Z = sum exp(l)`. It minimizes the cross entropy of the
     labelled images and the game's loss over all, `L_supervised + L_unsupervised`; the
     generator matches features (sections 3.1 and 5). Images with the label -1 count as
@@ -38,23 +37,24 @@ class SemiSupervisedGAN(AdversarialModel):
     | `real_accuracy` | share | real images with a positive logit |
     | `fake_accuracy` | share | generated images with a negative logit |
 
-    The perceptrons are the paper's for MNIST, but for the generator's last layer, which
-    has no weight normalization here. The convolutional networks are DCGAN's, the
-    discriminator normalized by layer: a batch of a few labelled images among many
-    others has no statistics of its own.
+    The perceptrons have the widths of the authors' program for MNIST. Other than there,
+    the discriminator's weights start at one length, which is trained, and the
+    generator's last layer has no weight normalization. The convolutional networks are
+    those of DCGAN, narrower, the discriminator normalized by layer: a batch of a few
+    labelled images among many others has no statistics of its own.
 
     Args:
         image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
         num_classes: K, the classes of the real images.
-        architecture: `"mlp"`, the perceptrons that the paper has for MNIST, or
-            `"convolutional"`.
+        architecture: `"mlp"`, perceptrons as the paper's for MNIST, or
+            `"convolutional"`, for 16 to 128 pixels.
         latent_dim: Length of a latent row, 100 by default.
         prior: `"uniform"`, `"normal"` or a `zoo.priors.Prior`.
         generator_units: Widths of the perceptron's hidden layers, softplus with batch
             normalization.
         discriminator_units: Widths of its rectified layers, with weight normalization.
         layer_noise: Deviation of the Gaussian noise on what each of these gives in
-            training; 0.5 in the paper.
+            training. 0.5, as in the authors' program.
         generator_filters: Channels of the convolutional generator's last hidden layer.
         discriminator_filters: Channels of the convolutional discriminator's first one.
         kernel_size: Side of the convolutions' kernels.
@@ -96,7 +96,7 @@ class SemiSupervisedGAN(AdversarialModel):
         self,
         image_shape=None,
         num_classes=None,
-        architecture="convolutional",
+        architecture="mlp",
         latent_dim=None,
         prior="uniform",
         generator_units=(500, 500),
@@ -196,7 +196,10 @@ class SemiSupervisedGAN(AdversarialModel):
     # Training
 
     def default_optimizers(self):
-        """Adam, β1 0.5: 3e-4 for the discriminator, 1e-3 for the generator."""
+        """Adam, β1 0.5: 3e-4 for the discriminator, 1e-3 for the generator.
+
+        The rates are ours. The authors' program for MNIST has 3e-3 for both.
+        """
         return {
             "generator": keras.optimizers.Adam(1e-3, beta_1=0.5),
             "discriminator": keras.optimizers.Adam(3e-4, beta_1=0.5),
@@ -219,9 +222,10 @@ class SemiSupervisedGAN(AdversarialModel):
             discriminator_optimizer: Keras optimizer, name or config.
             loss: As in `AdversarialModel.compile`.
             input_noise: Deviation of the Gaussian noise on all images that the
-                discriminator sees in training, pixels counted from 0 to 1. The paper's
-                has noise in every layer.
+                discriminator sees in training, pixels counted from 0 to 1; 0.3 in the
+                authors' program.
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
+                The classifier is the discriminator as it is.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
 
@@ -254,25 +258,23 @@ class SemiSupervisedGAN(AdversarialModel):
 
         fake = self.pass_through(self.generator, self.draw_latents(count, stream=0))
         with self.minimizing("discriminator") as objectives:
-            discriminator = functools.partial(self.discriminator, training=True)
-            class_logits = self._with_noise(discriminator, images, stream=100)
+            class_logits = self._see(images, stream=100)
             real_logits = self.logits_of(class_logits)
-            fake_logits = self.logits_of(
-                self._with_noise(discriminator, fake, stream=101)
-            )
+            fake_logits = self.logits_of(self._see(fake, stream=101))
             supervised, accuracy = self.label_loss(labels, class_logits)
             unsupervised = self.loss.discriminator(real_logits, fake_logits)
             objectives["discriminator"] = supervised + unsupervised
 
         with self.minimizing("generator") as objectives:
             fake = self.generator(self.draw_latents(count, stream=1), training=True)
-            streams = itertools.count(102)
+            # Both batches meet the same noise: another would be most of what feature
+            # matching sees between them.
             objectives["generator"] = self.generator_loss(
                 images,
                 fake,
                 [],
-                lambda network, seen: self._with_noise(
-                    functools.partial(self.pass_through, network), seen, next(streams)
+                lambda network, seen: self._see(
+                    seen, 102, functools.partial(self.pass_through, network)
                 ),
             )
 
@@ -284,13 +286,18 @@ class SemiSupervisedGAN(AdversarialModel):
             **accuracies(real_logits, fake_logits),
         )
 
-    def _with_noise(self, network, images, stream):
-        """Calls a network in training mode, with noise on images and in its layers."""
+    def _see(self, images, stream, network=None):
+        """Calls the discriminator, or another network, on images as in training.
+
+        There is noise on the images and in the network, by the seeds of this stream.
+        """
         seeds, _ = self.row_seeds(tf.shape(images)[0], stream)
         if self.input_noise:
             images = augmentation.add_noise(images, seeds, self.input_noise)
-        with row_noise(seeds):
-            return network(images)
+        with noise_seeds(seeds):
+            if network is not None:
+                return network(images)
+            return self.discriminator(images, training=True)
 
     def test_step(self, data):
         """Classifies a batch and compares it with samples; feeds `metrics`."""

@@ -127,7 +127,7 @@ class VAE(AutoencoderModel):
 
     def train_step(self, data):
         """Runs one iteration of the paper's algorithm 1, with L = 1."""
-        images = self.unpack(data)
+        images = self._images_of(data)
         with self.minimizing("autoencoder") as objectives:
             code = self._encode_in_training(images, stream=0)
             reconstructions = self.decoder(code.latents, training=True)
@@ -139,21 +139,13 @@ class VAE(AutoencoderModel):
 
     def test_step(self, data):
         """Computes the bound of a batch; feeds `metrics`."""
-        images = self.unpack(data)
+        images = self._images_of(data)
         count = tf.shape(images)[0]
-        step = -1 - self._evaluated_batches.value
-        seeds, _ = self.row_seeds(count, stream=0, step=step)
-        self._evaluated_batches.assign_add(1)
+        seeds, _ = self.test_row_seeds(count)
         code = self.infer(images, seeds)
         reconstructions = self.decoder_in_use()(code.latents)
         self.feed_metrics(images, self.draw(seeds))
         return self._log(self._bound(images, code, reconstructions), weight=count)
-
-    def unpack(self, data):
-        """Takes the images of a batch."""
-        images = data[0] if isinstance(data, (tuple, list)) else data
-        self._check_images(images)
-        return images
 
     def _bound(self, images, code, reconstructions):
         """Both parts of the negative lower bound (eq. 7), means over the images."""

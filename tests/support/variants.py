@@ -85,15 +85,13 @@ def _infogan(**kwargs):
 def _semi_supervised_gan(**kwargs):
     filters = {"generator_filters": 4, "discriminator_filters": 4, "kernel_size": 3}
     return zoo.SemiSupervisedGAN(
-        (16, 16, 1), 10, latent_dim=8, seed=1, **filters, **kwargs
+        (16, 16, 1), 10, "convolutional", latent_dim=8, seed=1, **filters, **kwargs
     )
 
 
 def _semi_supervised_gan_mlp(**kwargs):
     units = {"generator_units": (16,), "discriminator_units": (16, 16)}
-    return zoo.SemiSupervisedGAN(
-        (8, 8, 1), 10, "mlp", latent_dim=8, seed=1, **units, **kwargs
-    )
+    return zoo.SemiSupervisedGAN((8, 8, 1), 10, latent_dim=8, seed=1, **units, **kwargs)
 
 
 def _dann(**kwargs):

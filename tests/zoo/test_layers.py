@@ -11,7 +11,7 @@ from zoo.layers import (
     MinibatchDiscrimination,
     RowNoise,
     WeightNormalizedDense,
-    row_noise,
+    noise_seeds,
 )
 
 
@@ -72,7 +72,7 @@ def test_weight_normalized_dense_equals_numpy():
 
 
 def noise_of(layer, seeds, width=400):
-    with row_noise(tf.constant(seeds, tf.int64)):
+    with noise_seeds(tf.constant(seeds, tf.int64)):
         return layer(np.zeros((len(seeds), width), np.float32), training=True).numpy()
 
 
@@ -88,11 +88,19 @@ def test_row_noise_of_a_row_follows_from_its_seed_alone():
     assert abs(np.corrcoef(noise.ravel(), other.ravel())[0, 1]) < 0.1
 
 
+def test_row_noise_of_maps_is_another_at_every_place():
+    maps = np.zeros((2, 5, 6, 3), np.float32)
+    with noise_seeds(tf.constant([1, 2], tf.int64)):
+        noise = RowNoise(0.5)(maps, training=True).numpy()
+    assert noise.shape == maps.shape
+    assert len(np.unique(noise)) == noise.size
+
+
 def test_row_noise_is_of_training_and_needs_seeds_there():
     layer, rows = RowNoise(0.5), np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(layer(rows), rows)
     np.testing.assert_array_equal(RowNoise(0.0)(rows, training=True), rows)
-    with pytest.raises(ValueError, match=r"with zoo\.layers\.row_noise\(seeds\)"):
+    with pytest.raises(ValueError, match=r"with zoo\.layers\.noise_seeds\(seeds\)"):
         layer(rows, training=True)
     assert noise_of(layer, [1]).any()
     with pytest.raises(ValueError, match="needs a seed for each row"):

@@ -63,7 +63,8 @@ def test_rates_that_fall_have_fallen_when_the_training_ends(
         if isinstance(optimizer, dict)
     ]
     steps = {
-        rate["config"]["decay_steps"] * STOPPED.get(name, 1)
+        (rate["config"]["decay_steps"] + rate["config"].get("warmup_steps", 0))
+        * STOPPED.get(name, 1)
         for rate in rates
         if isinstance(rate, dict) and rate["class_name"] == "CosineDecay"
     }

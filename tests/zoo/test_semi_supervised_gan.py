@@ -98,7 +98,7 @@ def test_the_discriminator_sees_noise_in_training_alone():
     for name in ("discriminator_loss", "classification_loss", "generator_loss"):
         assert losses[0.0][1][name] != losses[0.3][1][name]
     images = batch[0]
-    noise = [model._with_noise(tf.identity, images, n) - images for n in (100, 101)]
+    noise = [model._see(images, n, tf.identity) - images for n in (100, 101)]
     assert np.std(noise[0]) / 2 == pytest.approx(0.3, rel=0.05)
     assert abs(np.corrcoef(np.ravel(noise[0]), np.ravel(noise[1]))[0, 1]) < 0.1
 
@@ -125,13 +125,31 @@ def test_every_layer_of_the_perceptron_sees_noise_in_training_alone():
     for network in (first, features):
         clean = network(images).numpy()
         one, two = (
-            noisy._with_noise(partial(network, training=True), images, n).numpy()
+            noisy._see(images, n, partial(network, training=True)).numpy()
             for n in (100, 101)
         )
         assert (one != clean).all()
         assert (one != two).all()
-    first_noise = noisy._with_noise(partial(first, training=True), images, 100)
+    first_noise = noisy._see(images, 100, partial(first, training=True))
     assert np.std(first_noise - first(images)) == pytest.approx(0.5, rel=0.1)
+
+
+def test_noise_is_no_part_of_what_features_differ_by():
+    bias = keras.initializers.Constant(np.arctanh(0.5))
+    generator = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(64, "tanh", True, "zeros", bias_initializer=bias),
+            keras.layers.Reshape((8, 8, 1)),
+        ]
+    )
+    model = zoo.SemiSupervisedGAN(num_classes=10, generator=generator, seed=0)
+    model.compile(input_noise=0.3)
+    batch = tf.fill([20, 8, 8, 1], 0.5), tf.fill([20], -1)
+    logs = model.fit(tf.data.Dataset.from_tensors(batch), verbose=0).history
+    assert logs["generator_loss"][0] == pytest.approx(0, abs=1e-6)
+    # Each batch of the discriminator's has noise of its own.
+    assert logs["real_accuracy"] != logs["fake_accuracy"]
 
 
 def test_a_discriminator_of_half_precision_trains():
@@ -149,14 +167,16 @@ def test_a_discriminator_of_half_precision_trains():
     assert model.classify(np.zeros((1, 16, 16, 1), np.uint8)).dtype == np.float32
 
 
-def test_reads_digits_from_a_hundred_labels():
+@pytest.mark.parametrize(
+    ("architecture", "widths"),
+    [
+        ("mlp", {"discriminator_units": (250, 100), "layer_noise": 0.3}),
+        ("convolutional", {"generator_filters": 8, "discriminator_filters": 16}),
+    ],
+)
+def test_reads_digits_from_a_hundred_labels(architecture, widths):
     model = zoo.SemiSupervisedGAN(
-        (16, 16, 1),
-        num_classes=10,
-        latent_dim=16,
-        generator_filters=8,
-        discriminator_filters=16,
-        seed=0,
+        (16, 16, 1), 10, architecture, latent_dim=16, seed=0, **widths
     )
     adam = keras.optimizers.Adam(1e-3, beta_1=0.5)
     model.compile(generator_optimizer="adam", discriminator_optimizer=adam)
