@@ -40,17 +40,27 @@ MODELS = {
 
 
 class Worker:
-    """A process of this module that answers lines of JSON with lines of JSON."""
+    """A process of this module that answers lines of JSON with lines of JSON.
 
-    def __init__(self, role, *arguments):
+    Args:
+        role: What the process is to be.
+        *arguments: More arguments of its command line.
+        **question: What to ask it before anything else, if anything.
+
+    Attributes:
+        hello: The first line that it wrote.
+    """
+
+    def __init__(self, role, *arguments, **question):
+        self._messages = tempfile.TemporaryFile("w+")  # noqa: SIM115  (for its life)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.serve", "--role", role, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=self._messages,
             text=True,
         )
-        self.hello = self._read()
+        self.hello = self.ask(**question) if question else self._read()
 
     def ask(self, **question):
         """Sends a question, and returns the answer."""
@@ -61,7 +71,10 @@ class Worker:
     def _read(self):
         line = self._process.stdout.readline()
         if not line:
-            raise click.ClickException(f"{self._process.args} ended early")
+            self._messages.seek(0)
+            raise click.ClickException(
+                f"{self._process.args} ended early:\n{self._messages.read()[-2000:]}"
+            )
         return json.loads(line)
 
     def memory(self):
@@ -75,6 +88,7 @@ class Worker:
     def __exit__(self, *unused):
         self._process.stdin.close()
         self._process.wait()
+        self._messages.close()
 
 
 def _say(answer):
@@ -243,7 +257,7 @@ def compare(folder, names, threads, seconds, rounds, soak):
     with contextlib.ExitStack() as stack:
         server = stack.enter_context(Worker("serve", folder, str(threads)))
         address = server.hello["address"]
-        noop_server = stack.enter_context(_noop_worker(address, names))
+        noop_server = stack.enter_context(Worker("noop", address, models=names))
         ceiling = stack.enter_context(Worker("load", noop_server.hello["address"]))
         client = stack.enter_context(Worker("load", address))
         process = stack.enter_context(Worker("direct", folder))
@@ -270,18 +284,6 @@ def compare(folder, names, threads, seconds, rounds, soak):
             _print(name, found)
         if soak:
             _soak(server, client, names[0], soak)
-
-
-def _noop_worker(address, names):
-    worker = Worker.__new__(Worker)
-    worker._process = subprocess.Popen(
-        [sys.executable, "-m", "benchmarks.serve", "--role", "noop", address],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    worker.hello = worker.ask(models=names)
-    return worker
 
 
 def _print(name, found):

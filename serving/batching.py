@@ -287,10 +287,11 @@ class Batcher:
         now = time.monotonic()
         end = now + self._options.batch_timeout_micros / 1e6
         before = -1 if now < self._answered + _PAUSE_SECONDS else 0
-        while before < self._waiting_rows < wanted and time.monotonic() < end:
+        while before < self._waiting_rows < wanted and now < end:
             before = self._waiting_rows
             self._wanted_rows = wanted
-            self._enough.wait(_PAUSE_SECONDS)
+            self._enough.wait(min(_PAUSE_SECONDS, end - now))
+            now = time.monotonic()
         self._wanted_rows = math.inf
 
     def _next_waiting(self, max_rows):

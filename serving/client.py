@@ -6,7 +6,6 @@ to be sent or slept through, and the two classes differ in how they do that.
 """
 
 import asyncio
-import collections.abc
 import contextlib
 import dataclasses
 import math
@@ -20,7 +19,7 @@ import time
 import grpc
 import numpy as np
 
-from serving import errors, messages, signatures, tensors
+from serving import errors, fitting, messages, signatures, tensors
 
 MAX_MESSAGE_BYTES = 256 << 20
 # Where a request is split. A client is not told what its server takes; 64 MiB stay
@@ -28,15 +27,25 @@ MAX_MESSAGE_BYTES = 256 << 20
 MAX_PART_BYTES = 64 << 20
 # Rows that travel in one message at most; more are asked for in several.
 MAX_ROWS = 256
-# Part of a message for everything but the values of its tensors.
-_OVERHEAD_BYTES = 64 << 10
 
 _FIRST_PAUSE = 0.1
 _MAX_PAUSE = 5.0
+# How often a part is sent before the version of the parts before it counts as gone.
+_REPLICAS_ASKED = 3
+# Refusals that may mean that by now another model is served under the name.
+_OTHER_MODEL = (
+    grpc.StatusCode.INVALID_ARGUMENT,
+    grpc.StatusCode.NOT_FOUND,
+    grpc.StatusCode.FAILED_PRECONDITION,
+)
+
+# How long a call hears nothing before it asks whether its server is alive; the answer
+# may take half as long. Servers take frequent questions for an attack: TensorFlow
+# Serving, unless told otherwise, the third within five minutes.
+_KEEPALIVE_SECONDS = 20
 
 # The seeds there are, those of int64.
 _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
-_MAX_VERSION = 2**63 - 1
 
 # Longer than anybody waits, and not too long for gRPC: a year.
 _LONGEST_SECONDS = 31_536_000
@@ -105,7 +114,7 @@ class _Calls:
         attempts: How often to try in all while the server is UNAVAILABLE, pausing
             longer each time. Nothing else is tried again.
         tls: Whether to speak TLS, checking the server against the system's
-            authorities. Any of the files below switches it on.
+            authorities. Any of the next four switches it on.
         root_certificate: A PEM file of the authority to check the server against.
         client_certificate: A PEM file to show a server that asks for one, with
             `client_key` (mutual TLS).
@@ -141,7 +150,7 @@ class _Calls:
         self._attempts = attempts
         self._max_message_bytes = max_message_bytes
         self._credentials = None
-        if tls or root_certificate or client_certificate:
+        if tls or root_certificate or client_certificate or server_name:
             self._credentials = grpc.ssl_channel_credentials(
                 *(
                     path and pathlib.Path(path).read_bytes()
@@ -158,11 +167,16 @@ class _Calls:
             ("grpc.max_reconnect_backoff_ms", 2000),
             # Otherwise the first address that answers gets everything.
             ("grpc.lb_policy_name", "round_robin"),
+            # A replica that hangs would keep every call sent to it until its deadline.
+            ("grpc.keepalive_time_ms", _KEEPALIVE_SECONDS * 1000),
+            ("grpc.keepalive_timeout_ms", _KEEPALIVE_SECONDS * 500),
+            ("grpc.http2.ping_timeout_ms", _KEEPALIVE_SECONDS * 500),
         ]
         if server_name is not None:
             self._options.append(("grpc.ssl_target_name_override", server_name))
         self._known = {}
         self._max_rows = {}
+        self._closed = False
 
     # The calls -----------------------------------------------------------------
 
@@ -302,13 +316,14 @@ class _Calls:
     # As steps --------------------------------------------------------------------
 
     def _until(self, timeout):
+        if self._closed:
+            raise errors.RequestError(f"the client of {self.address} is closed")
         allowed = self._timeout if timeout is None else _checked_timeout(timeout)
         return time.monotonic() + allowed
 
     def _send(self, method, request, until):
         """Sends, and again with growing pauses while the server is UNAVAILABLE."""
-        pause = _FIRST_PAUSE
-        for attempt in range(1, self._attempts + 1):
+        for attempt, pause in enumerate(_pauses(), 1):
             left = None
             if until < math.inf:
                 left = min(max(until - time.monotonic(), 0), _LONGEST_SECONDS)
@@ -321,8 +336,7 @@ class _Calls:
                     or until - time.monotonic() < pause
                 ):
                     raise _in_words(error, self.address) from None
-            yield _Sleep(pause * random.uniform(0.8, 1.2))
-            pause = min(2 * pause, _MAX_PAUSE)
+            yield _Sleep(pause)
 
     def _fetch_metadata(self, target, until):
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -356,14 +370,14 @@ class _Calls:
         ]
 
     def _checked(self, target, inputs, key, output_names, until):
-        """Returns what `_fitted` does, refusing by the newest metadata only."""
+        """Returns what `fitting.fitted` does, refusing by the newest metadata only."""
         known = self._known.get(target)
         if known is not None:
             # A version published since may take what the known one does not.
             with contextlib.suppress(errors.RequestError):
-                return _fitted(target, known, key, inputs, output_names)
+                return fitting.fitted(target, known, key, inputs, output_names)
         metadata = yield from self._fetch_metadata(target, until)
-        return _fitted(target, metadata, key, inputs, output_names)
+        return fitting.fitted(target, metadata, key, inputs, output_names)
 
     def _only_output(self, target, inputs, key, timeout):
         outputs = yield from self._predict(target, inputs, key, None, timeout)
@@ -375,10 +389,13 @@ class _Calls:
 
     def _predict(self, target, inputs, key, output_names, timeout):
         until = self._until(timeout)
-        try:
-            return (yield from self._once(target, inputs, key, output_names, until))
-        except _VersionGoneError:  # Again, whole, by the version that came.
-            return (yield from self._once(target, inputs, key, output_names, until))
+        for attempt, pause in enumerate(_pauses(), 1):
+            try:
+                return (yield from self._once(target, inputs, key, output_names, until))
+            except _VersionGoneError:  # Again, whole, by the version that came.
+                if attempt == self._attempts or until - time.monotonic() < pause:
+                    raise
+            yield _Sleep(pause)
 
     def _once(self, target, inputs, key, output_names, until):
         """Asks in as many parts as it takes, all of the version that answers first."""
@@ -395,7 +412,7 @@ class _Calls:
             )
             return outputs
         parts = []
-        start = 0
+        start = misses = 0
         version = None
         while start < max(rows, 1):
             step = self._rows_per_request(target, signature, names)
@@ -406,6 +423,10 @@ class _Calls:
                 )
             except errors.ServingError as error:
                 if parts and error.code == grpc.StatusCode.NOT_FOUND:
+                    # Of several replicas another may have it still, or already.
+                    misses += 1
+                    if misses < _REPLICAS_ASKED:
+                        continue
                     raise _VersionGoneError(error.code, error.message) from error
                 limit = _TOO_MANY_ROWS.search(error.message)
                 if limit is None or int(limit[1]) >= step:
@@ -414,13 +435,14 @@ class _Calls:
                 continue
             parts.append(outputs)
             start += step
+            misses = 0
         if len(parts) == 1:
             return parts[0]
         return {name: np.concatenate([part[name] for part in parts]) for name in names}
 
     def _rows_per_request(self, target, signature, names):
         limit = self._max_rows.get((target, signature.key), MAX_ROWS)
-        room = min(self._max_message_bytes, MAX_PART_BYTES) - _OVERHEAD_BYTES
+        room = min(self._max_message_bytes, MAX_PART_BYTES) - messages.OVERHEAD_BYTES
         sent = sum(spec.row_bytes for spec in signature.inputs.values())
         received = sum(signature.outputs[name].row_bytes for name in names)
         return max(1, min(limit, room // max(sent, received, 1)))
@@ -446,8 +468,9 @@ class _Calls:
             tensors.encode(array, request.inputs[name])
         try:
             response = yield from self._send("Predict", request, until)
-        except errors.ServingError:
-            self._known.pop(target, None)  # It may be another model by now.
+        except errors.ServingError as error:
+            if error.code in _OTHER_MODEL:
+                self._known.pop(target, None)
             raise
         version = response.model_spec.version.value
         known = self._known.get(target)
@@ -508,7 +531,8 @@ class Client(_Calls):
         return self._stubs[step.method](step.request, timeout=step.timeout)
 
     def close(self):
-        """Closes the connection."""
+        """Closes the connection; a call after that raises `RequestError`."""
+        self._closed = True
         self.channel.close()
 
     def __enter__(self):
@@ -555,7 +579,15 @@ class AsyncClient(_Calls):
         if isinstance(step, _Sleep):
             return await asyncio.sleep(step.seconds)
         _, stubs = self._connection()
-        return await stubs[step.method](step.request, timeout=step.timeout)
+        try:
+            return await stubs[step.method](step.request, timeout=step.timeout)
+        except asyncio.CancelledError:
+            if not self._closed or asyncio.current_task().cancelling():
+                raise
+            raise errors.ServingError(
+                grpc.StatusCode.CANCELLED,
+                f"the client of {self.address} was closed before the answer came",
+            ) from None
 
     def _connection(self):
         """Returns the channel and the stubs of the running event loop."""
@@ -574,16 +606,29 @@ class AsyncClient(_Calls):
         return self._connections[running]
 
     async def close(self):
-        """Closes the connection of the running event loop."""
+        """Closes the connection of the running event loop.
+
+        A call after that raises `RequestError`, unless `async with` opens it again.
+        """
+        self._closed = True
         channel, _ = self._connections.pop(asyncio.get_running_loop(), (None, None))
         if channel is not None:
             await channel.close()
 
     async def __aenter__(self):
+        self._closed = False
         return self
 
     async def __aexit__(self, *unused):
         await self.close()
+
+
+def _pauses():
+    """Yields ever longer pauses in seconds, which differ from client to client."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.8, 1.2)
+        pause = min(2 * pause, _MAX_PAUSE)
 
 
 def _stubs(channel):
@@ -613,10 +658,10 @@ class _Target:
         if self.version is not None and not (
             isinstance(self.version, (int, np.integer))
             and not isinstance(self.version, bool)
-            and 0 <= self.version <= _MAX_VERSION
+            and 0 <= self.version <= messages.MAX_VERSION
         ):
             raise errors.RequestError(
-                f"version must be a whole number from 0 to {_MAX_VERSION}, "
+                f"version must be a whole number from 0 to {messages.MAX_VERSION}, "
                 f"not {self.version!r}"
             )
         if not isinstance(self.version_label, str | None):
@@ -668,28 +713,6 @@ def _in_words(error, address):
     return errors.ServingError(code, message)
 
 
-# Inputs that may be left out: the model then draws them from the row's seed.
-_DRAWN = {"labels": -1, "categories": -1, "codes": np.nan}
-
-
-def _fitted(target, metadata, key, inputs, output_names):
-    """Fits a request to a model, or says why it cannot be.
-
-    Returns:
-        The signature, {input: array}, the names of the outputs, and how many rows
-        there are (None if they cannot be told apart).
-    """
-    if key not in metadata.signatures:
-        raise errors.RequestError(
-            f"{target} has no signature {key!r}; it has "
-            f"{', '.join(sorted(metadata.signatures))}"
-        )
-    signature = metadata.signatures[key]
-    arrays = _checked_inputs(target, signature, inputs)
-    names = _checked_outputs(target, signature, output_names)
-    return signature, arrays, names, _rows(target, signature, arrays)
-
-
 def _checked_timeout(timeout):
     if not isinstance(timeout, numbers.Real) or not timeout > 0:
         raise errors.RequestError(
@@ -704,116 +727,3 @@ def _is_whole(number):
     except TypeError:
         return False
     return True
-
-
-def _checked_inputs(target, signature, inputs):
-    """Returns the inputs as arrays that fit the signature, or says why they cannot."""
-    if not isinstance(inputs, collections.abc.Mapping):
-        raise errors.RequestError(
-            f"inputs are a dict from name to array, not a {type(inputs).__name__}; "
-            f"{target} takes {', '.join(map(str, signature.inputs.values()))}"
-        )
-    inputs = dict(inputs)
-    unknown = sorted(map(str, inputs.keys() - signature.inputs.keys()))
-    if unknown:
-        raise errors.RequestError(
-            f"{target} takes no {', '.join(map(repr, unknown))} in {signature.key!r}; "
-            f"it takes {', '.join(str(spec) for spec in signature.inputs.values())}"
-        )
-    arrays = {
-        name: _array(target, spec, inputs[name])
-        for name, spec in signature.inputs.items()
-        if name in inputs
-    }
-    lengths = [len(array) for array in arrays.values() if array.ndim]
-    if arrays and not lengths and any(s.shape for s in signature.inputs.values()):
-        raise errors.RequestError(
-            f"{target} answers a row for each that it is given in {signature.key!r}; "
-            f"give {' or '.join(arrays)} as a list, a value a row"
-        )
-    rows = max(lengths, default=0)
-    for name, spec in signature.inputs.items():
-        if name not in arrays:
-            if name not in _DRAWN or "seeds" not in arrays:
-                raise errors.RequestError(
-                    f"{target} needs {spec} for {signature.key!r}; it was not given"
-                )
-            wanted = tensors.numpy_type(spec.data_type)
-            array = np.full((rows, *spec.row_shape), _DRAWN[name], wanted)
-        elif arrays[name].ndim == 0 and spec.shape and len(spec.shape) == 1:
-            array = np.full(rows, arrays[name])  # One label for all rows.
-        else:
-            array = arrays[name]
-        if not spec.fits(array.shape):
-            raise errors.RequestError(
-                f"{target} takes {spec} in {signature.key!r}; "
-                f"the array given has the shape {list(array.shape)}"
-            )
-        arrays[name] = array
-    return {name: arrays[name] for name in signature.inputs}
-
-
-def _array(target, spec, value):
-    """Returns `value` as an array of the dtype of `spec`, without losing anything."""
-    wanted = tensors.numpy_type(spec.data_type)
-    is_text = spec.data_type == tensors.DT_STRING
-    try:
-        # An array of bytes that numpy makes by itself loses zeros at their ends.
-        array = np.asarray(value, object if is_text else None)
-    except ValueError as error:  # Such as lists of unequal lengths.
-        raise errors.RequestError(
-            f"{target} takes {spec}; what was given makes no array: {error}"
-        ) from None
-    if is_text:
-        fits = all(isinstance(item, bytes | str) for item in array.flat)
-    elif isinstance(value, np.ndarray):
-        fits = np.can_cast(array.dtype, wanted, "safe") or (
-            array.dtype.kind == wanted.kind == "f"
-        )
-    else:  # Numbers of Python, whose own types say little.
-        fits = array.dtype.kind in {"i": "iu", "u": "iu", "f": "iuf"}.get(
-            wanted.kind, wanted.kind
-        ) and tensors.in_range(array, wanted)
-        fits = fits or array.size == 0
-    if not fits:
-        hint = ""
-        if wanted == np.uint8 and array.dtype.kind == "f":
-            hint = "; pictures travel as whole numbers 0 to 255, x = u8 / 127.5 - 1"
-        raise errors.RequestError(
-            f"{target} takes {spec}; the array given is {array.dtype}{hint}"
-        )
-    with np.errstate(over="ignore"):
-        found = array.astype(wanted, copy=False)
-    if wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array)):
-        raise errors.RequestError(
-            f"{target} takes {spec}; some numbers given are too large for that"
-        )
-    return found
-
-
-def _checked_outputs(target, signature, names):
-    if isinstance(names, str):
-        raise errors.RequestError(f"outputs are a list of names, such as [{names!r}]")
-    names = list(signature.outputs if names is None else names)
-    for name in names:
-        if name not in signature.outputs:
-            raise errors.RequestError(
-                f"{target} has no output {name!r} in {signature.key!r}; "
-                f"it has {', '.join(signature.outputs)}"
-            )
-        if names.count(name) > 1:
-            raise errors.RequestError(f"the output {name!r} is asked for twice")
-    return names
-
-
-def _rows(target, signature, arrays):
-    """Returns how many rows a request has, None if its rows cannot be told apart."""
-    if not signature.batchable:
-        return None
-    counts = {name: len(array) for name, array in arrays.items()}
-    if len(set(counts.values())) > 1:
-        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
-        raise errors.RequestError(
-            f"{target} needs as many rows in each input; there are {listed}"
-        )
-    return next(iter(counts.values()))

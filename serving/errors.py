@@ -20,6 +20,10 @@ class ServingError(Exception):
         self.message = cut.decode("utf-8", "ignore")  # No half of a character.
         super().__init__(f"{code.name}: {self.message}")
 
+    def __reduce__(self):
+        """Pickles as what it was built from, for pools of processes."""
+        return type(self), (self.code, self.message)
+
 
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 

@@ -22,6 +22,11 @@ _FILES = descriptor_pb2.FileDescriptorSet.FromString(
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 
+# Versions travel as int64.
+MAX_VERSION = 2**63 - 1
+# Room in a message for everything but the values of its tensors.
+OVERHEAD_BYTES = 64 << 10
+
 
 def new_pool(extra=()):
     """Returns a descriptor pool of these messages, plus serialized `extra` files."""

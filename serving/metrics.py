@@ -96,9 +96,11 @@ class Metrics:
         counter.inc()
         histogram.observe(seconds)
 
-    def observe_batch(self, model, version, signature, rows, padded):
-        """Counts one computed batch."""
-        del version  # Series of unloaded versions would stay for ever.
+    def observe_batch(self, model, signature, rows, padded):
+        """Counts one computed batch of any version.
+
+        Series of versions would stay for ever when these are unloaded.
+        """
         self._batch_rows.labels(model, signature).observe(rows)
         if padded > rows:
             self._padding.labels(model, signature).inc(padded - rows)
@@ -171,9 +173,7 @@ class _Versions:
             "How many versions did not load",
             labels=["model"],
         )
-        failures = {}
-        for name, _, _ in self._manager.failures():
-            failures[name] = failures.get(name, 0) + 1
-        for name, count in failures.items():
-            failed.add_metric([name], count)
+        for name, count in self._manager.failures().items():
+            if count:
+                failed.add_metric([name], count)
         return [loaded, failed]

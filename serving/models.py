@@ -130,9 +130,9 @@ class ModelManager:
         batching_options: How requests are batched (None: not at all).
         per_model_batching: Whether a version's `batching_params.pbtxt` counts.
         max_message_bytes: The largest answer that will be computed.
-        allow_labels_for_unavailable: Whether a label may name a version that is not
-            loaded.
-        on_batch: Called with (model, version, signature, rows, padded rows).
+        allow_labels_for_unavailable: Whether a new label may name a version that is
+            not loaded.
+        on_batch: Called with (model, signature, rows, padded rows).
     """
 
     def __init__(
@@ -155,6 +155,7 @@ class ModelManager:
         self._models = {}
         self._lock = threading.Lock()  # Guards the tables; never held while loading.
         self._polling = threading.Lock()  # One poll at a time.
+        self._closing = False
 
     # Requests ---------------------------------------------------------------
 
@@ -233,14 +234,12 @@ class ModelManager:
             }
 
     def failures(self):
-        """Returns (name, version, message) of each version that did not load."""
+        """Returns {model name: versions that did not load}, their numbers."""
         with self._lock:
-            return [
-                (name, version, status.status.error_message)
+            return {
+                name: sum(bool(s.status.error_code) for s in model.history.values())
                 for name, model in self._models.items()
-                for version, status in model.history.items()
-                if status.status.error_code
-            ]
+            }
 
     # Changes ----------------------------------------------------------------
 
@@ -371,9 +370,14 @@ class ModelManager:
                 )
 
     def _check_labels(self, config, versions):
-        if self._allow_labels_for_unavailable:
-            return
+        model = self._models.get(config.name)
+        assigned = model.config.labels if model else {}
         for label, version in config.labels.items():
+            # As in TensorFlow Serving, a label in use is never moved to what is not
+            # there.
+            unmoved = assigned.get(label, version) == version
+            if self._allow_labels_for_unavailable and unmoved:
+                continue
             if version not in versions:
                 raise errors.failed_precondition(
                     f"Request to assign label to version {version} of model "
@@ -417,6 +421,8 @@ class ModelManager:
 
     def _load(self, model, config, version, path):
         """Returns the servable of a version, None if it does not load."""
+        if self._closing:
+            return None
         with self._lock:
             model.record(version, _State.LOADING)
         try:
@@ -470,8 +476,19 @@ class ModelManager:
             servable.retire()
             _log.info("unloaded %s version %d", model.config.name, version)
 
-    def close(self):
-        """Unloads everything."""
-        with self._polling:
+    def close(self, seconds):
+        """Unloads everything, and begins to load nothing more.
+
+        Args:
+            seconds: How long to wait for a version that is being loaded, which nothing
+                can stop. After that it is left to the end of the process.
+        """
+        self._closing = True
+        if not self._polling.acquire(timeout=seconds):
+            _log.warning("stopped while a version was being loaded")
+            return
+        try:
             for model in self._models.values():
                 self._unload(model, set(model.servables))
+        finally:
+            self._polling.release()

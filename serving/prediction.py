@@ -14,8 +14,6 @@ from serving import batching, errors, messages, signatures, tensors
 
 # Large enough for 256 images of 128x128x3 ten times over.
 MAX_MESSAGE_BYTES = 128 << 20
-# Room in a message for everything but the values of its tensors.
-_OVERHEAD_BYTES = 64 << 10
 
 
 class Model:
@@ -91,7 +89,7 @@ class Model:
     def _new_batcher(self, signature, names):
         def on_batch(rows, padded):
             if self._on_batch is not None:
-                self._on_batch(self._name, self._version, signature.key, rows, padded)
+                self._on_batch(self._name, signature.key, rows, padded)
 
         return batching.Batcher(
             lambda inputs: self._loaded.run(signature, inputs, names),
@@ -155,7 +153,7 @@ class Model:
             return
         rows = shapes[0][0]
         row_bytes = sum(signature.outputs[name].row_bytes for name in names)
-        if rows * row_bytes + _OVERHEAD_BYTES > self._max_bytes:
+        if rows * row_bytes + messages.OVERHEAD_BYTES > self._max_bytes:
             raise errors.ServingError(
                 grpc.StatusCode.RESOURCE_EXHAUSTED,
                 f"The answer to {rows} rows needs {rows * row_bytes} bytes, more than "

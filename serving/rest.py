@@ -4,8 +4,6 @@ Every call becomes the gRPC message it stands for and is answered by the same
 `serving.services.Services`.
 """
 
-import base64
-import binascii
 import contextlib
 import email.utils
 import http
@@ -24,10 +22,8 @@ import time
 import urllib.parse
 
 import grpc
-import numpy as np
-from google.protobuf import json_format
 
-from serving import connections, errors, messages, signatures, tensors
+from serving import connections, errors, messages, rest_json, signatures
 
 _log = logging.getLogger(__name__)
 
@@ -46,12 +42,11 @@ _MODEL_PATH = re.compile(
 _IDLE_SECONDS = 30
 # How long a request, headers and body, may take to arrive, and an answer to leave.
 _TRANSFER_SECONDS = 60
-# How long computing one request may take: HTTP callers send no deadline.
-_MAX_SECONDS = 300
+# How long computing one request may take, as in TensorFlow Serving: HTTP callers send
+# no deadline.
+_MAX_SECONDS = 30
 
 _STOPPING = "The server is stopping"
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 _HTTP_STATUS = {
     grpc.StatusCode.CANCELLED: 499,
@@ -65,274 +60,6 @@ _HTTP_STATUS = {
     grpc.StatusCode.UNIMPLEMENTED: http.HTTPStatus.NOT_IMPLEMENTED,
     grpc.StatusCode.UNAVAILABLE: http.HTTPStatus.SERVICE_UNAVAILABLE,
 }
-
-
-# JSON to tensors -------------------------------------------------------------------
-
-
-def parse_predict(body, find_signatures):
-    """Returns the PredictRequest of a JSON body, and whether it is in row format.
-
-    Args:
-        body: The bytes sent.
-        find_signatures: Returns the model's {key: Signature}, whose names and dtypes
-            say what the JSON values stand for.
-    """
-    content = _parse_json(body)
-    if not isinstance(content, dict):
-        raise errors.invalid_argument("The JSON body must be an object")
-    key = content.get("signature_name", "")
-    if not isinstance(key, str):
-        raise errors.invalid_argument("'signature_name' key must be a string value")
-    key = key or signatures.DEFAULT
-    found = find_signatures()
-    if key not in found:
-        raise errors.invalid_argument(
-            f'Serving signature name: "{key}" not found in signature def'
-        )
-    specs = found[key].inputs
-    by_rows = "instances" in content
-    if by_rows == ("inputs" in content):
-        raise errors.invalid_argument(
-            "The JSON body must have one of 'instances' (rows) and 'inputs' (columns)"
-        )
-    columns = (
-        _columns_of_rows(content["instances"], specs)
-        if by_rows
-        else _columns(content["inputs"], specs)
-    )
-    request = messages.PredictRequest()
-    request.model_spec.signature_name = key
-    for name, values in columns.items():
-        tensors.encode(_to_array(values, specs[name]), request.inputs[name])
-    return request, by_rows
-
-
-def _parse_json(body):
-    try:
-        text = body.decode("utf-8-sig")
-        content = json.loads(text)
-        if _SURROGATE.search(text):  # One without its other half is no character.
-            json.dumps(content, ensure_ascii=False).encode()
-    except RecursionError:
-        raise errors.invalid_argument("JSON Parse error: nested too deeply") from None
-    except ValueError as error:  # No JSON, no UTF-8, or a number of too many digits.
-        raise errors.invalid_argument(f"JSON Parse error: {error}") from error
-    return content
-
-
-def _is_bytes(value):
-    return isinstance(value, dict) and set(value) == {"b64"}
-
-
-def _columns(inputs, specs):
-    """Returns {name: values} of the column format."""
-    if not isinstance(inputs, dict) or _is_bytes(inputs):
-        if len(specs) != 1:
-            raise errors.invalid_argument(
-                "inputs is a plain value/list, but expecting an object as multiple "
-                f"input tensors required: {', '.join(specs)}"
-            )
-        return {next(iter(specs)): inputs}
-    for name in specs:
-        if name not in inputs:
-            raise errors.invalid_argument(
-                f"Missing named input: {name} in 'inputs' object"
-            )
-    return {name: inputs[name] for name in specs}
-
-
-def _columns_of_rows(rows, specs):
-    """Returns {name: values} of the row format."""
-    if not isinstance(rows, list):
-        raise errors.invalid_argument("Expecting 'instances' value to be a list/array")
-    named = [isinstance(row, dict) and not _is_bytes(row) for row in rows]
-    if not any(named) and len(specs) == 1:
-        return {next(iter(specs)): rows}
-    if not all(named):
-        raise errors.invalid_argument(
-            "Every one of 'instances' must be an object with the inputs "
-            f"{', '.join(specs)}"
-        )
-    for row in rows:
-        for name in row:
-            if name not in specs:
-                raise errors.invalid_argument(
-                    f"JSON object: does not have named input: {name}; the inputs are "
-                    f"{', '.join(specs)}"
-                )
-        if set(row) != set(rows[0]):
-            raise errors.invalid_argument(
-                "'instances' must all have the same inputs; found "
-                f"{sorted(row)} and {sorted(rows[0])}"
-            )
-    return {name: [row[name] for row in rows] for name in (rows[0] if rows else specs)}
-
-
-def _to_array(values, spec):
-    """Returns nested lists as an array of the dtype of `spec`."""
-    try:
-        wanted = tensors.numpy_type(spec.data_type)
-    except ValueError as error:
-        raise errors.invalid_argument(f"input {spec}: {error}") from error
-    if values == [] and spec.row_shape is not None:
-        return spec.no_rows()
-    is_text = spec.data_type == tensors.DT_STRING
-    if is_text:
-        values = _to_bytes(values, spec)
-    elif wanted.kind != "b" and _has_bool(values):  # numpy takes true for 1.
-        raise errors.invalid_argument(
-            f"JSON Value is not of expected type: {tensors.type_name(spec.data_type)} "
-            f"(input {spec})"
-        )
-    try:
-        array = np.array(values, object if is_text else None)
-    except (ValueError, OverflowError) as error:
-        raise errors.invalid_argument(
-            f"JSON Value for {spec} is not a regular list: {error}"
-        ) from error
-    kinds = {"i": "iu", "u": "iu", "f": "iuf"}.get(wanted.kind, wanted.kind)
-    if array.dtype.kind not in kinds or (
-        is_text and any(not isinstance(v, bytes) for v in array.flat)
-    ):
-        raise errors.invalid_argument(
-            f"JSON Value is not of expected type: {tensors.type_name(spec.data_type)} "
-            f"(input {spec})"
-        )
-    with np.errstate(over="ignore"):
-        found = array.astype(wanted)
-    if not tensors.in_range(array, wanted) or (
-        wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array))
-    ):
-        raise errors.invalid_argument(f"JSON Value out of range for input {spec}")
-    return found
-
-
-def _has_bool(values):
-    if isinstance(values, list):
-        return any(map(_has_bool, values))
-    return isinstance(values, bool)
-
-
-def _to_bytes(values, spec):
-    if isinstance(values, list):
-        return [_to_bytes(value, spec) for value in values]
-    if isinstance(values, str):
-        return values.encode()
-    if _is_bytes(values) and isinstance(values["b64"], str):
-        text = re.sub(r"\s", "", values["b64"])
-        try:  # Without its padding, too, as TensorFlow Serving takes it.
-            return base64.b64decode(text + -len(text) % 4 * "=", validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise errors.invalid_argument("Unable to base64 decode") from error
-    raise errors.invalid_argument(
-        f"JSON Value is not of expected type: string (input {spec})"
-    )
-
-
-# Tensors to JSON -------------------------------------------------------------------
-
-
-def render_predict(response, by_rows, max_bytes):
-    """Returns the JSON text of a PredictResponse.
-
-    Args:
-        response: The message.
-        by_rows: Whether it is to be in row format.
-        max_bytes: The longest text, about.
-
-    Raises:
-        ServingError: If it would be longer, or its outputs make no rows.
-    """
-    arrays = {
-        name: tensors.decode(proto) for name, proto in sorted(response.outputs.items())
-    }
-    counts = {array.shape[:1] for array in arrays.values()}
-    if by_rows and (len(counts) > 1 or () in counts):
-        raise errors.invalid_argument(
-            "The outputs have no common 0th dimension; ask with 'inputs' instead of "
-            "'instances'"
-        )
-    # Row by row: as a whole, lists take a hundred bytes a number.
-    room = _Room(max_bytes)
-    columns = {
-        name: [
-            room.take(json.dumps(_to_json(name, array[k : k + 1])[0]))
-            for k in range(len(array))
-        ]
-        if array.ndim
-        else room.take(json.dumps(_to_json(name, array)))
-        for name, array in arrays.items()
-    }
-    if len(columns) == 1:
-        (only,) = columns.values()
-        return _object({"predictions" if by_rows else "outputs": _list(only)})
-    if not by_rows:
-        named = {name: _list(column) for name, column in columns.items()}
-        return _object({"outputs": _object(named)})
-    rows = [
-        _object(dict(zip(columns, row, strict=True)))
-        for row in zip(*columns.values(), strict=True)
-    ]
-    return _object({"predictions": _list(rows)})
-
-
-class _Room:
-    """How many bytes an answer may still have."""
-
-    def __init__(self, size):
-        self._size = self._left = size
-
-    def take(self, text):
-        self._left -= len(text)
-        if self._left < 0:
-            raise errors.ServingError(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"The answer is longer than {self._size} bytes as JSON; ask for fewer "
-                "rows at a time, or over gRPC",
-            )
-        return text
-
-
-def _object(values):
-    """Returns the JSON object of names and JSON texts."""
-    return f"{{{', '.join(f'{json.dumps(k)}: {v}' for k, v in values.items())}}}"
-
-
-def _list(texts):
-    """Returns the JSON list of texts; a text alone stands for itself."""
-    return texts if isinstance(texts, str) else f"[{', '.join(texts)}]"
-
-
-def _to_json(name, array):
-    if array.dtype == object:
-        return _strings_to_json(array.tolist(), name.endswith("_bytes"))
-    if array.dtype.kind not in "iufb":  # bfloat16
-        array = array.astype(np.float32)
-    if array.dtype.kind == "f":
-        # Through text: 0.1 of 32 bits is to read 0.1, not 0.10000000149011612.
-        array = array.astype(str).astype(np.float64)
-    return array.tolist()
-
-
-def _strings_to_json(value, binary):
-    if isinstance(value, list):
-        return [_strings_to_json(item, binary) for item in value]
-    if binary:
-        return {"b64": base64.b64encode(value).decode("ascii")}
-    return value.decode("utf-8", "replace")
-
-
-def _text(message):
-    """Returns a message as JSON text."""
-    return json_format.MessageToJson(
-        message,
-        preserving_proto_field_name=True,
-        always_print_fields_with_no_presence=True,
-    )
-
-
-# HTTP ------------------------------------------------------------------------------
 
 
 class _Refusal(Exception):
@@ -495,7 +222,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _status(self, match):
         request = messages.GetModelStatusRequest()
         _fill_spec(request.model_spec, match)
-        return _text(self.server.services.get_model_status(request))
+        return rest_json.text_of(self.server.services.get_model_status(request))
 
     def _metadata(self, match):
         found, response = self._signature_defs(match)
@@ -504,8 +231,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             "signature_name": "",
             "version": str(response.model_spec.version.value),
         }
-        definitions = _object({"signature_def": _text(found)})
-        return _object({"model_spec": json.dumps(spec), "metadata": definitions})
+        definitions = rest_json.object_of({"signature_def": rest_json.text_of(found)})
+        return rest_json.object_of(
+            {"model_spec": json.dumps(spec), "metadata": definitions}
+        )
 
     def _signature_defs(self, match):
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -520,7 +249,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.server.metrics.request("rest", "Predict") as observed:
             observed.check_limit()
             observed.model = services.known(urllib.parse.unquote(match["name"]))
-            request, by_rows = parse_predict(
+            request, by_rows = rest_json.parse_predict(
                 self._body,
                 lambda: signatures.parse(self._signature_defs(match)[0].signature_def),
             )
@@ -528,10 +257,12 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             response = services.predict(
                 request, time.monotonic() + _MAX_SECONDS, on_cancel=None
             )
-            return render_predict(response, by_rows, self.server.max_answer_bytes)
+            return rest_json.render_predict(
+                response, by_rows, self.server.max_answer_bytes
+            )
 
     def _wrong_signature(self, match):
-        content = _parse_json(self._body)
+        content = rest_json.parse_json(self._body)
         request = {
             ":classify": messages.ClassificationRequest,
             ":regress": messages.RegressionRequest,

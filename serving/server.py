@@ -86,7 +86,7 @@ class Server:
         enable_batching: Whether to join requests into batches.
         batching_parameters_file: A batching file in TensorFlow Serving's text format.
         per_model_batching: Whether a version's `batching_params.pbtxt` counts.
-        allow_version_labels_for_unavailable_models: Whether a label may name a
+        allow_version_labels_for_unavailable_models: Whether a new label may name a
             version that is not loaded.
         poll_seconds: How often to look for new versions.
         max_message_bytes: The largest request and answer.
@@ -222,7 +222,7 @@ class Server:
             self._start_rest()
         except BaseException:
             self._grpc.stop(None)
-            self.models.close()
+            self.models.close(seconds=0)
             raise
         self._messages_in_time.start()
         self._report_health()
@@ -315,7 +315,8 @@ class Server:
         """Says NOT_SERVING, finishes what is in flight, and frees everything.
 
         Args:
-            grace: How many seconds requests in flight may still take.
+            grace: How many seconds requests in flight, and the loading of a version,
+                may still take.
             drain: How many seconds to go on serving after health has turned, so
                 that load balancers notice before connections close.
         """
@@ -324,6 +325,7 @@ class Server:
         self._stopping.set()
         self._report_health()
         time.sleep(drain)
+        end = time.monotonic() + grace
         stopped = self._grpc.stop(grace)
         if self._rest is not None:
             self._rest.stop(grace)
@@ -334,8 +336,8 @@ class Server:
         self._grpc.stop(0).wait()
         self._messages_in_time.stop()
         if self._poller.is_alive():
-            self._poller.join()
-        self.models.close()
+            self._poller.join(max(0, end - time.monotonic()))
+        self.models.close(max(0, end - time.monotonic()))
 
     def __enter__(self):
         serves = self._grpc is not None and not self._stopping.is_set()

@@ -2,8 +2,7 @@
 
 import os
 
-# Versions travel as int64.
-_MAX_VERSION = 2**63 - 1
+from serving import messages
 
 
 def versions_in(base_path):
@@ -19,6 +18,6 @@ def versions_in(base_path):
         for entry in os.scandir(base_path)
         if entry.name.isascii()
         and entry.name.isdigit()
-        and int(entry.name) <= _MAX_VERSION
+        and int(entry.name) <= messages.MAX_VERSION
         and entry.is_dir()
     }

@@ -292,7 +292,7 @@ def test_one_caller_never_waits_however_many_rows_it_asked_for(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("timeout_micros", "pause_seconds"), [(10**12, 0.002), (0, 1e6)]
+    ("timeout_micros", "pause_seconds"), [(10**12, 0.002), (0, 1e6), (1000, 1e6)]
 )
 def test_a_batch_waits_no_longer_than_its_pause_nor_its_timeout(
     callers, monkeypatch, timeout_micros, pause_seconds

@@ -2,11 +2,15 @@
 
 import asyncio
 import concurrent.futures
+import contextlib
 import importlib.metadata
 import math
 import os
 import pathlib
+import pickle
+import re
 import shutil
+import signal
 import socket
 import ssl
 import subprocess
@@ -390,7 +394,7 @@ def ask_while_publishing(publish, serve):
     """Asks for three parts; after each answer the next of `sources` is published."""
     publish("m", 1)
 
-    def ask(sources, **options):
+    def ask(sources, attempts=5, **options):
         coming = enumerate(sources, start=2)
 
         def publish_next():
@@ -402,7 +406,7 @@ def ask_while_publishing(publish, serve):
             publish.models, port=0, poll_seconds=1e6, **options
         ) as server:
             address = serve(Between(server.address, publish_next))
-            with serving.Client(address) as client:
+            with serving.Client(address, attempts=attempts) as client:
                 return client.generate("m", seeds=SEEDS)
 
     return ask
@@ -424,17 +428,39 @@ def test_the_parts_of_a_request_are_of_one_version(
     np.testing.assert_array_equal(images, tiny.expected(SEEDS))
 
 
-def test_a_request_whose_version_went_is_asked_again_whole_and_once(
-    ask_while_publishing,
+@pytest.mark.parametrize("sources", [["other"], ["tiny", "other"]])
+def test_a_request_whose_version_went_is_asked_again_whole(
+    ask_while_publishing, sources
 ):
-    images = ask_while_publishing(["other"])
+    images = ask_while_publishing(sources)
     other = tiny_models.Tiny(offset=50)
     np.testing.assert_array_equal(images, other.expected(SEEDS))
 
 
-def test_a_request_whose_version_goes_twice_fails(ask_while_publishing):
+def test_a_request_whose_version_goes_at_each_attempt_fails(ask_while_publishing):
     with pytest.raises(serving.ServingError, match=r"NOT_FOUND.*Specific\(m, 2\)"):
-        ask_while_publishing(["other", "tiny"])
+        ask_while_publishing(["other", "tiny"], attempts=2)
+
+
+def test_replicas_of_which_one_lacks_the_new_version(publish, tmp_path):
+    """Parts that the old one refuses are taken by the others."""
+    publish("m", 1)
+    with contextlib.ExitStack() as stack:
+        options = {"port": 0, "poll_seconds": 1e6}
+        servers = [
+            stack.enter_context(serving.Server(publish.models, **options))
+            for _ in range(3)
+        ]
+        publish("m", 2, "other")
+        for server in servers[1:]:
+            server.models.poll()
+        addresses = ",".join(server.address for server in servers)
+        client = stack.enter_context(serving.Client(f"ipv4:{addresses}"))
+        answers = [tiny_models.Tiny(k).expected(np.arange(1000)) for k in (0, 50)]
+        for _ in range(10):
+            images = client.generate("m", 1000)
+            # Of one version, whichever answered first.
+            assert any(np.array_equal(images, answer) for answer in answers)
 
 
 def test_several_servers_are_asked_in_turn(models_dir):
@@ -480,6 +506,84 @@ def test_nobody_there():
         pytest.raises(serving.ServingError, match="no answer from"),
     ):
         client.generate("good", 1)
+
+
+def test_a_replica_that_hangs_is_left(models_dir, monkeypatch, tmp_path):
+    monkeypatch.setattr(client_module, "_KEEPALIVE_SECONDS", 1)
+    command = [sys.executable, "-m", "serving", "start", models_dir, "--port", "0"]
+    with (
+        serving.Server(models_dir, port=0) as good,
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as hanging,
+    ):
+        try:
+            line = hanging.stdout.readline()
+            (address,) = re.findall(r"127\.0\.0\.1:\d+", line)
+            with serving.Client(f"ipv4:{good.address},{address}", timeout=60) as client:
+                for seed in range(4):
+                    client.generate("good", 1, seed)
+                hanging.send_signal(signal.SIGSTOP)
+                for seed in range(4):
+                    client.generate("good", 1, seed)
+        finally:
+            hanging.kill()
+
+
+def test_what_is_known_of_a_model_outlasts_a_refusal_for_lack_of_room(serve, server):
+    class Full(Between):
+        def service(self, details):
+            asked.append(details.method.rpartition("/")[2])
+            if asked[-1] == "Predict":
+                return grpc.unary_unary_rpc_method_handler(
+                    lambda request, context: context.abort(
+                        grpc.StatusCode.RESOURCE_EXHAUSTED, "full"
+                    )
+                )
+            return super().service(details)
+
+    asked = []
+    with serving.Client(serve(Full(server.address, None))) as client:
+        for _ in range(3):
+            with pytest.raises(serving.ServingError, match="full"):
+                client.generate("good", 1)
+    assert asked == ["GetModelMetadata", "Predict", "Predict", "Predict"]
+
+
+def test_errors_of_the_server_travel_between_processes():
+    error = serving.ServingError(grpc.StatusCode.NOT_FOUND, "no such model")
+    same = pickle.loads(pickle.dumps(error))
+    assert (type(same), same.code, same.message) == (
+        serving.ServingError,
+        error.code,
+        error.message,
+    )
+
+
+def test_a_closed_client_says_so(server):
+    client = serving.Client(server.address)
+    client.close()
+    with pytest.raises(serving.RequestError, match="is closed"):
+        client.generate("good", 1)
+
+    async def ask():
+        client = serving.AsyncClient(server.address)
+        await client.generate("good", 1)
+        slow = {"turns": np.array([100_000])}
+        call = asyncio.create_task(client.predict("good", slow, "slow"))
+        await asyncio.sleep(0.1)
+        await client.close()
+        with pytest.raises(serving.ServingError, match="closed before the answer"):
+            await call
+        with pytest.raises(serving.RequestError, match="is closed"):
+            await client.generate("good", 1)
+        async with client:
+            await client.generate("good", 1)
+            call = asyncio.create_task(client.predict("good", slow, "slow"))
+            await asyncio.sleep(0.1)
+            call.cancel()  # By its own task, which is to end as such.
+            with pytest.raises(asyncio.CancelledError):
+                await call
+
+    asyncio.run(ask())
 
 
 class Flaky(grpc.GenericRpcHandler):
@@ -805,14 +909,16 @@ def test_a_request_that_fits_only_a_newer_version_is_sent(publish, tmp_path):
 
 
 def test_threads_are_gone_after_a_server(publish):
-    before = {thread.name for thread in threading.enumerate()}
+    before = set(threading.enumerate())
     with serving.Server(publish.models, port=0, rest_port=0):
-        pass
-    left = {thread.name for thread in threading.enumerate()} - before
-    assert not [name for name in left if name in ("serving-poll", "serving-rest")]
+        started = {thread.name for thread in set(threading.enumerate()) - before}
+        assert {"serving-poll", "serving-rest", "serving-messages"} <= started
+    left = set(threading.enumerate()) - before
+    assert not [thread for thread in left if thread.name.startswith("serving-")]
 
 
 def test_decoding_pictures_copies_nothing():
     proto = messages.TensorProto()
     tensors.encode(PICTURES, proto)
-    assert not tensors.decode(proto).flags.owndata
+    # What belongs to the message can't be written to; a copy of it could.
+    assert not tensors.decode(proto).flags.writeable

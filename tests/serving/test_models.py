@@ -298,7 +298,15 @@ def test_a_label_of_a_version_that_is_not_loaded(publish, start):
     file = write_config(publish, labels='version_labels { key: "x" value: 5 }')
     with pytest.raises(serving.ServingError, match="assign label to version 5"):
         start(model_config_file=file)
-    start(model_config_file=file, allow_version_labels_for_unavailable_models=True)
+    server = start(
+        model_config_file=file, allow_version_labels_for_unavailable_models=True
+    )
+    # That is for new labels: one that is in use stays with what is there.
+    write_config(publish, labels='version_labels { key: "x" value: 1 }')
+    server.models.reload(model_config.read_models(file))
+    write_config(publish, labels='version_labels { key: "x" value: 7 }')
+    with pytest.raises(serving.ServingError, match="assign label to version 7"):
+        server.models.reload(model_config.read_models(file))
 
 
 def reload(server, configs):

@@ -21,7 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import serving
-from serving import connections, errors, messages, rest, signatures, tensors
+from serving import (
+    connections,
+    errors,
+    messages,
+    rest,
+    rest_json,
+    signatures,
+    tensors,
+)
 
 
 def ask_at(address, path, body=None):
@@ -413,7 +421,7 @@ def test_an_answer_takes_little_more_memory_than_its_text():
         np.full((2000, 28, 28, 1), 200, np.uint8), response.outputs["images"]
     )
     tracemalloc.start()
-    text = rest.render_predict(response, by_rows=True, max_bytes=1 << 30)
+    text = rest_json.render_predict(response, by_rows=True, max_bytes=1 << 30)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert np.array(json.loads(text)["predictions"]).shape == (2000, 28, 28, 1)
@@ -711,7 +719,7 @@ def bodies(*keys):
 @settings(max_examples=400, deadline=None)
 def test_any_json_is_a_request_or_an_error_in_words(body):
     with contextlib.suppress(errors.ServingError):
-        request, _ = rest.parse_predict(json.dumps(body).encode(), lambda: SPECS)
+        request, _ = rest_json.parse_predict(json.dumps(body).encode(), lambda: SPECS)
         assert request.SerializeToString()
         for proto in request.inputs.values():
             tensors.decode(proto)
@@ -720,7 +728,7 @@ def test_any_json_is_a_request_or_an_error_in_words(body):
 def test_what_json_has_no_numbers_for_is_refused_in_words():
     body = b'{"signature_name": "waves", "inputs": [1]}'
     with pytest.raises(errors.ServingError, match="complex64 has no numpy counterpart"):
-        rest.parse_predict(body, lambda: SPECS)
+        rest_json.parse_predict(body, lambda: SPECS)
 
 
 @pytest.mark.parametrize("rows", ["[[true, 2]]", "[[1.5, false]]"])
@@ -729,21 +737,21 @@ def test_true_is_no_number(rows):
         f'{{"signature_name": "two", "inputs": {{"latents": {rows}, "names": ["a"]}}}}'
     )
     with pytest.raises(errors.ServingError, match="not of expected type: float"):
-        rest.parse_predict(body.encode(), lambda: SPECS)
+        rest_json.parse_predict(body.encode(), lambda: SPECS)
 
 
 @pytest.mark.parametrize("text", ["/wA=", "/wA", "/w\\nA="])
 def test_base64_needs_no_padding(text):
     inputs = f'{{"latents": [[1, 2]], "names": [{{"b64": "{text}"}}]}}'
     body = f'{{"signature_name": "two", "inputs": {inputs}}}'
-    request, _ = rest.parse_predict(body.encode(), lambda: SPECS)
+    request, _ = rest_json.parse_predict(body.encode(), lambda: SPECS)
     assert request.inputs["names"].string_val == [b"\xff\x00"]
 
 
 def test_strings_beyond_the_basic_plane_arrive_whole():
     body = b'{"signature_name": "two", "inputs": {"latents": [[1, 2]], "names": %s}}'
     for names in (b'["\\ud83d\\ude00"]', '["\U0001f600"]'.encode()):
-        request, _ = rest.parse_predict(body % names, lambda: SPECS)
+        request, _ = rest_json.parse_predict(body % names, lambda: SPECS)
         assert request.inputs["names"].string_val == ["\U0001f600".encode()]
 
 
@@ -751,4 +759,4 @@ def test_strings_beyond_the_basic_plane_arrive_whole():
 @settings(max_examples=200, deadline=None)
 def test_any_bytes_are_an_error_in_words(body):
     with contextlib.suppress(errors.ServingError):
-        rest.parse_predict(body, lambda: SPECS)
+        rest_json.parse_predict(body, lambda: SPECS)

@@ -203,10 +203,11 @@ def test_a_deadline_is_kept_while_others_compute(server):
         concurrent.futures.ThreadPoolExecutor(1) as caller,
     ):
         client.metadata("good")
+        before = _begun(server, "slow")
         busy = caller.submit(
             client.predict, "good", {"turns": np.array([150_000])}, "slow"
         )
-        while not _in_flight(server, "slow"):
+        while _begun(server, "slow") == before:
             time.sleep(0.005)
         with pytest.raises(serving.ServingError) as caught:
             client.predict("good", {"turns": np.array([1])}, "slow", timeout=0.05)
@@ -215,10 +216,11 @@ def test_a_deadline_is_kept_while_others_compute(server):
         assert busy.result()["turns"] == [150_000]
 
 
-def _in_flight(server, signature):
-    """Whether a batch of this signature was begun (the metrics count beginnings)."""
-    line = f'serving_batch_rows_count{{model="good",signature="{signature}"}}'
-    return line in server.metrics.render().decode()
+def _begun(server, signature):
+    """What the metrics say of batches of this signature, which they count at once."""
+    start = f'serving_batch_rows_count{{model="good",signature="{signature}"}}'
+    lines = server.metrics.render().decode().splitlines()
+    return [line for line in lines if line.startswith(start)]
 
 
 def test_health(channel, server):
@@ -351,6 +353,23 @@ def test_a_stop_waits_for_calls_whose_message_is_on_its_way(publish, tiny):
         found = messages.PredictResponse.FromString(answer.result()).outputs["images"]
         np.testing.assert_array_equal(tensors.decode(found), tiny.expected(seeds))
         assert server._messages_in_time.in_flight == 0
+
+
+def test_a_stop_leaves_a_version_that_still_loads(publish):
+    publish("m", 1)
+    server = serving.Server(publish.models, port=0, poll_seconds=0.02).start()
+    record = tiny_models.predict_request("m", "slow", turns=np.array([300_000]))
+    publish("m", 2, change=lambda path: tiny_models.write_warmup(path, [record]))
+    spec = record.model_spec
+    loading = messages.ModelVersionStatus.State.LOADING
+    while server.models.statuses(spec)[0].state != loading:
+        time.sleep(0.01)
+    server.stop(grace=0)
+    assert server.models.statuses(spec)[0].state == loading
+    server._poller.join()  # Of the process, which goes on here.
+    publish("m", 3)
+    server.models.poll()
+    assert server.models.statuses(spec)[0].version == 2
 
 
 def test_requests_above_the_limit_are_refused(publish):

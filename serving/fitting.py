@@ -1,0 +1,151 @@
+"""Fits what a user gives to what a model's signature takes, before anything is sent."""
+
+import collections.abc
+
+import numpy as np
+
+from serving import errors, tensors
+
+# Inputs that may be left out: the model then draws them from the row's seed.
+_DRAWN = {"labels": -1, "categories": -1, "codes": np.nan}
+
+
+def fitted(target, metadata, key, inputs, output_names):
+    """Fits a request to a model, or says why it cannot be.
+
+    Args:
+        target: What errors call the model.
+        metadata: Its `serving.client.Metadata`.
+        key: The signature's name.
+        inputs: {name: array}, as a user gave them.
+        output_names: The names of the outputs to send back; all if None.
+
+    Returns:
+        The signature, {input: array}, the names of the outputs, and how many rows
+        there are (None if they cannot be told apart).
+
+    Raises:
+        RequestError: If the model's metadata says that this cannot work.
+    """
+    if key not in metadata.signatures:
+        raise errors.RequestError(
+            f"{target} has no signature {key!r}; it has "
+            f"{', '.join(sorted(metadata.signatures))}"
+        )
+    signature = metadata.signatures[key]
+    arrays = _checked_inputs(target, signature, inputs)
+    names = _checked_outputs(target, signature, output_names)
+    return signature, arrays, names, _rows(target, signature, arrays)
+
+
+def _checked_inputs(target, signature, inputs):
+    """Returns the inputs as arrays that fit the signature, or says why they cannot."""
+    if not isinstance(inputs, collections.abc.Mapping):
+        raise errors.RequestError(
+            f"inputs are a dict from name to array, not a {type(inputs).__name__}; "
+            f"{target} takes {', '.join(map(str, signature.inputs.values()))}"
+        )
+    inputs = dict(inputs)
+    unknown = sorted(map(str, inputs.keys() - signature.inputs.keys()))
+    if unknown:
+        raise errors.RequestError(
+            f"{target} takes no {', '.join(map(repr, unknown))} in {signature.key!r}; "
+            f"it takes {', '.join(str(spec) for spec in signature.inputs.values())}"
+        )
+    arrays = {
+        name: _array(target, spec, inputs[name])
+        for name, spec in signature.inputs.items()
+        if name in inputs
+    }
+    lengths = [len(array) for array in arrays.values() if array.ndim]
+    if arrays and not lengths and any(s.shape for s in signature.inputs.values()):
+        raise errors.RequestError(
+            f"{target} answers a row for each that it is given in {signature.key!r}; "
+            f"give {' or '.join(arrays)} as a list, a value a row"
+        )
+    rows = max(lengths, default=0)
+    for name, spec in signature.inputs.items():
+        if name not in arrays:
+            if name not in _DRAWN or "seeds" not in arrays:
+                raise errors.RequestError(
+                    f"{target} needs {spec} for {signature.key!r}; it was not given"
+                )
+            wanted = tensors.numpy_type(spec.data_type)
+            array = np.full((rows, *spec.row_shape), _DRAWN[name], wanted)
+        elif arrays[name].ndim == 0 and spec.shape and len(spec.shape) == 1:
+            array = np.full(rows, arrays[name])  # One label for all rows.
+        else:
+            array = arrays[name]
+        if not spec.fits(array.shape):
+            raise errors.RequestError(
+                f"{target} takes {spec} in {signature.key!r}; "
+                f"the array given has the shape {list(array.shape)}"
+            )
+        arrays[name] = array
+    return {name: arrays[name] for name in signature.inputs}
+
+
+def _array(target, spec, value):
+    """Returns `value` as an array of the dtype of `spec`, without losing anything."""
+    wanted = tensors.numpy_type(spec.data_type)
+    is_text = spec.data_type == tensors.DT_STRING
+    try:
+        # An array of bytes that numpy makes by itself loses zeros at their ends.
+        array = np.asarray(value, object if is_text else None)
+    except ValueError as error:  # Such as lists of unequal lengths.
+        raise errors.RequestError(
+            f"{target} takes {spec}; what was given makes no array: {error}"
+        ) from None
+    if is_text:
+        fits = all(isinstance(item, bytes | str) for item in array.flat)
+    elif isinstance(value, np.ndarray):
+        fits = np.can_cast(array.dtype, wanted, "safe") or (
+            array.dtype.kind == wanted.kind == "f"
+        )
+    else:  # Numbers of Python, whose own types say little.
+        fits = array.dtype.kind in {"i": "iu", "u": "iu", "f": "iuf"}.get(
+            wanted.kind, wanted.kind
+        ) and tensors.in_range(array, wanted)
+        fits = fits or array.size == 0
+    if not fits:
+        hint = ""
+        if wanted == np.uint8 and array.dtype.kind == "f":
+            hint = "; pictures travel as whole numbers 0 to 255, x = u8 / 127.5 - 1"
+        raise errors.RequestError(
+            f"{target} takes {spec}; the array given is {array.dtype}{hint}"
+        )
+    with np.errstate(over="ignore"):
+        found = array.astype(wanted, copy=False)
+    if wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array)):
+        raise errors.RequestError(
+            f"{target} takes {spec}; some numbers given are too large for that"
+        )
+    return found
+
+
+def _checked_outputs(target, signature, names):
+    if isinstance(names, str):
+        raise errors.RequestError(f"outputs are a list of names, such as [{names!r}]")
+    names = list(signature.outputs if names is None else names)
+    for name in names:
+        if name not in signature.outputs:
+            raise errors.RequestError(
+                f"{target} has no output {name!r} in {signature.key!r}; "
+                f"it has {', '.join(signature.outputs)}"
+            )
+        if names.count(name) > 1:
+            raise errors.RequestError(f"the output {name!r} is asked for twice")
+    return names
+
+
+def _rows(target, signature, arrays):
+    """Returns how many rows a request has, None if its rows cannot be told apart."""
+    if not signature.batchable:
+        return None
+    counts = {name: len(array) for name, array in arrays.items()}
+    if len(set(counts.values())) > 1:
+        listed = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise errors.RequestError(
+            f"{target} needs as many rows in each input; there are {listed}"
+        )
+    return next(iter(counts.values()))
