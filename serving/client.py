@@ -40,8 +40,8 @@ _OTHER_MODEL = (
 )
 
 # How long a call hears nothing before it asks whether its server is alive; the answer
-# may take half as long. Servers take frequent questions for an attack: TensorFlow
-# Serving, unless told otherwise, the third within five minutes.
+# may take half as long. Servers take frequent questions for an attack: gRPC's, unless
+# told otherwise as by `python -m serving config`, ended a call after 160 seconds of them.
 _KEEPALIVE_SECONDS = 20
 
 # The seeds there are, those of int64.

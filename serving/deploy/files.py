@@ -1,5 +1,6 @@
 """The files of a deployment."""
 
+import hashlib
 import json
 import os
 import pathlib
@@ -57,7 +58,8 @@ def _labels_to_keep(found, path):
                 raise errors.RequestError(
                     f"{path}: the label {label} of model {model.name} names version "
                     f"{version}, and the versions to serve are "
-                    f"{', '.join(map(str, served))}; move the label, or remove it"
+                    f"{', '.join(map(str, served))}; move the label, remove it, or "
+                    "delete the folders of later versions that are not to be served"
                 )
     return labels
 
@@ -79,8 +81,23 @@ def batching_config(max_batch_size, threads):
     return text_format.MessageToString(parameters)
 
 
-def server_flags():
-    """Returns the flags of `tensorflow_model_server`."""
+def server_flags(cpus):
+    """Returns the flags of `tensorflow_model_server`.
+
+    Args:
+        cpus: Processors of one replica.
+    """
+    channel_arguments = {
+        # Clients look up addresses anew when a connection ends. So they find new
+        # replicas, and forget one that stops, while it sleeps (`kubernetes.yaml`).
+        "grpc.max_connection_age_ms": 30_000,
+        "grpc.max_connection_age_grace_ms": 60_000,
+        # By default a server ends connections whose clients ask more often than every
+        # five minutes whether it is alive, and those that ask while no call is running,
+        # as happens where the question crosses the answer.
+        "grpc.http2.min_ping_interval_without_data_ms": 10_000,
+        "grpc.keepalive_permit_without_calls": 1,
+    }
     return [
         "--port=8500",
         "--rest_api_port=8501",
@@ -93,9 +110,18 @@ def server_flags():
         f"--monitoring_config_file={CONFIG}/monitoring.config",
         "--enable_grpc_healthcheck_service=true",
         "--enable_serialization_as_tensor_content=true",
-        # Clients look up addresses anew when they connect, and so find new replicas.
-        "--grpc_channel_arguments=grpc.max_connection_age_ms=300000,"
-        "grpc.max_connection_age_grace_ms=60000",
+        # Left to itself the server counts the processors of the node, whatever share
+        # of them is its own.
+        f"--tensorflow_intra_op_parallelism={cpus}",
+        f"--tensorflow_inter_op_parallelism={cpus}",
+        # A request holds a thread until it is answered. Over REST, one that finds none
+        # waits; four a processor is the server's own measure.
+        f"--rest_api_num_threads={4 * cpus}",
+        # Over gRPC it is refused, and by that measure there would be fewer than fill a
+        # batch. The embedded server takes as many.
+        "--grpc_max_threads=256",
+        "--grpc_channel_arguments="
+        + ",".join(f"{name}={value}" for name, value in channel_arguments.items()),
     ]
 
 
@@ -128,15 +154,18 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
                 f"model {model.name} version {version.number}", version, max_batch_size
             )
     models = models_config(found, _labels_to_keep(found, out / "models.config"))
+    batching = batching_config(max_batch_size, cpus)
+    monitoring = templates.MONITORING
+    flags = server_flags(cpus)
     values = {
         "image": image,
-        "flags_json": json.dumps(["tensorflow_model_server", *server_flags()]),
-        "flags_yaml": _indented([f'- "{flag}"' for flag in server_flags()], 12),
+        "flags_json": json.dumps(["tensorflow_model_server", *flags]),
+        "flags_yaml": _indented([f'- "{flag}"' for flag in flags], 12),
         "models_config_yaml": _indented(models.splitlines(), 4),
-        "batching_config_yaml": _indented(
-            batching_config(max_batch_size, cpus).splitlines(), 4
-        ),
-        "monitoring_config_yaml": _indented(templates.MONITORING.splitlines(), 4),
+        "batching_config_yaml": _indented(batching.splitlines(), 4),
+        "monitoring_config_yaml": _indented(monitoring.splitlines(), 4),
+        # Of what a server reads when it starts; `models.config` it follows.
+        "checksum": hashlib.sha256((batching + monitoring).encode()).hexdigest(),
         # Unlike a model's status this is an error until a version is loaded. A probe
         # has one path, and asks for one model.
         "probe_path": json.dumps(
@@ -148,8 +177,8 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
     }
     files = {
         "models.config": models,
-        "batching.config": batching_config(max_batch_size, cpus),
-        "monitoring.config": templates.MONITORING,
+        "batching.config": batching,
+        "monitoring.config": monitoring,
         "prometheus.yml": templates.PROMETHEUS,
         "Dockerfile": templates.DOCKERFILE.format(**values),
         "compose.yaml": templates.COMPOSE.format(

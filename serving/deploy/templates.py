@@ -97,9 +97,22 @@ spec:
         prometheus.io/scrape: "true"
         prometheus.io/port: "8501"
         prometheus.io/path: /monitoring/prometheus/metrics
+        # Of batching.config and monitoring.config, which are read at the start alone:
+        # when they change, so does this, and new pods replace those that run.
+        checksum/config: "{checksum}"
     spec:
       automountServiceAccountToken: false
-      terminationGracePeriodSeconds: 30
+      # The sleep below, and time for the calls that are still running then. TensorFlow
+      # Serving does not handle SIGTERM, so that stopping always takes this long.
+      terminationGracePeriodSeconds: 105
+      topologySpreadConstraints:
+        # One node that fails should not take every replica with it.
+        - maxSkew: 1
+          topologyKey: kubernetes.io/hostname
+          whenUnsatisfiable: ScheduleAnyway
+          labelSelector:
+            matchLabels:
+              app: gan-serving
       securityContext:
         runAsNonRoot: true
         runAsUser: 65534
@@ -138,23 +151,31 @@ spec:
               path: {probe_path}
               port: rest
             periodSeconds: 2
+            timeoutSeconds: 5
             failureThreshold: 150
+          # A busy server answers late. It stays, since without it the others would have
+          # even more to do.
           readinessProbe:
             httpGet:
               path: {probe_path}
               port: rest
             periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: 6
           livenessProbe:
             grpc:
               port: 8500
             periodSeconds: 10
+            timeoutSeconds: 5
             failureThreshold: 6
           lifecycle:
             preStop:
-              # Endpoints are removed while the server still answers. Clusters older
-              # than Kubernetes 1.30 do not know this action.
+              # The server still answers while the clients forget it: up to 30 seconds
+              # in the name server, then up to 33 until each connection has ended, at
+              # the age in the flags, and the addresses are looked up anew. Clusters
+              # older than Kubernetes 1.30 do not know this action.
               sleep:
-                seconds: 10
+                seconds: 75
           volumeMounts:
             - name: models
               mountPath: /models
@@ -166,6 +187,8 @@ spec:
               mountPath: /tmp
       volumes:
         - name: models
+          # Replicas on several nodes need a claim with the access mode ReadOnlyMany or
+          # ReadWriteMany.
           persistentVolumeClaim:
             claimName: gan-models
             readOnly: true

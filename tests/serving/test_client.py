@@ -858,6 +858,14 @@ def test_options_that_contradict(models_dir, options):
         serving.Server(models_dir, **options)
 
 
+def test_the_name_in_a_certificate_means_tls(server):
+    with (
+        serving.Client(server.address, server_name="gan", attempts=1) as client,
+        pytest.raises(serving.ServingError, match="both sides must speak TLS"),
+    ):
+        client.status("good")
+
+
 def test_a_new_version_with_another_signature_is_noticed(publish):
     """The metadata a client remembers is that of the version that answers."""
     publish("m", 1)

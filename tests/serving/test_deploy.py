@@ -1,6 +1,7 @@
 """The files for a real TensorFlow Serving are what their readers expect."""
 
 import json
+import pathlib
 import re
 import shutil
 import subprocess
@@ -110,6 +111,20 @@ def test_labels_are_kept(publish, written):
     assert config["data"]["models.config"] == (written / "models.config").read_text()
     deploy.write(publish.models, written)
     assert labels(written) == kept
+
+
+def test_a_bad_version_goes_before_the_next_is_published(publish, written):
+    bad = publish("digits", 3, change=_without_scalar)
+    deploy.write(publish.models, written)
+    publish("digits", 4, change=_without_scalar)  # Now `stable`, 2, is unloaded.
+    words = "the label stable of model digits names version 2, .* delete the folders"
+    with pytest.raises(serving.RequestError, match=words):
+        deploy.write(publish.models, written)
+    shutil.rmtree(bad)
+    deploy.write(publish.models, written)
+    assert labels(written)["digits"] == {"stable": 2}
+    (digits, _) = model_config.read_models(written / "models.config")
+    assert digits.policy.choose([1, 2, 4]) == {2, 4}
 
 
 def test_labels_are_not_lost(publish, written):
@@ -230,30 +245,65 @@ def test_names_of_any_kind_keep_the_files_whole(publish, tmp_path):
     assert path == "/v1/models/bad%20%231/metadata"
 
 
+def flags(folder):
+    """Returns {name: value} of the Dockerfile's flags."""
+    dockerfile = (folder / "Dockerfile").read_text()
+    (line,) = re.findall(r"^ENTRYPOINT (.*)$", dockerfile, re.M)
+    program, *found = json.loads(line)
+    assert program == "tensorflow_model_server"
+    assert all(flag.startswith("--") for flag in found)
+    return dict(flag.removeprefix("--").split("=", 1) for flag in found)
+
+
+def channel_arguments(folder):
+    arguments = flags(folder)["grpc_channel_arguments"].split(",")
+    return {name: int(value) for name, value in (a.split("=") for a in arguments)}
+
+
+def pod_template(folder):
+    (deployment,) = (
+        document
+        for document in documents(folder / "kubernetes.yaml")
+        if document["kind"] == "Deployment"
+    )
+    return deployment["spec"]["template"]
+
+
 def test_flags_agree_with_the_files_and_the_image(written):
     dockerfile = (written / "Dockerfile").read_text()
-    (line,) = re.findall(r"^ENTRYPOINT (.*)$", dockerfile, re.M)
-    entrypoint = json.loads(line)
-    assert entrypoint == ["tensorflow_model_server", *files.server_flags()]
     (copied,) = re.findall(r"^COPY (?!--)(.*) /config/$", dockerfile, re.M)
-    for flag in entrypoint[1:]:
-        name, _, value = flag.partition("=")
+    for name, value in flags(written).items():
         assert value, name
         if value.startswith(files.CONFIG):
             assert value.rpartition("/")[2] in copied.split()
-    # Without an age clients never look for new replicas.
-    (arguments,) = (
-        flag.partition("=")[2]
-        for flag in entrypoint
-        if flag.startswith("--grpc_channel_arguments=")
-    )
-    ages = dict(argument.split("=") for argument in arguments.split(","))
-    assert ages == {
-        "grpc.max_connection_age_ms": "300000",
-        "grpc.max_connection_age_grace_ms": "60000",
+    assert channel_arguments(written) == {
+        # Without an age clients never look for new replicas.
+        "grpc.max_connection_age_ms": 30_000,
+        "grpc.max_connection_age_grace_ms": 60_000,
+        # Without these the pings of a client end its connection.
+        "grpc.http2.min_ping_interval_without_data_ms": 10_000,
+        "grpc.keepalive_permit_without_calls": 1,
     }
     assert f"FROM {files.IMAGE}\n" in dockerfile
     assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", files.IMAGE)
+
+
+@pytest.mark.parametrize("cpus", [1, 6])
+def test_threads_are_those_of_the_processors_allowed(publish, tmp_path, cpus):
+    publish("m", 1, change=_without_scalar)
+    deploy.write(publish.models, tmp_path, cpus=cpus)
+    found = flags(tmp_path)
+    assert found["tensorflow_intra_op_parallelism"] == str(cpus)
+    assert found["tensorflow_inter_op_parallelism"] == str(cpus)
+    assert found["rest_api_num_threads"] == str(4 * cpus)
+    # Not threads that compute, but calls: as many as the embedded server takes.
+    assert found["grpc_max_threads"] == "256"
+    (container,) = pod_template(tmp_path)["spec"]["containers"]
+    assert container["args"] == [f"--{name}={value}" for name, value in found.items()]
+    assert container["resources"]["limits"]["cpu"] == str(cpus)
+    (compose,) = documents(tmp_path / "compose.yaml")
+    limits = compose["services"]["serving"]["deploy"]["resources"]["limits"]
+    assert limits["cpus"] == str(cpus)
 
 
 def test_compose_file(written):
@@ -305,13 +355,71 @@ def test_kubernetes_manifests(written):
     assert {"requests", "limits"} == set(container["resources"])
     mounted = {mount["name"] for mount in container["volumeMounts"]}
     assert mounted == {volume["name"] for volume in pod["volumes"]}
-    assert container["args"] == files.server_flags()
+    assert container["args"] == files.server_flags(2)
     assert (
         container["readinessProbe"]["httpGet"]["path"] == "/v1/models/digits/metadata"
     )
     data = found["ConfigMap"]["data"]
     for name in ("models.config", "batching.config", "monitoring.config"):
         assert data[name].strip() == (written / name).read_text().strip()
+    (spread,) = pod["topologySpreadConstraints"]
+    assert spread["topologyKey"] == "kubernetes.io/hostname"
+    assert spread["whenUnsatisfiable"] == "ScheduleAnyway"  # A small cluster may do.
+    assert spread["labelSelector"] == spec["selector"]
+
+
+def test_a_busy_replica_is_not_taken_out(written):
+    (container,) = pod_template(written)["spec"]["containers"]
+    for name in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[name]["timeoutSeconds"] == 5, name
+    ready = container["readinessProbe"]
+    alive = container["livenessProbe"]
+    assert ready["periodSeconds"] * ready["failureThreshold"] >= 30
+    assert alive["periodSeconds"] * alive["failureThreshold"] >= 60
+
+
+def test_a_replica_outlives_what_clients_remember_of_it(written):
+    pod = pod_template(written)["spec"]
+    (container,) = pod["containers"]
+    sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    # gRPC varies the age by a tenth.
+    age = 1.1 * channel_arguments(written)["grpc.max_connection_age_ms"] / 1000
+    time_to_live = 30  # CoreDNS's.
+    assert sleep >= age + time_to_live + 10  # Endpoints do not vanish at once.
+    assert pod["terminationGracePeriodSeconds"] >= sleep + 30
+
+
+def test_what_is_read_at_the_start_alone_makes_new_pods(publish, written, monkeypatch):
+    def checksum():
+        return pod_template(written)["metadata"]["annotations"]["checksum/config"]
+
+    first = checksum()
+    assert re.fullmatch("[0-9a-f]{64}", first)
+    edit(written, "value: 2", "value: 1")
+    deploy.write(publish.models, written)
+    assert labels(written)["digits"] == {"stable": 1}
+    assert checksum() == first  # The server follows models.config by itself.
+    deploy.write(publish.models, written, max_batch_size=64)
+    second = checksum()
+    assert second != first
+    monkeypatch.setattr(files.templates, "MONITORING", "prometheus_config {}\n")
+    deploy.write(publish.models, written, max_batch_size=64)
+    assert checksum() not in (first, second)
+
+
+def test_the_documentation_gives_the_numbers_of_the_files(written):
+    page = pathlib.Path(__file__).parents[2] / "docs" / "serving.md"
+    cluster = page.read_text().partition("## In a cluster")[2]
+    text = " ".join(cluster.partition("### Stopping")[2].split())
+    pod = pod_template(written)["spec"]
+    (container,) = pod["containers"]
+    sleep = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert f"sleep of {sleep} seconds" in text
+    assert f"grace period of {pod['terminationGracePeriodSeconds']} seconds" in text
+    age = channel_arguments(written)["grpc.max_connection_age_ms"] // 1000
+    assert f"{age} seconds old" in text
+    poll = flags(written)["model_config_file_poll_wait_seconds"]
+    assert f"every {poll} seconds" in " ".join(cluster.split())
 
 
 def test_prometheus_scrapes_what_the_server_serves(written, prometheus_config):
