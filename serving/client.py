@@ -40,8 +40,8 @@ _OTHER_MODEL = (
 )
 
 # How long a call hears nothing before it asks whether its server is alive; the answer
-# may take half as long. Servers take frequent questions for an attack: gRPC's, unless
-# told otherwise as by `python -m serving config`, ended a call after 160 seconds of them.
+# may take half as long. Servers take frequent questions for an attack: unless told
+# otherwise, as by `python -m serving config`, gRPC's ended a call after 160 seconds.
 _KEEPALIVE_SECONDS = 20
 
 # The seeds there are, those of int64.
