@@ -221,6 +221,28 @@ def test_batches_of_another_shape_are_refused():
         gan.fit(zoo.load_data("digits"), verbose=0)
 
 
+def test_levels_of_pixels_are_refused_where_pixels_are_meant():
+    gan = tiny_dcgan()
+    gan.compile()
+    levels = np.random.default_rng(0).integers(0, 256, (8, 16, 16, 1), np.uint8)
+    for data in (levels, tf.data.Dataset.from_tensors(levels)):
+        with pytest.raises(ValueError, match=r"from -1 to 1.*zoo\.images\.from_uint8"):
+            gan.fit(data, verbose=0)
+    gan.fit(zoo.images.from_uint8(levels), batch_size=8, verbose=0)
+
+
+def test_the_penalty_is_no_part_of_the_discriminators_loss():
+    losses, weights = [], []
+    for arguments in ({}, {"penalty": "r1", "penalty_weight": 1000.0}):
+        gan = zoo.GAN((8, 8, 1), generator_units=(8,), discriminator_units=(8,), seed=0)
+        gan.compile(**arguments)
+        history = gan.fit(gan.generate(8) / 2, batch_size=8, verbose=0).history
+        losses += history["discriminator_loss"]
+        weights.append(np.concatenate([w.numpy().ravel() for w in gan.weights]))
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    assert (weights[0] != weights[1]).any()
+
+
 @pytest.mark.parametrize("arguments", [{}, {"n": 1, "seeds": [1]}, {"seeds": [0.5]}])
 def test_generate_refuses(arguments):
     with pytest.raises(ValueError, match="seeds"):

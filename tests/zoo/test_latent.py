@@ -101,6 +101,17 @@ def test_inversion_finds_the_latents_of_a_sample():
     assert (found.errors < 1e-4).all()
 
 
+def test_levels_of_pixels_are_images_too():
+    gan = zoo.GAN((8, 8, 1), generator_units=(8,), discriminator_units=(8,), seed=0)
+    levels = zoo.images.to_uint8(gan.generate(2))
+    found = latent.invert(gan, levels, steps=3)
+    same = latent.invert(gan, zoo.images.from_uint8(levels), steps=3)
+    np.testing.assert_array_equal(found.latents, same.latents)
+    assert latent.nearest(levels, levels, k=1).distances.max() == 0
+    with pytest.raises(ValueError, match="both uint8 images, or neither"):
+        latent.nearest(gan.generate(2), levels)
+
+
 def test_inversion_keeps_each_images_class():
     model = zoo.CGAN((2,), num_classes=3, generator_units=(8, 8, 8), seed=1)
     images = model.generate(seeds=[100, 101, 102], labels=[0, 1, 2])
