@@ -243,9 +243,9 @@ def downsampling_stack(
     return layers.Flatten()(x)
 
 
-def samples(x, shape, initializer):
+def samples(x, shape, initializer, dense=layers.Dense):
     """Maps rows of features to float32 samples of the shape, by tanh into [-1, 1]."""
-    x = layers.Dense(
+    x = dense(
         math.prod(shape),
         activation="tanh",
         kernel_initializer=initializer,

@@ -37,11 +37,10 @@ class SemiSupervisedGAN(AdversarialModel):
     | `real_accuracy` | share | real images with a positive logit |
     | `fake_accuracy` | share | generated images with a negative logit |
 
-    The perceptrons have the widths of the authors' program for MNIST. Other than there,
-    the discriminator's weights start at one length, which is trained, and the
-    generator's last layer has no weight normalization. The convolutional networks are
-    those of DCGAN, narrower, the discriminator normalized by layer: a batch of a few
-    labelled images among many others has no statistics of its own.
+    The perceptrons are those of the authors' program for MNIST, but that normalized
+    weights start at one length, which is trained. The convolutional networks are those
+    of DCGAN, narrower, the discriminator normalized by layer: a batch of a few labelled
+    images among many others has no statistics of its own.
 
     Args:
         image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
@@ -51,7 +50,7 @@ class SemiSupervisedGAN(AdversarialModel):
         latent_dim: Length of a latent row, 100 by default.
         prior: `"uniform"`, `"normal"` or a `zoo.priors.Prior`.
         generator_units: Widths of the perceptron's hidden layers, softplus with batch
-            normalization.
+            normalization; its last layer has weight normalization.
         discriminator_units: Widths of its rectified layers, with weight normalization.
         layer_noise: Deviation of the Gaussian noise on what each of these gives in
             training. 0.5, as in the authors' program.
@@ -157,7 +156,9 @@ class SemiSupervisedGAN(AdversarialModel):
                 initializers,
                 batch_normalization=True,
             )
-            images = networks.samples(x, self.image_shape, next(initializers))
+            images = networks.samples(
+                x, self.image_shape, next(initializers), WeightNormalizedDense
+            )
         else:
             images = networks.upsampling_stack(
                 latents,
