@@ -111,8 +111,9 @@ class _Calls:
         address: `host:port` of the server.
         timeout: How many seconds one call may take, retries and parts included;
             None for as long as it takes.
-        attempts: How often to try in all while the server is UNAVAILABLE, pausing
-            longer each time. Nothing else is tried again.
+        attempts: How often to try in all while the server is UNAVAILABLE, or while
+            the version that answered the first parts of a large request is gone before
+            the others are, pausing longer each time. Nothing else is tried again.
         tls: Whether to speak TLS, checking the server against the system's
             authorities. Any of the next four switches it on.
         root_certificate: A PEM file of the authority to check the server against.

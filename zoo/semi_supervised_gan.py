@@ -292,13 +292,12 @@ class SemiSupervisedGAN(AdversarialModel):
 
         There is noise on the images and in the network, by the seeds of this stream.
         """
+        network = network or functools.partial(self.discriminator, training=True)
         seeds, _ = self.row_seeds(tf.shape(images)[0], stream)
         if self.input_noise:
             images = augmentation.add_noise(images, seeds, self.input_noise)
         with noise_seeds(seeds):
-            if network is not None:
-                return network(images)
-            return self.discriminator(images, training=True)
+            return network(images)
 
     def test_step(self, data):
         """Classifies a batch and compares it with samples; feeds `metrics`."""

@@ -442,7 +442,7 @@ def test_a_request_whose_version_goes_at_each_attempt_fails(ask_while_publishing
         ask_while_publishing(["other", "tiny"], attempts=2)
 
 
-def test_replicas_of_which_one_lacks_the_new_version(publish, tmp_path):
+def test_replicas_of_which_one_lacks_the_new_version(publish):
     """Parts that the old one refuses are taken by the others."""
     publish("m", 1)
     with contextlib.ExitStack() as stack:
@@ -508,7 +508,7 @@ def test_nobody_there():
         client.generate("good", 1)
 
 
-def test_a_replica_that_hangs_is_left(models_dir, monkeypatch, tmp_path):
+def test_a_replica_that_hangs_is_left(models_dir, monkeypatch):
     monkeypatch.setattr(client_module, "_KEEPALIVE_SECONDS", 1)
     command = [sys.executable, "-m", "serving", "start", models_dir, "--port", "0"]
     with (
