@@ -386,7 +386,7 @@ class AAE(AutoencoderModel):
             raise ValueError(
                 f"head_distance is 0 or more. Received: head_distance={head_distance}"
             )
-        if input_noise < 0:
+        if not input_noise >= 0:
             raise ValueError(
                 f"input_noise is 0 or more. Received: input_noise={input_noise}"
             )

@@ -202,6 +202,9 @@ class WeightNormalizedDense(keras.layers.Layer):
 
     Input shape: `[batch, features]`. Output shape: `[batch, units]`.
 
+    Raises:
+        ValueError: If `units` is less than 1.
+
     Reference:
         [Weight Normalization](https://arxiv.org/abs/1602.07868)
     """
@@ -210,6 +213,8 @@ class WeightNormalizedDense(keras.layers.Layer):
         self, units, activation=None, kernel_initializer="glorot_uniform", **kwargs
     ):
         super().__init__(**kwargs)
+        if units < 1:
+            raise ValueError(f"units is 1 or more. Received: units={units}")
         self.units = units
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)

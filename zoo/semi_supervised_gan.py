@@ -120,7 +120,7 @@ class SemiSupervisedGAN(AdversarialModel):
                 "Expected architecture 'mlp' or 'convolutional'. "
                 f"Received: architecture={architecture!r}"
             )
-        if layer_noise < 0:
+        if not layer_noise >= 0:
             raise ValueError(
                 f"layer_noise is 0 or more. Received: layer_noise={layer_noise}"
             )
@@ -233,7 +233,7 @@ class SemiSupervisedGAN(AdversarialModel):
         Raises:
             ValueError: If an argument is unknown or out of range.
         """
-        if input_noise < 0:
+        if not input_noise >= 0:
             raise ValueError(
                 f"input_noise is 0 or more. Received: input_noise={input_noise}"
             )

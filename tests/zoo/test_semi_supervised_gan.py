@@ -203,7 +203,10 @@ def test_bad_input_is_refused(model):
         model.compile(loss="mean_squared_error")
     with pytest.raises(ValueError, match="input_noise is 0 or more"):
         model.compile(input_noise=-0.1)
-    with pytest.raises(ValueError, match="layer_noise is 0 or more"):
-        zoo.SemiSupervisedGAN((16, 16, 1), 10, layer_noise=-0.1)
+    for noise in (-0.1, float("nan")):
+        with pytest.raises(ValueError, match="layer_noise is 0 or more"):
+            zoo.SemiSupervisedGAN((16, 16, 1), 10, layer_noise=noise)
+    with pytest.raises(ValueError, match="units is 1 or more"):
+        zoo.SemiSupervisedGAN((16, 16, 1), 10, discriminator_units=(8, -1))
     with pytest.raises(ValueError, match="architecture 'mlp' or 'convolutional'"):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, architecture="dense")
