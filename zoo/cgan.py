@@ -10,6 +10,12 @@ from zoo.adversarial import AdversarialModel
 from zoo.conditions import Classes, Vectors
 from zoo.layers import Maxout
 
+#: The arguments of its own that an architecture has.
+_ARCHITECTURES = {
+    "mlp": ("generator_units", "discriminator_units"),
+    "convolutional": ("generator_filters", "discriminator_filters", "kernel_size"),
+}
+
 
 @keras.saving.register_keras_serializable("zoo")
 class CGAN(AdversarialModel):
@@ -48,7 +54,8 @@ class CGAN(AdversarialModel):
 
     Raises:
         ValueError: If neither or both of `num_classes` and `condition_dim` are given,
-            or shapes of networks, prior and images do not fit together.
+            an argument is for the other architecture, or shapes of networks, prior and
+            images do not fit together.
 
     Example::
 
@@ -88,11 +95,6 @@ class CGAN(AdversarialModel):
                 "Pass num_classes for labels, or condition_dim for vectors. "
                 f"Received: num_classes={num_classes}, condition_dim={condition_dim}"
             )
-        if architecture not in ("mlp", "convolutional"):
-            raise ValueError(
-                "Expected architecture 'mlp' or 'convolutional'. "
-                f"Received: architecture={architecture!r}"
-            )
         self.num_classes = num_classes
         self.condition_dim = condition_dim
         self.architecture = architecture
@@ -101,6 +103,7 @@ class CGAN(AdversarialModel):
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
+        networks.check_architecture(self, _ARCHITECTURES)
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,

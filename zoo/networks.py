@@ -4,6 +4,7 @@
 that one seed fixes the initial weights of a whole model.
 """
 
+import inspect
 import itertools
 import math
 
@@ -11,6 +12,33 @@ import keras
 from keras import layers
 
 from zoo import convolutions
+
+
+def check_architecture(model, architectures):
+    """Refuses an architecture that a model hasn't, and arguments of another one.
+
+    Args:
+        model: The model, whose attributes are the arguments of its constructor.
+        architectures: The arguments that are read by one architecture alone, by its
+            name.
+
+    Raises:
+        ValueError: As said.
+    """
+    if model.architecture not in architectures:
+        raise ValueError(
+            f"Expected architecture {' or '.join(map(repr, architectures))}. "
+            f"Received: architecture={model.architecture!r}"
+        )
+    defaults = inspect.signature(type(model).__init__).parameters
+    for architecture, names in architectures.items():
+        for name in names:
+            value = getattr(model, name)
+            if architecture != model.architecture and value != defaults[name].default:
+                raise ValueError(
+                    f"{name} is for the networks of architecture={architecture!r}. "
+                    f"Received: {name}={value}, architecture={model.architecture!r}"
+                )
 
 
 def normal_initializers(stddev, seed):

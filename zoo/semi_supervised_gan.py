@@ -15,6 +15,12 @@ from zoo.layers import RowNoise, WeightNormalizedDense, noise_seeds
 from zoo.metrics import label_accuracy
 from zoo.model import label_means
 
+#: The arguments of its own that an architecture has.
+_ARCHITECTURES = {
+    "mlp": ("generator_units", "discriminator_units", "layer_noise"),
+    "convolutional": ("generator_filters", "discriminator_filters", "kernel_size"),
+}
+
 
 @keras.saving.register_keras_serializable("zoo")
 class SemiSupervisedGAN(AdversarialModel):
@@ -66,7 +72,7 @@ class SemiSupervisedGAN(AdversarialModel):
 
     Raises:
         ValueError: If shapes of networks, prior, classes and images do not fit
-            together.
+            together, or an argument is for the other architecture.
 
     Example::
 
@@ -115,11 +121,6 @@ class SemiSupervisedGAN(AdversarialModel):
                 "Pass num_classes, the number of classes of the images, 2 or more. "
                 f"Received: num_classes={num_classes}"
             )
-        if architecture not in ("mlp", "convolutional"):
-            raise ValueError(
-                "Expected architecture 'mlp' or 'convolutional'. "
-                f"Received: architecture={architecture!r}"
-            )
         if not layer_noise >= 0:
             raise ValueError(
                 f"layer_noise is 0 or more. Received: layer_noise={layer_noise}"
@@ -132,6 +133,7 @@ class SemiSupervisedGAN(AdversarialModel):
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
+        networks.check_architecture(self, _ARCHITECTURES)
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,

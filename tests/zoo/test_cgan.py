@@ -13,16 +13,21 @@ def small(**kwargs):
     return zoo.CGAN((2,), **arguments)
 
 
-@pytest.mark.parametrize("architecture", ["mlp", "convolutional"])
-def test_both_networks_see_the_class_and_no_class_is_none_of_them(architecture):
+@pytest.mark.parametrize(
+    ("architecture", "widths"),
+    [
+        ("mlp", {"generator_units": (16, 8, 32), "discriminator_units": (16, 8, 16)}),
+        ("convolutional", {"generator_filters": 4, "discriminator_filters": 4}),
+    ],
+)
+def test_both_networks_see_the_class_and_no_class_is_none_of_them(architecture, widths):
     model = zoo.CGAN(
         (16, 16, 1),
         num_classes=3,
         architecture=architecture,
         latent_dim=4,
-        generator_filters=4,
-        discriminator_filters=4,
         seed=1,
+        **widths,
     )
     labels = tf.constant([0, 1, 2, -1], tf.int64)
     latents = tf.repeat(model.prior.sample(tf.constant([5])), 4, axis=0)
@@ -107,6 +112,10 @@ def test_clear_errors():
         zoo.CGAN((2,))
     with pytest.raises(ValueError, match="'mlp' or 'convolutional'"):
         small(architecture="transformer")
+    with pytest.raises(ValueError, match=r"kernel_size is for .*'convolutional'"):
+        small(kernel_size=4)
+    with pytest.raises(ValueError, match=r"generator_units is for .*'mlp'"):
+        small(architecture="convolutional")
     with pytest.raises(ValueError, match="must take"):
         small(generator=zoo.GAN((2,), latent_dim=4).generator)
     model = small()

@@ -210,3 +210,7 @@ def test_bad_input_is_refused(model):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, discriminator_units=(8, -1))
     with pytest.raises(ValueError, match="architecture 'mlp' or 'convolutional'"):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, architecture="dense")
+    with pytest.raises(ValueError, match=r"layer_noise is for .*'mlp'"):
+        zoo.SemiSupervisedGAN((16, 16, 1), 10, "convolutional", layer_noise=0.3)
+    with pytest.raises(ValueError, match=r"generator_filters is for .*'convolutional'"):
+        zoo.SemiSupervisedGAN((16, 16, 1), 10, generator_filters=16)
