@@ -1,10 +1,12 @@
-"""Keras's convolutions of stride 2, computed faster on processors.
+"""Keras's convolutions of stride 2, computed faster on processors next to images.
 
 A DCGAN halves images by strided convolutions and doubles them by transposed ones; each
-is the gradient of the other by its input. TensorFlow's kernel for the transposed one
-reaches a third of the rate of a plain convolution on a processor, so here it is made of
-four plain ones, one for each parity of an output's row and column, which together use
-each tap of the kernel once. (benchmarks/README.md has the times.)
+is the gradient of the other by its input. Where the large maps have many channels,
+TensorFlow's kernel for the transposed one is as fast as a plain convolution, but not
+where they are an image of one or three. There it is a plain one here: outputs taken two
+by two sum over the same inputs, so they are made as channels of one place, and spread
+(Shi et al. 2016, "Is the deconvolution layer the same as a convolutional layer?").
+benchmarks/README.md has the times.
 
 The layers have Keras's names, arguments and weights. On accelerators, and for strides
 and paddings that no network here has, they are Keras's own.
@@ -15,18 +17,18 @@ import typing
 import keras
 import tensorflow as tf
 
-#: Channels of the small maps and of the large ones from which on it pays.
-_MIN_CHANNELS = (64, 16)
+#: Channels of an image, or of maps as thin, up to which it pays.
+_MAX_CHANNELS = 8
 
 
 @keras.saving.register_keras_serializable("zoo")
 class Conv2D(keras.layers.Conv2D):
-    """`keras.layers.Conv2D`, whose gradient by its input is faster at stride 2."""
+    """`keras.layers.Conv2D`, whose gradient by images is faster at stride 2."""
 
     def convolution_op(self, inputs, kernel):
         """Convolves the inputs."""
         if (
-            _pays(self, self.filters, inputs.shape[-1], inputs)
+            _pays(self, inputs.shape[-1], inputs)
             and self.groups == 1
             and not any(side % 2 for side in inputs.shape[1:3])
         ):
@@ -38,18 +40,11 @@ class Conv2D(keras.layers.Conv2D):
 
 @keras.saving.register_keras_serializable("zoo")
 class Conv2DTranspose(keras.layers.Conv2DTranspose):
-    """`keras.layers.Conv2DTranspose`, faster at stride 2 in training.
+    """`keras.layers.Conv2DTranspose`; making images, it is faster at stride 2."""
 
-    For batches below about 16 rows, as a server has them, Keras's own is faster.
-    """
-
-    def call(self, inputs, training=False):
+    def call(self, inputs):
         """Convolves the inputs, adds the bias and applies the activation."""
-        if (
-            not training
-            or self.output_padding is not None
-            or not _pays(self, inputs.shape[-1], self.filters, inputs)
-        ):
+        if self.output_padding is not None or not _pays(self, self.filters, inputs):
             return super().call(inputs)
         outputs = double(inputs, tf.convert_to_tensor(self.kernel))
         if self.use_bias:
@@ -57,13 +52,12 @@ class Conv2DTranspose(keras.layers.Conv2DTranspose):
         return self.activation(outputs)
 
 
-def _pays(layer, small, large, inputs):
+def _pays(layer, channels, inputs):
     """Whether `halve` or `double` does what the layer does, in less time.
 
     Args:
         layer: The layer.
-        small: Channels of the smaller maps.
-        large: Channels of the larger ones.
+        channels: Those of the larger maps.
         inputs: What the layer is called with.
     """
     return (
@@ -72,8 +66,7 @@ def _pays(layer, small, large, inputs):
         and layer.dilation_rate == (1, 1)
         and layer.data_format == "channels_last"
         and min(layer.kernel_size) > 1
-        and small >= _MIN_CHANNELS[0]
-        and large >= _MIN_CHANNELS[1]
+        and channels <= _MAX_CHANNELS
         and None not in inputs.shape[1:]
         and all(d.device_type == "CPU" for d in tf.config.list_physical_devices())
     )
@@ -113,58 +106,67 @@ def double(maps, kernel):
         return halve(upstream, kernel), _by_kernel(upstream, kernel, maps)
 
     height, width = maps.shape[1:3]
-    row_phases, row_margins = _phases(kernel.shape[0])
-    column_phases, column_margins = _phases(kernel.shape[1])
-    padded = tf.pad(maps, [(0, 0), row_margins, column_margins, (0, 0)])
+    channels, depth = kernel.shape[2:]
+    rows, columns = (_pairs(size) for size in kernel.shape[:2])
+    taps = tf.pad(kernel, [rows.padding, columns.padding, (0, 0), (0, 0)])
+    # Which tap each input of a window meets, for the outputs of a pair of rows and
+    # columns. Gathered, for slices with steps take ten times as long.
+    order = [
+        (2 * row + row_parity) * taps.shape[1] + 2 * column + column_parity
+        for row in reversed(range(rows.count))
+        for column in reversed(range(columns.count))
+        for row_parity in (0, 1)
+        for column_parity in (0, 1)
+    ]
+    taps = tf.gather(tf.reshape(taps, [-1, channels, depth]), order)
+    taps = tf.reshape(taps, [rows.count * columns.count, 4 * channels, depth])
     # A transposed convolution sums over the kernel's last axis, a plain one over the
     # last but one.
-    kernel_back = tf.transpose(kernel, [0, 1, 3, 2])
-    rows = []
-    for row in row_phases:
-        top = row.first + row_margins[0]
-        window = padded[:, top : top + height + row.count - 1]
-        columns = []
-        for column in column_phases:
-            left = column.first + column_margins[0]
-            columns.append(
-                tf.nn.conv2d(
-                    window[:, :, left : left + width + column.count - 1],
-                    kernel_back[row.last_tap :: -2, column.last_tap :: -2],
-                    1,
-                    "VALID",
-                )
-            )
-        rows.append(tf.stack(columns, axis=3))
-    images = tf.stack(rows, axis=2)
-    return tf.reshape(images, [-1, 2 * height, 2 * width, kernel.shape[2]]), gradients
+    taps = tf.transpose(taps, [0, 2, 1])
+    pairs = tf.nn.conv2d(
+        maps,
+        tf.reshape(taps, [rows.count, columns.count, depth, 4 * channels]),
+        1,
+        [(0, 0), rows.margins, columns.margins, (0, 0)],
+    )
+    images = tf.nn.depth_to_space(pairs, 2)
+    return images[
+        :,
+        rows.skipped : rows.skipped + 2 * height,
+        columns.skipped : columns.skipped + 2 * width,
+    ], gradients
 
 
-class _Phase(typing.NamedTuple):
-    """The taps of a kernel that meet the even, or the odd, places of an output.
+class _Pairs(typing.NamedTuple):
+    """How the outputs along an axis are made in pairs from the same inputs.
 
-    Output place 2i + parity sums over `count` inputs from i + `first` on, times every
-    other tap from `last_tap` down.
+    Attributes:
+        padding: Zeros before and after the kernel, which make its size even.
+        count: Inputs that a pair sums over; each meets two neighbouring taps.
+        margins: Zeros before and after the inputs.
+        skipped: Outputs of the first pair that lie before the image.
     """
 
-    first: int
+    padding: tuple[int, int]
     count: int
-    last_tap: int
+    margins: tuple[int, int]
+    skipped: int
 
 
-def _phases(size):
-    """Returns the even and odd phases of a kernel's axis, and the zeros they need."""
-    # "same" pads by size - 2 zeros in all, the smaller half of them before.
+def _pairs(size):
+    """Returns the pairs for a kernel's axis.
+
+    Output o sums over inputs i times taps o + before - 2i, where "same" pads an image
+    by `before` and no less after it. With o = 2j - skipped + parity that is tap
+    2 (j - i + ahead) + parity, given that before - skipped, with a zero put before an
+    odd kernel where needed, is 2 ahead.
+    """
     before = (size - 2) // 2
-    phases = []
-    for parity in (0, 1):
-        last_tap = size - 1 - (size - 1 - parity - before) % 2
-        first = (parity + before - last_tap) // 2
-        phases.append(_Phase(first, count=last_tap // 2 + 1, last_tap=last_tap))
-    margins = (
-        max(-phase.first for phase in phases),
-        max(phase.first + phase.count - 1 for phase in phases),
-    )
-    return phases, margins
+    odd = before % 2
+    padding, skipped = ((odd, 1 - odd), 0) if size % 2 else ((0, 0), odd)
+    count = (size + 1) // 2
+    ahead = (before + 1) // 2 if size % 2 else before // 2
+    return _Pairs(padding, count, (count - 1 - ahead, ahead + skipped), skipped)
 
 
 def _by_kernel(images, kernel, maps):
