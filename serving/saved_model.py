@@ -15,9 +15,8 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.saved_model import loader_impl
 
-from serving import errors, messages, signatures
+from serving import errors, messages, signatures, versions
 
-_WARMUP = os.path.join("assets.extra", "tf_serving_warmup_requests")
 _MAX_WARMUP_RECORDS = 1000
 _CALLERS_THREAD = -1  # As tensorflow/core/protobuf/config.proto has it.
 _VARIABLES = os.path.join("variables", "variables.index")
@@ -164,7 +163,7 @@ def _as_our_messages(signature_defs):
 
 def warmup_requests(path):
     """Yields the PredictRequests of a model's warmup file, if it has one."""
-    file = os.path.join(path, _WARMUP)
+    file = os.path.join(path, versions.WARMUP_FILE)
     if not os.path.exists(file):
         return
     try:

@@ -4,6 +4,9 @@ import os
 
 from serving import messages
 
+#: Where a version's folder holds the requests that are replayed when it is loaded.
+WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+
 
 def versions_in(base_path):
     """Returns {version: path}; `007` is version 7.

@@ -8,12 +8,10 @@ import struct
 import google.protobuf.message
 
 from serving import errors, messages, signatures
-from serving.versions import versions_in
+from serving.versions import WARMUP_FILE, versions_in
 
 #: How many versions of a model are served, the newest.
 SERVED = 2
-
-_WARMUP = pathlib.Path("assets.extra", "tf_serving_warmup_requests")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +86,7 @@ def _signatures(path):
 
 def _rows(path):
     """Returns the numbers of rows that a version's warmup records have."""
-    file = path / _WARMUP
+    file = path / WARMUP_FILE
     if not file.exists():
         return frozenset()
     try:
