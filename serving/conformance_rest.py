@@ -1,9 +1,9 @@
-"""The REST API of `TF_SERVING.md` as cases that run against any server.
+"""How TensorFlow Serving answers over REST, as cases that run against any server.
 
 As in `serving.conformance`, whose Subjects and Results these are. TensorFlow
 Serving's messages over REST differ between versions: an answer is compared by its
-HTTP status and the form of its JSON, and by its first words only where the
-specification has them.
+HTTP status and the form of its JSON, and by its first words only where its
+documentation has them.
 """
 
 import dataclasses

@@ -67,7 +67,7 @@ _SPARE_THREADS = 32 + MAX_WATCHES
 class Server:
     """Serves every model of a folder, and follows the folder as it changes.
 
-    `TF_SERVING.md` specifies the behaviour; `docs/serving.md` lists what differs.
+    It answers as TensorFlow Serving does; `docs/serving.md` lists what differs.
 
     Args:
         models_dir: The folder of `<model>/<version>/` SavedModels, as

@@ -6,15 +6,17 @@ import os
 # find. Set the variable to 0 to read it; errors of consequence are exceptions anyway.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-import keras
+try:
+    import keras  # And the backend that it is told to take, which may not be there.
 
-if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow":
+        raise ImportError(f"Keras runs on {keras.backend.backend()!r}")
+except (ImportError, ValueError) as error:
     raise ImportError(
-        "The zoo trains under TensorFlow and Keras runs on "
-        f"{keras.backend.backend()!r}. Set the environment variable "
-        "KERAS_BACKEND=tensorflow before Python starts, or remove the other backend "
-        "from ~/.keras/keras.json."
-    )
+        "The zoo trains under TensorFlow. Set the environment variable "
+        "KERAS_BACKEND=tensorflow before Python starts, or name tensorflow in "
+        f"~/.keras/keras.json. Received: {error}"
+    ) from error
 
 from zoo import (
     callbacks,

@@ -1,0 +1,21 @@
+"""What `import zoo` asks of Keras."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.parametrize("backend", ["jax", "no_such_backend"])
+def test_another_backend_is_one_clear_error(backend):
+    done = subprocess.run(
+        [sys.executable, "-c", "import zoo"],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: The zoo trains under TensorFlow")
+    assert backend in last
