@@ -106,7 +106,8 @@ def _(model: SemiSupervisedGAN):
 
 @signatures_of.register
 def _(model: AutoencoderModel):
-    images = {"images": rows(tf.uint8, *model.image_shape)}
+    name, to_float, dtype = _sample_input(model.image_shape)
+    samples = {name: rows(dtype, *model.image_shape)}
     told = {key: c.spec for key, c in model.decoder_conditions.items()}
     told_too = {key: c.spec for key, c in model.reconstruction_conditions.items()}
     signatures = sampling(model)
@@ -115,22 +116,22 @@ def _(model: AutoencoderModel):
         {"latents": rows(tf.float32, model.latent_dim), **told},
     )
     signatures["encode"] = Signature(
-        lambda images: {"latents": model.infer(from_uint8(images)).means}, images
+        lambda **given: {"latents": model.infer(to_float(given[name])).means}, samples
     )
     signatures["reconstruct"] = Signature(
-        lambda images, **given: samples_or_images(
-            model.reconstruct_rows(from_uint8(images), **given)
+        lambda **given: samples_or_images(
+            model.reconstruct_rows(to_float(given.pop(name)), **given)
         ),
-        {**images, **told_too},
+        {**samples, **told_too},
     )
     if isinstance(model, AAE) and model.classifies:
         signatures["classify"] = _classify(model)
     if isinstance(model, AAE) and model.cluster_heads:
         signatures["represent"] = Signature(
-            lambda images: {
-                "representations": model.represent_rows(from_uint8(images))
+            lambda **given: {
+                "representations": model.represent_rows(to_float(given[name]))
             },
-            images,
+            samples,
         )
     return signatures
 
@@ -163,9 +164,10 @@ def _discriminate(model):
 
 
 def _classify(model):
+    name, to_float, dtype = _sample_input(model.image_shape)
     return Signature(
-        lambda images: {"probabilities": model.classify_rows(from_uint8(images))},
-        {"images": rows(tf.uint8, *model.image_shape)},
+        lambda **given: {"probabilities": model.classify_rows(to_float(given[name]))},
+        {name: rows(dtype, *model.image_shape)},
     )
 
 

@@ -382,7 +382,7 @@ class AAE(AutoencoderModel):
                 "classifier_optimizer is for the form 'semi_supervised'. "
                 f"This one is {self.form!r}."
             )
-        if head_distance < 0:
+        if not head_distance >= 0:
             raise ValueError(
                 f"head_distance is 0 or more. Received: head_distance={head_distance}"
             )
@@ -475,6 +475,9 @@ class AAE(AutoencoderModel):
             **self._head_loss(),
         }
         weights = {}
+        if self.form == "supervised":
+            labelled = tf.reduce_sum(tf.cast(labels >= 0, tf.float32))
+            weights = {"reconstruction_loss": labelled}
         if self.form == "semi_supervised":
             loss, accuracy, known = label_means(labels, code.category_logits)
             logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
@@ -552,15 +555,18 @@ class AAE(AutoencoderModel):
     def _judge(self, codes, call):
         """Returns each adversary's logits `[n]` by its name."""
         return {
-            name: tf.reshape(call(getattr(self, name), inputs), [-1])
+            name: tf.reshape(
+                tf.cast(call(getattr(self, name), inputs), tf.float32), [-1]
+            )
             for name, inputs in codes.items()
         }
 
     def _accuracies(self, real, fake):
-        logs = accuracies(real["discriminator"], fake["discriminator"])
+        boundary = self.loss.boundary
+        logs = accuracies(real["discriminator"], fake["discriminator"], boundary)
         if self.classifies:
             name = "category_discriminator"
-            judged = accuracies(real[name], fake[name])
+            judged = accuracies(real[name], fake[name], boundary)
             logs[f"{name}_accuracy"] = judged["discriminator_accuracy"]
         return logs
 

@@ -200,7 +200,11 @@ class AdversarialModel(GenerativeModel):
         return self.end_step(
             generator_loss=objectives["generator"],
             discriminator_loss=tf.reduce_mean(discriminator_losses),
-            **accuracies(tf.concat(real_logits, 0), tf.concat(fake_logits, 0)),
+            **accuracies(
+                tf.concat(real_logits, 0),
+                tf.concat(fake_logits, 0),
+                self.loss.boundary,
+            ),
         )
 
     @property
@@ -244,7 +248,7 @@ class AdversarialModel(GenerativeModel):
         return self.end_step(
             generator_loss=objectives["generator"],
             discriminator_loss=loss,
-            **accuracies(real_logits, fake_logits),
+            **accuracies(real_logits, fake_logits, self.loss.boundary),
         )
 
     def test_step(self, data):
@@ -261,7 +265,7 @@ class AdversarialModel(GenerativeModel):
                     images, fake, conditions, lambda network, inputs: network(inputs)
                 ),
                 "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
-                **accuracies(real_logits, fake_logits),
+                **accuracies(real_logits, fake_logits, self.loss.boundary),
             },
             weight=tf.shape(images)[0],
         )
@@ -272,13 +276,19 @@ class AdversarialModel(GenerativeModel):
         self._check_images(images)
         if not self.conditions:
             return images, []
+        given = [values for values in given if values is not None]
         if len(given) < len(self.conditions):
             raise ValueError(
                 f"{type(self).__name__} trains on batches of images and "
                 f"{', '.join(self.conditions)}: zoo.load_data(..., labels=True). "
                 "Received images alone."
             )
-        pairs = zip(self.conditions.items(), given, strict=False)
+        if len(given) > len(self.conditions):
+            raise ValueError(
+                f"{type(self).__name__} trains on batches of images and "
+                f"{', '.join(self.conditions)}. Received {len(given) + 1} arrays."
+            )
+        pairs = zip(self.conditions.items(), given, strict=True)
         return images, [c.in_training(name, values) for (name, c), values in pairs]
 
     @property
@@ -308,13 +318,17 @@ class AdversarialModel(GenerativeModel):
         """
         if self.discriminator_steps == 1:
             return rows
+        message = (
+            "A batch of {} rows a replica can't be split into "
+            f"discriminator_steps={self.discriminator_steps} equal parts. "
+            "Choose a batch size, and a number of rows, that can."
+        )
         count = rows.shape[0]
-        if count is not None and count % self.discriminator_steps:
-            raise ValueError(
-                f"A batch of {count} rows a replica can't be split into "
-                f"discriminator_steps={self.discriminator_steps} equal parts. "
-                "Choose a batch size that can."
-            )
+        if count is None:
+            rest = tf.shape(rows)[0] % self.discriminator_steps
+            tf.debugging.assert_equal(rest, 0, message.format("the last"))
+        elif count % self.discriminator_steps:
+            raise ValueError(message.format(count))
         return rows[k :: self.discriminator_steps]
 
     def _penalty(self, real, fake, conditions, stream):
@@ -398,6 +412,10 @@ class AdversarialModel(GenerativeModel):
                 f"{type(self.loss).__name__} has none. Use 'non_saturating' or "
                 "'minimax', or leave label_smoothing at 0."
             )
+        if self.penalty_weight is not None and not self.penalty_weight >= 0:
+            raise ValueError(
+                f"penalty_weight is 0 or more. Received: {self.penalty_weight}"
+            )
         if self.penalty_weight is not None and self.penalty is None:
             raise ValueError(
                 f"penalty_weight={self.penalty_weight} has no effect without a penalty."
@@ -408,20 +426,26 @@ class AdversarialModel(GenerativeModel):
             if isinstance(layer, layers.BatchNormalization)
             or getattr(layer, "across_batch", False)
         ]
-        if isinstance(self.penalty, losses.GradientPenalty) and mixing:
+        if self.penalty and mixing:
             raise ValueError(
-                "gradient_penalty asks for each row's own gradient, and the "
-                f"discriminator's {', '.join(mixing)} mix the rows (Gulrajani et al. "
-                "2017, section 4). Normalize by layer or not at all: "
+                "A penalty asks for each row's own gradient, and the discriminator's "
+                f"{', '.join(mixing)} mix the rows (Gulrajani et al. 2017, section 4). "
+                "Normalize by layer or not at all: "
                 "DCGAN(discriminator_normalization='layer'), elsewhere a discriminator "
                 "of your own."
             )
 
 
-def accuracies(real_logits, fake_logits):
-    """Returns the discriminator's accuracies as logs, by the sign of its logits."""
-    real = tf.reduce_mean(tf.cast(real_logits > 0, tf.float32))
-    fake = tf.reduce_mean(tf.cast(fake_logits < 0, tf.float32))
+def accuracies(real_logits, fake_logits, boundary):
+    """Returns the discriminator's accuracies as logs.
+
+    Args:
+        real_logits: Its outputs for real samples, `[n]`.
+        fake_logits: Its outputs for generated ones, `[n]`.
+        boundary: `AdversarialLoss.boundary`, above which one counts as taken for real.
+    """
+    real = tf.reduce_mean(tf.cast(real_logits > boundary, tf.float32))
+    fake = tf.reduce_mean(tf.cast(fake_logits < boundary, tf.float32))
     return {
         "discriminator_accuracy": (real + fake) / 2,
         "real_accuracy": real,

@@ -309,6 +309,11 @@ class AutoencoderModel(GenerativeModel):
         """Returns `reconstruction_loss`, that of the AAE, of test images."""
         images, labels = load_arrays(**data_arguments)
         told = {"labels": labels} if self.reconstruction_conditions else {}
+        if told and labels is None:
+            raise ValueError(
+                f"{type(self).__name__} decodes an image with its label, and the data "
+                f"have none. Received: {data_arguments}"
+            )
         errors = euclidean(self._pixels(images), self.reconstruct(images, **told))
         return {"reconstruction_loss": round(float(np.mean(errors)), 3)}
 

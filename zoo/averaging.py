@@ -1,6 +1,7 @@
 """Averaging the weights of the network that makes samples, over training steps."""
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from zoo.model import Model
@@ -51,6 +52,24 @@ class AveragedModel(Model):
             copy.set_weights(self._decoder().get_weights())
             copy.trainable = False
             self.averaged_generator = copy
+
+    def save_own_variables(self, store):
+        """Notes beside the model's own variables that there is an average."""
+        super().save_own_variables(store)
+        if self.averaging is not None:
+            store["averaging"] = np.float64(self.averaging)
+
+    def load_own_variables(self, store):
+        """Makes room for the average that a file has; Keras fills it afterwards.
+
+        `compile` has done it for a compiled model. Without this, one that was loaded
+        with `compile=False` would make samples by the trained weights.
+        """
+        kept = {name: store[name] for name in store.keys()}  # noqa: SIM118  (no dict)
+        averaging = kept.pop("averaging", None)
+        super().load_own_variables(kept)
+        if averaging is not None and not self.compiled:
+            self._average_decoder(float(averaging[()]))
 
     def _update_average(self):
         """Moves the averaged weights and statistics towards the decoder's.

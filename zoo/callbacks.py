@@ -43,7 +43,7 @@ class _Film:
 
     def add(self, step, picture):
         """Writes the picture of a step."""
-        picture.save(self.directory / f"{step:06d}.png")
+        picture.save(self.directory / f"{_name(step)}.png")
 
     def save(self, path, frames_per_second):
         """Writes the animation of all pictures; see `zoo.plots.save_animation`."""
@@ -54,8 +54,13 @@ class _Film:
         plots.save_animation(frames, path, frames_per_second)
 
     def _pictures(self):
-        named = [p for p in self.directory.glob("*.png") if p.stem.isdecimal()]
-        return sorted(named, key=lambda path: int(path.stem))
+        names = self.directory.glob("*.png")
+        ours = [p for p in names if p.stem.isdecimal() and p.stem == _name(int(p.stem))]
+        return sorted(ours, key=lambda path: int(path.stem))
+
+
+def _name(step):
+    return f"{step:06d}"
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -164,10 +169,17 @@ class DensityAnimation(keras.callbacks.Callback):
         every: Steps between two frames.
         low: Lower end of the axis.
         high: Upper end of the axis.
+
+    Raises:
+        ValueError: If the suffix is another, or `every` no number of steps.
+        RuntimeError: If ffmpeg, which a `.mp4` needs, is missing.
     """
 
     def __init__(self, path, data, every=50, low=-8.0, high=8.0):
         super().__init__()
+        plots.check_animation(path)
+        if not (isinstance(every, int) and every > 0):
+            raise ValueError(f"Expected a number of steps. Received: every={every!r}")
         self.path = pathlib.Path(path)
         self.data = np.ravel(data)
         self.every = every
@@ -293,3 +305,12 @@ class _OneOptimizerView:
 
     def __getattr__(self, name):
         return getattr(self._model, name)
+
+    @property
+    def stop_training(self):
+        """Whether `fit` ends after this epoch; Keras's callbacks set it."""
+        return self._model.stop_training
+
+    @stop_training.setter
+    def stop_training(self, stops):
+        self._model.stop_training = stops

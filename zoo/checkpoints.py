@@ -77,6 +77,19 @@ class BackupAndResume(keras.callbacks.Callback):
         folder = self.last()
         if folder is None:
             return None
+        position = self._read_position(folder)
+        there, here = position["compile"], model.settings()
+        changed = sorted(k for k in {*there, *here} if there.get(k) != here.get(k))
+        if changed:
+            differences = "; ".join(
+                f"{name}: {there.get(name)} there, {here.get(name)} here"
+                for name in changed
+            )
+            raise CheckpointError(
+                f"The checkpoint {folder} is of a training with other arguments of "
+                f"compile, and goes on with those alone. {differences}. Compile with "
+                "them, or name another directory to train anew."
+            )
         try:
             model.load_weights(folder / _STATE)
         except (OSError, ValueError, KeyError) as error:
@@ -84,16 +97,20 @@ class BackupAndResume(keras.callbacks.Callback):
                 f"The checkpoint {folder} does not fit this model and its compile "
                 f"arguments: {error}"
             ) from error
-        return self.position()
+        return position["epoch"], position["batch"]
 
     def position(self):
         """Returns `(epoch, batch)` of the last checkpoint; None without one."""
         folder = self.last()
         if folder is None:
             return None
+        position = self._read_position(folder)
+        return position["epoch"], position["batch"]
+
+    def _read_position(self, folder):
         try:
             position = json.loads((folder / _POSITION).read_text())
-            return position["epoch"], position["batch"]
+            return {name: position[name] for name in ("epoch", "batch", "compile")}
         except (KeyError, TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{folder / _POSITION} does not say where the checkpoint was made: "
@@ -137,7 +154,8 @@ class BackupAndResume(keras.callbacks.Callback):
                 step = int(self.model.steps.numpy())
                 raise DivergenceError(
                     f"{name} is {value} at step {step}. The last good checkpoint is "
-                    f"{self.last()}. Lower a learning rate, or add a penalty."
+                    f"{self.last()}. Lower a learning rate, or add a penalty, and "
+                    "train anew: a checkpoint goes on with the settings that it had."
                 )
         # After the last batch the end of the epoch does it.
         if self.interrupted is not None and batch + 1 != self.params["steps"]:
@@ -177,9 +195,9 @@ class BackupAndResume(keras.callbacks.Callback):
             )
             try:
                 self.model.save_weights(scratch / _STATE)
-                (scratch / _POSITION).write_text(
-                    json.dumps({"epoch": epoch, "batch": batch})
-                )
+                position = {"epoch": epoch, "batch": batch}
+                position["compile"] = self.model.settings()
+                (scratch / _POSITION).write_text(json.dumps(position))
                 for path in scratch.iterdir():
                     _flush(path)
                 scratch.rename(final)

@@ -129,12 +129,13 @@ def double(maps, kernel):
         1,
         [(0, 0), rows.margins, columns.margins, (0, 0)],
     )
-    images = tf.nn.depth_to_space(pairs, 2)
-    return images[
+    images = tf.nn.depth_to_space(pairs, 2)[
         :,
         rows.skipped : rows.skipped + 2 * height,
         columns.skipped : columns.skipped + 2 * width,
-    ], gradients
+    ]
+    # Of no rows TensorFlow gives the convolution another shape.
+    return tf.reshape(images, [-1, 2 * height, 2 * width, channels]), gradients
 
 
 class _Pairs(typing.NamedTuple):

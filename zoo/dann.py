@@ -185,7 +185,7 @@ class DANN(DiscriminativeModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if domain_weight < 0:
+        if not domain_weight >= 0:
             raise ValueError(
                 "domain_weight is 0 or more: its gradient is reversed already. "
                 f"Received: domain_weight={domain_weight}"
@@ -240,7 +240,7 @@ class DANN(DiscriminativeModel):
             reversal: λ, by which the gradient for the features is reversed.
         """
         logits = self.domain_head(self.reverse_gradient(features, factor=reversal))
-        return tf.reshape(logits, [-1])
+        return tf.reshape(tf.cast(logits, tf.float32), [-1])
 
     def test_step(self, data):
         """Measures a pair of domains, or labelled images of the target domain."""
@@ -259,7 +259,8 @@ class DANN(DiscriminativeModel):
                 "domain_accuracy": domain_accuracy(source_logits, target_logits),
                 "reversal": self.reversal(),
             },
-            count,
+            tf.shape(images)[0],
+            {"label_loss": count, "label_accuracy": count},
         )
 
     def measure(self, *, name, **data_arguments):

@@ -1,6 +1,9 @@
 """What models that recognize images share: features, class probabilities, labels."""
 
+import math
+
 import keras
+import numpy as np
 import tensorflow as tf
 
 from zoo import networks
@@ -117,7 +120,16 @@ class DiscriminativeModel(Model):
         if isinstance(schedule, ProgressSchedule):
             schedule.total_steps = self.total_steps
 
-    def fit(self, x=None, *args, epochs=1, steps_per_epoch=None, **kwargs):
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        epochs=1,
+        *args,
+        steps_per_epoch=None,
+        **kwargs,
+    ):
         """Trains, as `zoo.Model.fit`.
 
         Unless `compile(total_steps=)` says otherwise, the first `fit` after `compile`
@@ -127,11 +139,25 @@ class DiscriminativeModel(Model):
         Returns:
             `keras.callbacks.History`.
         """
-        if self.compiled and not int(self.total_steps.numpy()):
-            self.total_steps.assign(epochs * (steps_per_epoch or _length(x)))
-        return super().fit(
-            x, *args, epochs=epochs, steps_per_epoch=steps_per_epoch, **kwargs
-        )
+        first = self.compiled and not int(self.total_steps.numpy())
+        if first:
+            length = steps_per_epoch or _length(x, batch_size)
+            self.total_steps.assign(epochs * length)
+        before = int(self.steps.numpy())
+        try:
+            return super().fit(
+                x,
+                y,
+                batch_size,
+                epochs,
+                *args,
+                steps_per_epoch=steps_per_epoch,
+                **kwargs,
+            )
+        finally:
+            if first and int(self.steps.numpy()) == before:
+                # Nothing was trained, so the next `fit` is the first.
+                self.total_steps.assign(0)
 
     def label_loss(self, labels, logits, label_smoothing=0.0):
         """See `Model.label_loss`; checks the labels."""
@@ -164,10 +190,12 @@ class DiscriminativeModel(Model):
         }
 
 
-def _length(x):
-    """Returns the number of batches of a dataset."""
+def _length(x, batch_size):
+    """Returns the number of batches of a dataset, or of arrays."""
     if isinstance(x, tf.data.Dataset) and int(x.cardinality()) > 0:
         return int(x.cardinality())
+    if isinstance(x, (np.ndarray, tf.Tensor)):
+        return math.ceil(len(x) / (batch_size or 32))
     raise ValueError(
         "How many steps the training has can't be told from its data. Pass "
         "steps_per_epoch to `fit`, or total_steps to `compile`."

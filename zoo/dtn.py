@@ -275,9 +275,8 @@ class DTN(AveragedModel):
             "l_tid": tid_weight,
             "l_tv": tv_weight,
         }
-        if min(self.weights_of_terms.values()) < 0 or not any(
-            self.weights_of_terms.values()
-        ):
+        weights = self.weights_of_terms.values()
+        if not all(weight >= 0 for weight in weights) or not any(weights):
             raise ValueError(
                 "The weights of the generator's terms are 0 or more, and not all 0. "
                 f"Received: {self.weights_of_terms}"
@@ -405,6 +404,7 @@ def generator_loss(from_source, from_target):
 
 def minus_log(logits, kind):
     """Returns -E log D_kind, the softmax of logits `[n, 3]`."""
+    logits = tf.cast(logits, tf.float32)
     return -tf.reduce_mean(tf.nn.log_softmax(logits)[:, kind])
 
 

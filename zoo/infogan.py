@@ -326,7 +326,7 @@ class InfoGAN(AdversarialModel):
                 real["logits"], guessed["logits"]
             ) - self._weighted(self.information(inputs[1:], guessed))
             objectives["discriminator"] = discriminator_loss
-        shares = accuracies(real["logits"], guessed["logits"])
+        shares = accuracies(real["logits"], guessed["logits"], self.loss.boundary)
 
         inputs = self._draw_inputs(count, stream=1)
         with self.minimizing("generator") as objectives:
@@ -365,7 +365,7 @@ class InfoGAN(AdversarialModel):
                 - reward,
                 "information": information[0],
                 "continuous_information": information[1],
-                **accuracies(real["logits"], guessed["logits"]),
+                **accuracies(real["logits"], guessed["logits"], self.loss.boundary),
             },
             weight=tf.shape(images)[0],
         )

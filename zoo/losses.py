@@ -22,9 +22,12 @@ class AdversarialLoss:
     Attributes:
         probabilistic: Whether the logits stand for probabilities, so that one-sided
             label smoothing has a meaning.
+        boundary: Output of the discriminator above which a sample counts as taken for
+            real.
     """
 
     probabilistic = False
+    boundary = 0.0
 
     def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
         """Scalar that the discriminator minimizes, from logits of shape `[n]`."""
@@ -81,6 +84,8 @@ class NonSaturating(Minimax):
 @keras.saving.register_keras_serializable("zoo")
 class LeastSquares(AdversarialLoss):
     """Least squares with targets 0 and 1 (Mao et al. 2017, eq. 9)."""
+
+    boundary = 0.5
 
     def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
         """See `AdversarialLoss.discriminator`."""

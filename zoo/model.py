@@ -8,6 +8,7 @@ replicas and saving demand is in this file.
 
 import contextlib
 import functools
+import json
 import types
 from typing import ClassVar
 
@@ -18,6 +19,11 @@ import tensorflow as tf
 from zoo import data, presets, rng
 from zoo.checkpoints import BackupAndResume
 from zoo.images import from_uint8
+
+_ROWS_COUNT_ALIKE = (
+    "The losses here are means over rows that count alike. Leave class_weight and "
+    "sample_weight out."
+)
 
 
 @contextlib.contextmanager
@@ -190,6 +196,12 @@ class Model(keras.Model):
             player: keras.optimizers.get(defaults[player] if given is None else given)
             for player, given in optimizers.items()
         }
+        if "optimizer" in keras_arguments:
+            raise ValueError(
+                f"{type(self).__name__} has an optimizer for each of its players. Pass "
+                f"{', '.join(f'{player}_optimizer' for player in defaults)} instead of "
+                "optimizer."
+            )
         if len({id(optimizer) for optimizer in chosen.values()}) < len(chosen):
             raise ValueError(
                 "The networks share one optimizer object, whose state would mix up "
@@ -204,7 +216,10 @@ class Model(keras.Model):
                 **{"jit_compile": False, **keras_arguments},
             )
             for player, optimizer in chosen.items():
-                if self.dtype_policy.name == "mixed_float16" and not isinstance(
+                halves = any(
+                    n.compute_dtype == "float16" for n in self.players()[player]
+                )
+                if halves and not isinstance(
                     optimizer, keras.optimizers.LossScaleOptimizer
                 ):
                     optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -220,6 +235,12 @@ class Model(keras.Model):
                 **keras_arguments,
             }
         )
+        # As they are now: callbacks may change the optimizers.
+        self._settings = _without_names({**self.get_compile_config(), "metrics": None})
+
+    def settings(self):
+        """Returns what it was compiled with, as JSON, but for names and metrics."""
+        return self._settings
 
     def make_train_function(self, force=False):
         """Makes the step that `fit` calls, on one replica without Keras's detour.
@@ -227,24 +248,42 @@ class Model(keras.Model):
         Keras hands out a step's logs in a `tf.experimental.Optional`, for the sake of
         several steps a call. To read it takes as long as a step of a small network.
         """
+        if self.train_function is not None and not force:
+            return
         strategy = self.distribute_strategy
         several = self.steps_per_execution > 1 or strategy.num_replicas_in_sync > 1
         if several or self.run_eagerly or _spans_workers(strategy):
-            return super().make_train_function(force)
-        if self.train_function is None or force:
-            # AutoGraph is off, as in Keras: no code of a user's is rewritten.
-            step = tf.function(
-                lambda batch: strategy.run(self.train_step, args=(batch,)),
-                autograph=False,
-                reduce_retracing=True,
-                jit_compile=self.jit_compile,
-            )
-            self.train_function = tf.function(
-                lambda iterator: step(iterator.get_next()),
-                autograph=False,
-                reduce_retracing=True,
-            )
-        return self.train_function
+            super().make_train_function(force)
+            train = self.train_function
+            self.train_function = lambda batches: train(_as_of_a_dataset(batches))
+            return
+
+        # AutoGraph is off, as in Keras: no code of a user's is rewritten.
+        step = tf.function(
+            lambda batch: strategy.run(self.train_step, args=(batch,)),
+            autograph=False,
+            reduce_retracing=True,
+            jit_compile=self.jit_compile,
+        )
+        next_step = tf.function(
+            lambda iterator: step(iterator.get_next()),
+            autograph=False,
+            reduce_retracing=True,
+        )
+
+        def train(batches):
+            if isinstance(batches, types.GeneratorType):  # `train_on_batch`'s.
+                return step(next(_as_of_a_dataset(batches)))
+            return next_step(batches)
+
+        self.train_function = train
+
+    def make_test_function(self, force=False):
+        """Makes the step that `evaluate` and `test_on_batch` call."""
+        if self.test_function is None or force:
+            super().make_test_function(force)
+            test = self.test_function
+            self.test_function = lambda batches: test(_as_of_a_dataset(batches))
 
     def _trained_by(self, player):
         return [
@@ -256,11 +295,16 @@ class Model(keras.Model):
     def fit(
         self,
         x=None,
-        *args,
+        y=None,
+        batch_size=None,
         epochs=1,
+        verbose="auto",
+        callbacks=None,
+        *,
         initial_epoch=0,
         steps_per_epoch=None,
-        callbacks=None,
+        class_weight=None,
+        sample_weight=None,
         **kwargs,
     ):
         """Trains, as `keras.Model.fit`, with two differences.
@@ -275,14 +319,26 @@ class Model(keras.Model):
 
         Raises:
             ValueError: If an epoch is no whole number of calls of
-                `steps_per_execution` steps.
+                `steps_per_execution` steps, batches can't be divided among the
+                replicas, rows are to be weighed, or an epoch has no more steps than an
+                interrupted one had done.
         """
+        if class_weight is not None or sample_weight is not None:
+            raise ValueError(_ROWS_COUNT_ALIKE)
+        self._check_division(x, batch_size)
         backup = next(
             (c for c in callbacks or [] if isinstance(c, BackupAndResume)), None
         )
         position = backup.restore(self) if backup else None
         initial_epoch, batch = position or (initial_epoch, 0)
-        run = functools.partial(super().fit, *args, callbacks=callbacks, **kwargs)
+        run = functools.partial(
+            super().fit,
+            y=y,
+            batch_size=batch_size,
+            verbose=verbose,
+            callbacks=callbacks,
+            **kwargs,
+        )
         stream = data.epochs(x) if isinstance(x, tf.data.Dataset) else None
         if stream is None:
             if backup:
@@ -303,6 +359,12 @@ class Model(keras.Model):
                 + (f", {batch} of them done," if batch else "")
                 + f" is no whole number of calls of steps_per_execution={a_call}. "
                 "Pass a steps_per_epoch that is, or compile with another."
+            )
+        if batch >= length:
+            raise ValueError(
+                f"The training was interrupted after step {batch} of its epoch; one "
+                f"has {length} steps now. Go on with the data, batch_size and "
+                "steps_per_epoch of then."
             )
         if backup:
             backup.start_at(initial_epoch, batch)
@@ -326,9 +388,32 @@ class Model(keras.Model):
             steps_per_epoch=length,
             shuffle=False,
         )
+        if past:
+            history.epoch.insert(0, initial_epoch - 1)
         for name, values in past.items():
             history.history[name] = values + history.history.get(name, [])
         return history
+
+    def _check_division(self, x, batch_size):
+        """Raises where the replicas would have different numbers of rows.
+
+        Each takes the mean over its own rows, so they would not count alike.
+        """
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if isinstance(x, tf.data.Dataset):
+            shapes = (s.shape for s in tf.nest.flatten(x.element_spec) if s.shape.rank)
+            sizes = {shape[0] for shape in shapes} - {None}
+        elif isinstance(x, (np.ndarray, tf.Tensor)):
+            batch_size = batch_size or 32  # Keras's default.
+            sizes = {min(batch_size, len(x)), len(x) % batch_size}
+        else:
+            sizes = set()
+        uneven = [size for size in sizes if size % replicas]
+        if uneven:
+            raise ValueError(
+                f"{replicas} replicas can't share a batch of {max(uneven)} rows "
+                "equally. Choose a batch size, and a number of rows, that they can."
+            )
 
     @classmethod
     def check_measurable(cls, name, **data_arguments):
@@ -402,17 +487,17 @@ class Model(keras.Model):
         return images.astype(np.float32)
 
     def _in_batches(self, function, arrays, batch_size):
-        """Concatenates `function` of slices of the arrays, as numpy."""
+        """Concatenates `function` of slices of the arrays, as float32 numpy."""
         count = len(arrays[0])
         if count == 0:
             # Some kernels give no rows a wrong shape.
             one = (tf.zeros((1, *array.shape[1:]), array.dtype) for array in arrays)
-            return function(*one).numpy()[:0]
+            return tf.cast(function(*one), tf.float32).numpy()[:0]
         parts = []
         with self.progress(length=count) as bar:
             for i in range(0, count, batch_size):
                 rows = (tf.constant(array[i : i + batch_size]) for array in arrays)
-                parts.append(function(*rows).numpy())
+                parts.append(tf.cast(function(*rows), tf.float32).numpy())
                 bar.update(len(parts[-1]))
         return np.concatenate(parts)
 
@@ -587,7 +672,7 @@ class Model(keras.Model):
             weights: Dict from the names that weigh otherwise to their weights.
         """
         total = sum(value for name, value in values.items() if name.endswith("_loss"))
-        self._loss_tracker.update_state(total, sample_weight=weight)
+        self._loss_tracker.update_state(_counted(total, weight), sample_weight=weight)
         self._running_means.update(values, weight, weights or {})
         logs = self.get_metrics_result()
         if _spans_workers(self.distribute_strategy):
@@ -638,7 +723,12 @@ class _RunningMeans:
             )
         for metric in self.metrics:
             own = weights.get(metric.name, weight)
-            metric.update_state(values[metric.name], sample_weight=own)
+            metric.update_state(_counted(values[metric.name], own), sample_weight=own)
+
+
+def _counted(value, weight):
+    """Returns a mean, or 0 in place of that over no rows, which is no number."""
+    return value if weight is None else tf.where(tf.equal(weight, 0), 0.0, value)
 
 
 def label_rows(labels, logits, label_smoothing=0.0):
@@ -679,6 +769,31 @@ def _sums_of_two(gradients, others):
             one = tf.raw_ops.Snapshot(input=tf.convert_to_tensor(one)) + other
         sums.append(other if one is None else one)
     return sums
+
+
+def _without_names(config):
+    """Returns a serialized object as JSON; Keras counts on in optimizers' names."""
+
+    def unnamed(value):
+        if isinstance(value, dict):
+            return {k: unnamed(v) for k, v in value.items() if k != "name"}
+        return [unnamed(v) for v in value] if isinstance(value, list) else value
+
+    return unnamed(json.loads(json.dumps(config, default=repr)))
+
+
+def _as_of_a_dataset(batches):
+    """Returns the batches, those that `train_on_batch` was given as a dataset's."""
+    if not isinstance(batches, types.GeneratorType):
+        return batches
+
+    def batch_of(x, y, sample_weight):
+        if sample_weight is not None:
+            raise ValueError(_ROWS_COUNT_ALIKE)
+        parts = x if y is None else (x, y)
+        return tf.nest.map_structure(keras.ops.convert_to_tensor, parts)
+
+    return (batch_of(*batch) for batch in batches)
 
 
 def _spans_workers(strategy):

@@ -263,6 +263,7 @@ def save_animation(frames, path, frames_per_second=10):
         RuntimeError: If ffmpeg is missing or fails.
     """
     path = pathlib.Path(path)
+    check_animation(path)
     if not frames:
         raise ValueError(f"There are no frames to write to {path}.")
     if path.suffix == ".gif":
@@ -279,19 +280,23 @@ def save_animation(frames, path, frames_per_second=10):
             duration=round(1000 / frames_per_second),
             loop=0,
         )
-    elif path.suffix == ".mp4":
-        _save_mp4(frames, path, frames_per_second)
     else:
+        _save_mp4(frames, path, frames_per_second)
+
+
+def check_animation(path):
+    """Raises what `save_animation` would for this path, before there are frames."""
+    suffix = pathlib.Path(path).suffix
+    if suffix not in (".gif", ".mp4"):
         raise ValueError(f"Expected a path ending in .gif or .mp4. Received: {path}")
-
-
-def _save_mp4(frames, path, frames_per_second):
-    program = shutil.which("ffmpeg")
-    if program is None:
+    if suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise RuntimeError(
             f"ffmpeg is not on the PATH, and {path} needs it. Install it, or name a "
             ".gif."
         )
+
+
+def _save_mp4(frames, path, frames_per_second):
     # H.264 in its usual pixel format takes even sizes only.
     width, height = (2 * (side // 2) for side in frames[0].size)
     arguments = ["-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
@@ -301,7 +306,7 @@ def _save_mp4(frames, path, frames_per_second):
         frame.convert("RGB").crop((0, 0, width, height)).tobytes() for frame in frames
     )
     done = subprocess.run(
-        [program, *arguments], input=pixels, capture_output=True, check=False
+        ["ffmpeg", *arguments], input=pixels, capture_output=True, check=False
     )
     if done.returncode:
         raise RuntimeError(

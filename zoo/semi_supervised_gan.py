@@ -286,7 +286,7 @@ class SemiSupervisedGAN(AdversarialModel):
             discriminator_loss=unsupervised,
             classification_loss=supervised,
             classification_accuracy=accuracy,
-            **accuracies(real_logits, fake_logits),
+            **accuracies(real_logits, fake_logits, self.loss.boundary),
         )
 
     def _see(self, images, stream, network=None):
@@ -318,7 +318,7 @@ class SemiSupervisedGAN(AdversarialModel):
                 "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
                 "classification_loss": supervised,
                 "classification_accuracy": accuracy,
-                **accuracies(real_logits, fake_logits),
+                **accuracies(real_logits, fake_logits, self.loss.boundary),
             },
             weight=tf.shape(images)[0],
             weights={"classification_loss": known, "classification_accuracy": known},

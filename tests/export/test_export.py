@@ -339,3 +339,13 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     assert "Unknown preset" in done.output
     assert "Traceback" not in done.output
     assert run(export_command, []).exit_code == 2
+
+
+def test_autoencoders_of_vectors_take_and_give_samples():
+    signatures = export.signatures_of(zoo.VAE((3,), 2, units=(4,), seed=0))
+    inputs = {"samples": tf.TensorSpec([None, 3], tf.float32)}
+    for name in ("encode", "reconstruct"):
+        assert signatures[name].inputs == inputs
+    rows = tf.zeros((2, 3))
+    assert signatures["reconstruct"].function(samples=rows)["samples"].shape == (2, 3)
+    assert signatures["encode"].function(samples=rows)["latents"].shape == (2, 2)

@@ -40,6 +40,10 @@ def _dcgan(**kwargs):
     return zoo.DCGAN(image_shape=(16, 16, 1), latent_dim=8, seed=1, **filters, **kwargs)
 
 
+def _layer_dcgan(**kwargs):
+    return _dcgan(discriminator_normalization="layer", **kwargs)
+
+
 def _cgan(**kwargs):
     units = {"generator_units": (16, 8, 32), "discriminator_units": (16, 8, 16)}
     return zoo.CGAN(
@@ -121,7 +125,7 @@ CASES = [
     Case("gan_k_steps", _gan, {"discriminator_steps": 2, "loss": "minimax"}),
     Case("dcgan", _dcgan, {"averaging": 0.9, "label_smoothing": 0.1}, _DIGITS_16),
     Case("dcgan_simultaneous", _dcgan, {"update": "simultaneous"}, _DIGITS_16),
-    Case("dcgan_r1", _dcgan, {"penalty": "r1"}, _DIGITS_16),
+    Case("dcgan_r1", _layer_dcgan, {"penalty": "r1"}, _DIGITS_16),
     Case("dcgan_feature_matching", _dcgan, {"loss": "feature_matching"}, _DIGITS_16),
     Case(
         "classifier",

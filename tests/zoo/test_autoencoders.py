@@ -494,6 +494,27 @@ def test_measures_what_the_form_is_for():
     assert model.measure(**test) == {"reconstruction_loss": expected}
 
 
+def test_reconstruction_is_a_mean_over_labelled_rows_however_they_are_batched(batch):
+    images, labels = (part.numpy() for part in batch)
+    labels[10:] = -1
+    model = aae("supervised")
+    model.compile()
+    losses = [
+        model.evaluate(images, labels, batch_size=rows, verbose=0, return_dict=True)
+        for rows in (20, 10)
+    ]
+    assert losses[0]["reconstruction_loss"] == pytest.approx(
+        losses[1]["reconstruction_loss"], rel=1e-5
+    )
+
+
+def test_no_reconstruction_is_measured_without_the_labels_it_takes(batch, tmp_path):
+    images, _ = batch
+    np.savez(tmp_path / "test.npz", image=zoo.images.to_uint8(images).numpy())
+    with pytest.raises(ValueError, match="decodes an image with its label"):
+        aae("supervised").measure(name=str(tmp_path), split="test")
+
+
 # Pictures
 
 

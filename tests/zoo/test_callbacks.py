@@ -68,6 +68,15 @@ def test_a_film_is_of_one_training(train, tmp_path):
     assert trained(every=3, epochs=2) == [0, 3, 6]
 
 
+def test_pictures_of_others_stay_where_a_film_is_made(gan, train, tmp_path):
+    for name in ("7.png", "2024.png", "cat.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    fit(gan, train, zoo.callbacks.SampleGrid(tmp_path, n=4), epochs=1)
+    names = {path.name for path in tmp_path.glob("*.png")}
+    assert names == {"7.png", "2024.png", "cat.png", "000000.png", "000004.png"}
+    assert Image.open(tmp_path / "samples.gif").n_frames == 2
+
+
 def test_curves_are_drawn(gan, train, tmp_path):
     fit(gan, train, zoo.callbacks.TrainingCurves(tmp_path / "curves.png"))
     assert Image.open(tmp_path / "curves.png").size[0] > 400
@@ -244,6 +253,12 @@ def test_a_plateau_lowers_the_rate_of_one_optimizer(gan, train):
     assert rates == pytest.approx([1e-4, 2e-4])
 
 
+def test_a_wrapped_callback_ends_the_training(gan, train):
+    stop = keras.callbacks.EarlyStopping("loss", min_delta=1e9, patience=0)
+    history = fit(gan, train, zoo.callbacks.ForOptimizer("generator", stop), epochs=5)
+    assert history.epoch == [0, 1]
+
+
 def test_a_player_that_is_not_there_is_refused(gan, train):
     with pytest.raises(ValueError, match="Expected one of"):
         fit(
@@ -277,3 +292,13 @@ def test_the_density_animation(train, tmp_path):
     )
     gan.fit(data, verbose=0, callbacks=[again])
     assert Image.open(tmp_path / "film.gif").n_frames == 5
+
+
+def test_a_film_that_cannot_be_made_is_refused_before_the_training(monkeypatch):
+    with pytest.raises(ValueError, match=r"ending in \.gif or \.mp4"):
+        zoo.callbacks.DensityAnimation("film.webm", np.zeros(5))
+    with pytest.raises(ValueError, match="number of steps"):
+        zoo.callbacks.DensityAnimation("film.gif", np.zeros(5), every=0)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(RuntimeError, match="ffmpeg is not on the PATH"):
+        zoo.callbacks.DensityAnimation("film.mp4", np.zeros(5))

@@ -125,6 +125,13 @@ def test_the_first_fit_says_how_long_the_training_is():
     model.compile(total_steps=100)
     assert int(model.total_steps) == 100
 
+    refused = tiny()
+    refused.compile()
+    with pytest.raises(ValueError, match="built for samples of shape"):
+        refused.fit(tf.data.Dataset.from_tensors((tf.zeros((1, 9, 9, 1)), [0])))
+    refused.fit(batches(4), epochs=3, verbose=0)
+    assert int(refused.total_steps) == 12
+
     endless = tiny()
     endless.compile()
     with pytest.raises(ValueError, match="total_steps to `compile`"):

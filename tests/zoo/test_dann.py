@@ -123,10 +123,17 @@ def test_the_features_climb_the_domain_loss_that_the_head_descends():
 def test_unlabelled_source_rows_count_for_the_domain_alone():
     model = tiny(seed=0)
     model.compile(total_steps=1)
+    model.steps.assign(1)
     (images, labels), target = next(iter(pairs(1)))
     test = tf.data.Dataset.from_tensors(((images, tf.zeros_like(labels) - 1), target))
     logs = model.evaluate(test, verbose=0, return_dict=True)
     assert logs["label_loss"] == 0
+    labelled = tf.data.Dataset.from_tensors(((images, labels), target))
+    others = model.evaluate(labelled, verbose=0, return_dict=True)
+    assert others["label_loss"] > 0
+    for name in ("domain_loss", "domain_accuracy", "reversal"):
+        assert logs[name] == pytest.approx(others[name])
+    assert logs["reversal"] > 0
 
 
 def test_evaluate_takes_labelled_images_of_the_target():

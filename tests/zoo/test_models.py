@@ -116,6 +116,29 @@ def test_trains_in_mixed_precision(case, policy):
     assert np.mean(moved) > 0.5
 
 
+@pytest.mark.parametrize(
+    ("name", "network"),
+    [
+        ("gan", "generator"),
+        ("gan", "discriminator"),
+        ("aae", "discriminator"),
+        ("dann", "domain_head"),
+        ("dtn", "discriminator"),
+    ],
+)
+def test_a_network_may_answer_in_half_precision(name, network):
+    (case,) = (case for case in CASES if case.name == name)
+    model = case.build()
+    whole = getattr(model, network)
+    outputs = keras.layers.Activation("linear", dtype="bfloat16")(whole.output)
+    setattr(model, network, keras.Model(whole.inputs, outputs))
+    model.compile(**case.compile)
+    logs = model.fit(case.load_data(), steps_per_epoch=2, verbose=0).history
+    assert all(np.isfinite(values).all() for values in logs.values())
+    if case.generates:
+        assert model.generate(2).dtype == np.float32
+
+
 @every_variant
 def test_evaluate_changes_nothing(case):
     model = case.build()

@@ -1,0 +1,199 @@
+"""What `fit`, `evaluate` and their forms for one batch take, and what they refuse."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import zoo
+from zoo.checkpoints import CheckpointError
+
+ROWS = np.random.default_rng(0).uniform(-1, 1, (24, 3)).astype("float32")
+LABELS = np.arange(24) % 3
+
+
+def gan(**arguments):
+    units = {"generator_units": (4,), "discriminator_units": (4,)}
+    model = zoo.GAN((3,), 3, **units, seed=0)
+    model.compile(**arguments)
+    return model
+
+
+def cgan():
+    units = {"generator_units": (4, 4, 4), "discriminator_units": (4, 4, 4)}
+    model = zoo.CGAN((3,), 3, latent_dim=3, **units, seed=0)
+    model.compile()
+    return model
+
+
+def assert_same_weights(ours, theirs):
+    for one, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_arrays_may_be_given_by_position():
+    ours, theirs = cgan(), cgan()
+    ours.fit(ROWS, LABELS, 8, 2, 0, None, shuffle=False)
+    theirs.fit(
+        x=ROWS, y=LABELS, batch_size=8, epochs=2, verbose=0, callbacks=[], shuffle=False
+    )
+    assert int(ours.steps) == 6
+    assert_same_weights(ours, theirs)
+
+
+@pytest.mark.parametrize(
+    "arguments", [{}, {"run_eagerly": True}, {"steps_per_execution": 2}]
+)
+def test_a_batch_trains_as_a_step_of_fit(arguments):
+    ours, theirs = gan(**arguments), gan()
+    logs = ours.train_on_batch(ROWS, return_dict=True)
+    history = theirs.fit(ROWS, batch_size=24, verbose=0).history
+    assert logs["loss"] == pytest.approx(history["loss"][0], rel=1e-5)
+    assert_same_weights(ours, theirs)
+
+
+def test_batches_have_labels_or_none():
+    for model, batch in ((gan(), (ROWS,)), (cgan(), (ROWS, LABELS))):
+        model.train_on_batch(*batch)
+        tested = model.test_on_batch(*batch, return_dict=True)
+        whole = model.evaluate(*batch, batch_size=24, verbose=0, return_dict=True)
+        assert tested["loss"] == pytest.approx(whole["loss"], rel=1e-5)
+    classifier = zoo.Classifier((16, 16, 1), 3, filters=(4,), seed=0)
+    classifier.compile(total_steps=1)
+    images = np.zeros((24, 16, 16, 1), np.float32)
+    assert np.isfinite(classifier.train_on_batch(images, LABELS)).all()
+    assert np.isfinite(classifier.test_on_batch(images, LABELS)).all()
+
+
+def test_weights_of_rows_are_refused():
+    ones = np.ones(24)
+    for weights in ({"class_weight": {0: 1, 1: 100, 2: 1}}, {"sample_weight": ones}):
+        with pytest.raises(ValueError, match="rows that count alike"):
+            cgan().fit(ROWS, LABELS, **weights)
+    with pytest.raises(ValueError, match="rows that count alike"):
+        cgan().train_on_batch(ROWS, LABELS, sample_weight=ones)
+    weighed = tf.data.Dataset.from_tensors((ROWS, LABELS, ones))
+    with pytest.raises(ValueError, match=r"images and labels\. Received 3 arrays"):
+        cgan().fit(weighed, verbose=0)
+
+
+def test_one_optimizer_is_refused_by_the_names_of_those_that_there_are():
+    with pytest.raises(ValueError, match="generator_optimizer, discriminator_optimi"):
+        gan(optimizer="adam")
+
+
+def test_rows_that_cannot_be_divided_are_refused():
+    with zoo.strategy("mirrored", 2).scope():
+        model = gan()
+    for count, batch_size in ((24, 3), (17, 16)):
+        with pytest.raises(ValueError, match="2 replicas can't share a batch of"):
+            model.fit(ROWS[:count], batch_size=batch_size, verbose=0)
+        batches = tf.data.Dataset.from_tensor_slices(ROWS).batch(3, drop_remainder=True)
+    with pytest.raises(ValueError, match="2 replicas can't share a batch of 3 rows"):
+        model.fit(batches, verbose=0)
+    model.fit(ROWS[:20], batch_size=16, verbose=0)
+
+    several = gan(discriminator_steps=2)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="be split into"):
+        several.fit(ROWS[:17], batch_size=16, verbose=0)
+
+
+def test_replicas_without_rows_do_not_count():
+    rows = ROWS[:17]
+    alone = gan().evaluate(rows, batch_size=16, verbose=0, return_dict=True)
+    with zoo.strategy("mirrored", 2).scope():
+        model = gan()
+    shared = model.evaluate(rows, batch_size=16, verbose=0, return_dict=True)
+    assert shared["real_accuracy"] == pytest.approx(alone["real_accuracy"])
+    assert all(np.isfinite(value) for value in shared.values())
+
+
+class Stop(keras.callbacks.Callback):
+    """Interrupts a training after a step, as a signal does."""
+
+    def __init__(self, backup, step):
+        super().__init__()
+        self.backup, self.step = backup, step
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == self.step:
+            self.backup.interrupted = "a test"
+
+
+def digits(**arguments):
+    units = {"generator_units": (4,), "discriminator_units": (4,)}
+    model = zoo.GAN((8, 8, 1), 3, **units, seed=0)
+    model.compile(**arguments)
+    return model
+
+
+def interrupted(folder, **arguments):
+    data = zoo.load_data("digits", image_size=8, batch_size=64)
+    backup = zoo.callbacks.BackupAndResume(folder)
+    digits(**arguments).fit(data, verbose=0, callbacks=[Stop(backup, 4), backup])
+    assert backup.position() == (0, 5)
+    return data, backup
+
+
+def test_an_interrupted_epoch_is_no_longer_than_the_epochs_now(tmp_path):
+    data, backup = interrupted(tmp_path)
+    for steps in (4, 5):
+        with pytest.raises(
+            ValueError, match=r"after step 5 of its epoch.*has \d steps"
+        ):
+            digits().fit(data, steps_per_epoch=steps, verbose=0, callbacks=[backup])
+
+
+def test_the_history_of_a_resumed_epoch_is_that_of_the_epoch(tmp_path):
+    data, backup = interrupted(tmp_path)
+    history = digits().fit(data, epochs=3, verbose=0, callbacks=[backup])
+    assert history.epoch == [0, 1, 2]
+    assert len(history.history["loss"]) == 3
+
+
+def test_a_checkpoint_goes_on_with_its_settings_alone(tmp_path):
+    data, backup = interrupted(tmp_path, averaging=0.9)
+    for changed in ({}, {"averaging": 0.9, "generator_optimizer": "sgd"}):
+        name = "generator_optimizer" if changed else "averaging"
+        with pytest.raises(CheckpointError, match=rf"{name}: .* there, .* here"):
+            digits(**changed).fit(data, verbose=0, callbacks=[backup])
+    digits(averaging=0.9).fit(data, verbose=0, callbacks=[backup])
+    assert backup.position() == (1, 0)
+
+
+def test_a_file_has_the_average_whether_it_is_compiled_or_not(tmp_path):
+    model = gan(averaging=0.5)
+    model.fit(ROWS, batch_size=8, epochs=2, verbose=0)
+    model.save(tmp_path / "gan.keras")
+    samples = model.generate(4, seed=0)
+    assert np.abs(samples - model.generator(model.prior.sample([0, 1, 2, 3]))).max() > 0
+    for compiled in (True, False):
+        same = keras.models.load_model(tmp_path / "gan.keras", compile=compiled)
+        np.testing.assert_array_equal(same.generate(4, seed=0), samples)
+
+
+def test_least_squares_part_at_a_half():
+    model = zoo.GAN((3,), 3, generator_units=(4,), discriminator_units=(4,), seed=0)
+    model.compile(loss="least_squares")
+    *_, last = model.discriminator.layers
+    while not last.weights:
+        last = last._inbound_nodes[0].input_tensors[0]._keras_history.operation
+    kernel, bias = last.get_weights()
+    for output, accuracy in ((0.4, (0, 1)), (0.6, (1, 0))):
+        last.set_weights([np.zeros_like(kernel), np.full_like(bias, output)])
+        logs = model.evaluate(ROWS, verbose=0, return_dict=True)
+        assert (logs["real_accuracy"], logs["fake_accuracy"]) == accuracy
+
+
+@pytest.mark.parametrize(
+    ("build", "arguments"),
+    [
+        (lambda: gan, {"penalty": "r1", "penalty_weight": np.nan}),
+        (lambda: gan, {"penalty": "r1", "penalty_weight": -1.0}),
+        (lambda: zoo.DANN((16, 16, 1), 3, seed=0).compile, {"domain_weight": np.nan}),
+        (lambda: zoo.AAE((3,), 2, seed=0).compile, {"head_distance": np.nan}),
+    ],
+)
+def test_weights_of_losses_are_0_or_more(build, arguments):
+    with pytest.raises(ValueError, match="is 0 or more"):
+        build()(**arguments)
