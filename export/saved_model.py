@@ -98,14 +98,6 @@ def _publish(partial, base_path, version):
 
 def _write(model, directory, batch_sizes, jit_compile):
     model = model.inference_copy()
-    module = tf.Module()
-    # TensorFlow Serving cannot restore Keras's own variable objects, and holding the
-    # model would write every variable twice.
-    module.variables_of_networks = [
-        variable.value
-        for network in model.networks().values()
-        for variable in network.variables
-    ]
     if jit_compile:
         for name, network in model.networks().items():
             setattr(model, name, _CompiledNetwork(network))
@@ -119,6 +111,12 @@ def _write(model, directory, batch_sizes, jit_compile):
         )
         for name, signature in signatures.items()
     }
+    module = tf.Module()
+    # TensorFlow Serving cannot restore Keras's own variable objects, and holding the
+    # model would write every variable twice, and adversaries that nothing here asks.
+    module.used = list(
+        {id(v): v for f in functions.values() for v in f.variables}.values()
+    )
     tf.saved_model.save(module, os.fspath(directory), signatures=functions)
     write_warmup(directory, signatures, batch_sizes)
 

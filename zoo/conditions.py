@@ -115,7 +115,8 @@ class Classes(Condition):
         Raises:
             ValueError: If there is not one integer a row.
             tf.errors.InvalidArgumentError: While training, if a label is neither a
-                class nor -1, for unlabelled.
+                class nor -1, for unlabelled. XLA, `compile(jit_compile=True)`, leaves
+                such checks out.
         """
         if not values.dtype.is_integer or values.shape.rank != self.spec.shape.rank:
             raise ValueError(

@@ -349,3 +349,12 @@ def test_autoencoders_of_vectors_take_and_give_samples():
     rows = tf.zeros((2, 3))
     assert signatures["reconstruct"].function(samples=rows)["samples"].shape == (2, 3)
     assert signatures["encode"].function(samples=rows)["latents"].shape == (2, 2)
+
+
+def test_networks_that_no_signature_asks_are_not_written(tmp_path):
+    model = zoo.DANN((16, 16, 1), 10, filters=(4, 4), kernel_size=3, units=8, seed=0)
+    path = export.to_saved_model(model, tmp_path / "dann")
+    written = tf.train.list_variables(str(path / "variables" / "variables"))
+    shapes = [shape for name, shape in written if name.startswith("used/")]
+    used = [*model.features.weights, *model.label_head.weights]
+    assert sorted(shapes) == sorted(list(weight.shape) for weight in used)
