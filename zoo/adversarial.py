@@ -120,7 +120,9 @@ class AdversarialModel(GenerativeModel):
             discriminator_optimizer: Keras optimizer, name or config.
             loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
                 `"wasserstein"`, `"feature_matching"` or a `zoo.losses.AdversarialLoss`.
-            penalty: `"gradient_penalty"`, `"r1"`, a `zoo.losses.Penalty` or None.
+            penalty: `"gradient_penalty"`, `"r1"`, a `zoo.losses.Penalty` or None. The
+                discriminator has to judge each row by itself, without batch
+                normalization: `DCGAN(discriminator_normalization="layer")`.
             penalty_weight: Factor of the penalty; None for its paper's.
             discriminator_steps: Updates of the discriminator for each of the
                 generator (k in the paper). A batch is split into k equal parts, one
