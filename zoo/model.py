@@ -3,7 +3,8 @@
 A variant subclasses `Model` and writes its paper's algorithm in `train_step` with four
 verbs: `row_seeds` (noise), `minimizing` (one update), `pass_through` (use a network
 without training it) and `end_step` (logs). Everything that tapes, loss scaling,
-replicas and saving demand is in this file.
+replicas and saving demand of a step is in this file, and how steps follow one another
+in `zoo.training_loop`.
 """
 
 import contextlib
@@ -17,13 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import data, presets, rng
-from zoo.checkpoints import BackupAndResume
 from zoo.images import from_uint8
-
-_ROWS_COUNT_ALIKE = (
-    "The losses here are means over rows that count alike. Leave class_weight and "
-    "sample_weight out."
-)
+from zoo.training_loop import TrainingLoop, refuse_unsupported, spans_workers
 
 
 @contextlib.contextmanager
@@ -33,7 +29,7 @@ def silent(length):
     yield types.SimpleNamespace(update=lambda count: None)
 
 
-class Model(keras.Model):
+class Model(TrainingLoop):
     """Base class: a `keras.Model` whose networks have an optimizer each.
 
     A subclass builds its networks in the constructor, lists in `players` which
@@ -190,7 +186,7 @@ class Model(keras.Model):
                 as `keras.Model.compile` takes them.
         """
         strategy = self.distribute_strategy
-        _refuse_unsupported(strategy, keras_arguments)
+        refuse_unsupported(strategy, keras_arguments)
         defaults = self.default_optimizers()
         chosen = {
             player: keras.optimizers.get(defaults[player] if given is None else given)
@@ -242,178 +238,12 @@ class Model(keras.Model):
         """Returns what it was compiled with, as JSON, but for names and metrics."""
         return self._settings
 
-    def make_train_function(self, force=False):
-        """Makes the step that `fit` calls, on one replica without Keras's detour.
-
-        Keras hands out a step's logs in a `tf.experimental.Optional`, for the sake of
-        several steps a call. To read it takes as long as a step of a small network.
-        """
-        if self.train_function is not None and not force:
-            return
-        strategy = self.distribute_strategy
-        several = self.steps_per_execution > 1 or strategy.num_replicas_in_sync > 1
-        if several or self.run_eagerly or _spans_workers(strategy):
-            super().make_train_function(force)
-            train = self.train_function
-            self.train_function = lambda batches: train(_as_of_a_dataset(batches))
-            return
-
-        # AutoGraph is off, as in Keras: no code of a user's is rewritten.
-        step = tf.function(
-            lambda batch: strategy.run(self.train_step, args=(batch,)),
-            autograph=False,
-            reduce_retracing=True,
-            jit_compile=self.jit_compile,
-        )
-        next_step = tf.function(
-            lambda iterator: step(iterator.get_next()),
-            autograph=False,
-            reduce_retracing=True,
-        )
-
-        def train(batches):
-            if isinstance(batches, types.GeneratorType):  # `train_on_batch`'s.
-                return step(next(_as_of_a_dataset(batches)))
-            return next_step(batches)
-
-        self.train_function = train
-
-    def make_test_function(self, force=False):
-        """Makes the step that `evaluate` and `test_on_batch` call."""
-        if self.test_function is None or force:
-            super().make_test_function(force)
-            test = self.test_function
-            self.test_function = lambda batches: test(_as_of_a_dataset(batches))
-
     def _trained_by(self, player):
         return [
             variable
             for network in self.players()[player]
             for variable in network.trainable_variables
         ]
-
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        verbose="auto",
-        callbacks=None,
-        *,
-        initial_epoch=0,
-        steps_per_epoch=None,
-        class_weight=None,
-        sample_weight=None,
-        **kwargs,
-    ):
-        """Trains, as `keras.Model.fit`, with two differences.
-
-        With data from `zoo.load_data`, epoch e has the order that follows from the
-        data's seed and e, whether or not the epochs before it ran in this process. And
-        a `zoo.callbacks.BackupAndResume` among the callbacks continues an interrupted
-        training where it ended, in mid-epoch if need be.
-
-        Returns:
-            `keras.callbacks.History` of the epochs run here.
-
-        Raises:
-            ValueError: If an epoch is no whole number of calls of
-                `steps_per_execution` steps, batches can't be divided among the
-                replicas, rows are to be weighed, or an epoch has no more steps than an
-                interrupted one had done.
-        """
-        if class_weight is not None or sample_weight is not None:
-            raise ValueError(_ROWS_COUNT_ALIKE)
-        self._check_division(x, batch_size)
-        backup = next(
-            (c for c in callbacks or [] if isinstance(c, BackupAndResume)), None
-        )
-        position = backup.restore(self) if backup else None
-        initial_epoch, batch = position or (initial_epoch, 0)
-        run = functools.partial(
-            super().fit,
-            y=y,
-            batch_size=batch_size,
-            verbose=verbose,
-            callbacks=callbacks,
-            **kwargs,
-        )
-        stream = data.epochs(x) if isinstance(x, tf.data.Dataset) else None
-        if stream is None:
-            if backup:
-                backup.start_at(initial_epoch, 0)
-            return run(
-                x=x,
-                epochs=epochs,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-            )
-
-        length = steps_per_epoch or len(x)
-        a_call = self.steps_per_execution
-        if length % a_call or batch % a_call:
-            # Keras would do the steps missing, and the next epoch start among its own.
-            raise ValueError(
-                f"An epoch of {length} steps"
-                + (f", {batch} of them done," if batch else "")
-                + f" is no whole number of calls of steps_per_execution={a_call}. "
-                "Pass a steps_per_epoch that is, or compile with another."
-            )
-        if batch >= length:
-            raise ValueError(
-                f"The training was interrupted after step {batch} of its epoch; one "
-                f"has {length} steps now. Go on with the data, batch_size and "
-                "steps_per_epoch of then."
-            )
-        if backup:
-            backup.start_at(initial_epoch, batch)
-        past = {}
-        if batch and initial_epoch < epochs:
-            # The rest of the epoch in which the training was interrupted.
-            past = run(
-                x=data.epochs(x, batch=initial_epoch * length + batch),
-                epochs=initial_epoch + 1,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=length - batch,
-                shuffle=False,
-            ).history
-            initial_epoch += 1
-            if self.stop_training:
-                return self.history
-        history = run(
-            x=data.epochs(x, batch=initial_epoch * length),
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=length,
-            shuffle=False,
-        )
-        if past:
-            history.epoch.insert(0, initial_epoch - 1)
-        for name, values in past.items():
-            history.history[name] = values + history.history.get(name, [])
-        return history
-
-    def _check_division(self, x, batch_size):
-        """Raises where the replicas would have different numbers of rows.
-
-        Each takes the mean over its own rows, so they would not count alike.
-        """
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        if isinstance(x, tf.data.Dataset):
-            shapes = (s.shape for s in tf.nest.flatten(x.element_spec) if s.shape.rank)
-            sizes = {shape[0] for shape in shapes} - {None}
-        elif isinstance(x, (np.ndarray, tf.Tensor)):
-            batch_size = batch_size or 32  # Keras's default.
-            sizes = {min(batch_size, len(x)), len(x) % batch_size}
-        else:
-            sizes = set()
-        uneven = [size for size in sizes if size % replicas]
-        if uneven:
-            raise ValueError(
-                f"{replicas} replicas can't share a batch of {max(uneven)} rows "
-                "equally. Choose a batch size, and a number of rows, that they can."
-            )
 
     @classmethod
     def check_measurable(cls, name, **data_arguments):
@@ -675,7 +505,7 @@ class Model(keras.Model):
         self._loss_tracker.update_state(_counted(total, weight), sample_weight=weight)
         self._running_means.update(values, weight, weights or {})
         logs = self.get_metrics_result()
-        if _spans_workers(self.distribute_strategy):
+        if spans_workers(self.distribute_strategy):
             # Keras concatenates the workers' logs and cannot do so with scalars.
             logs = {name: value[None] for name, value in logs.items()}
         return logs
@@ -780,43 +610,3 @@ def _without_names(config):
         return [unnamed(v) for v in value] if isinstance(value, list) else value
 
     return unnamed(json.loads(json.dumps(config, default=repr)))
-
-
-def _as_of_a_dataset(batches):
-    """Returns the batches, those that `train_on_batch` was given as a dataset's."""
-    if not isinstance(batches, types.GeneratorType):
-        return batches
-
-    def batch_of(x, y, sample_weight):
-        if sample_weight is not None:
-            raise ValueError(_ROWS_COUNT_ALIKE)
-        parts = x if y is None else (x, y)
-        return tf.nest.map_structure(keras.ops.convert_to_tensor, parts)
-
-    return (batch_of(*batch) for batch in batches)
-
-
-def _spans_workers(strategy):
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-
-def _refuse_unsupported(strategy, keras_arguments):
-    """Raises where `fit` would die later, or train wrongly without a word."""
-    if isinstance(strategy, tf.distribute.ParameterServerStrategy):
-        raise ValueError(
-            "ParameterServerStrategy cannot run `fit` in Keras 3. Use MirroredStrategy "
-            "for the GPUs of one machine or MultiWorkerMirroredStrategy for several."
-        )
-    replicas = strategy.num_replicas_in_sync
-    if replicas == 1:
-        return
-    if keras_arguments.get("steps_per_execution", 1) != 1:
-        raise ValueError(
-            f"steps_per_execution > 1 fails under {replicas} replicas (keras#19246). "
-            "Leave it at 1, or train on one replica."
-        )
-    if keras_arguments.get("jit_compile", False) is True:
-        raise ValueError(
-            f"jit_compile=True fails under {replicas} replicas: XLA cannot compile "
-            "their merged updates. Leave it out, or train on one replica."
-        )

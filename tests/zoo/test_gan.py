@@ -7,7 +7,7 @@ import tensorflow as tf
 
 import zoo
 from zoo import networks
-from zoo.model import Model
+from zoo.training_loop import TrainingLoop
 from zoo.recipes import Recipe
 
 
@@ -138,7 +138,7 @@ def test_the_step_of_fit_is_that_of_keras(monkeypatch):
     ours, history = trained()
     assert len(history["discriminator_loss"]) == 2
     several = trained(steps_per_execution=2)
-    monkeypatch.delattr(Model, "make_train_function")
+    monkeypatch.delattr(TrainingLoop, "make_train_function")
     for weights, logs in (several, trained()):
         for one, other in zip(ours, weights, strict=True):
             np.testing.assert_allclose(one, other, atol=1e-6)
