@@ -44,14 +44,23 @@ class AveragedModel(Model):
                 f"as 0.999, or None. Received: averaging={averaging}"
             )
         self.averaging = averaging
+        self._forget_average()
         if averaging is None:
-            self.averaged_generator = None
             return
         with self.distribute_strategy.scope():
             copy = keras.models.clone_model(self._decoder())
             copy.set_weights(self._decoder().get_weights())
             copy.trainable = False
             self.averaged_generator = copy
+
+    def _forget_average(self):
+        """Drops the averaged copy; Keras would go on counting and saving it."""
+        locked = self._tracker.locked
+        self._tracker.unlock()
+        self._tracker.untrack(self.averaged_generator)
+        if locked:
+            self._tracker.lock()
+        self.averaged_generator = None
 
     def save_own_variables(self, store):
         """Notes beside the model's own variables that there is an average."""
@@ -62,14 +71,14 @@ class AveragedModel(Model):
     def load_own_variables(self, store):
         """Makes room for the average that a file has; Keras fills it afterwards.
 
-        `compile` has done it for a compiled model. Without this, one that was loaded
-        with `compile=False` would make samples by the trained weights.
+        A compiled model has one or none as `compile` says. Without this, one that was
+        loaded with `compile=False` would make samples by the trained weights.
         """
         kept = {name: store[name] for name in store.keys()}  # noqa: SIM118  (no dict)
         averaging = kept.pop("averaging", None)
         super().load_own_variables(kept)
-        if averaging is not None and not self.compiled:
-            self._average_decoder(float(averaging[()]))
+        if not self.compiled:
+            self._average_decoder(None if averaging is None else float(averaging[()]))
 
     def _update_average(self):
         """Moves the averaged weights and statistics towards the decoder's.

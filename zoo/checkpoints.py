@@ -111,7 +111,12 @@ class BackupAndResume(keras.callbacks.Callback):
         try:
             position = json.loads((folder / _POSITION).read_text())
             return {name: position[name] for name in ("epoch", "batch", "compile")}
-        except (KeyError, TypeError, ValueError) as error:
+        except KeyError as error:
+            raise CheckpointError(
+                f"{folder} is a checkpoint of another version of the zoo: it does not "
+                f"say {error}. Go on with that version, or train anew elsewhere."
+            ) from error
+        except (TypeError, ValueError) as error:
             raise CheckpointError(
                 f"{folder / _POSITION} does not say where the checkpoint was made: "
                 f"{error}. Delete {folder}, and the training goes on from the one "

@@ -141,7 +141,8 @@ class DiscriminativeModel(Model):
         """
         first = self.compiled and not int(self.total_steps.numpy())
         if first:
-            length = steps_per_epoch or _length(x, batch_size)
+            split = kwargs.get("validation_split") or 0.0
+            length = steps_per_epoch or _length(x, batch_size, split)
             self.total_steps.assign(epochs * length)
         before = int(self.steps.numpy())
         try:
@@ -158,6 +159,15 @@ class DiscriminativeModel(Model):
             if first and int(self.steps.numpy()) == before:
                 # Nothing was trained, so the next `fit` is the first.
                 self.total_steps.assign(0)
+
+    def train_on_batch(self, *args, **kwargs):
+        """Trains on one batch; `compile` has to know of how many."""
+        if self.compiled and not int(self.total_steps.numpy()):
+            raise ValueError(
+                "How many steps the training has can't be told from one batch. Pass "
+                "total_steps to `compile`."
+            )
+        return super().train_on_batch(*args, **kwargs)
 
     def label_loss(self, labels, logits, label_smoothing=0.0):
         """See `Model.label_loss`; checks the labels."""
@@ -190,12 +200,12 @@ class DiscriminativeModel(Model):
         }
 
 
-def _length(x, batch_size):
+def _length(x, batch_size, validation_split):
     """Returns the number of batches of a dataset, or of arrays."""
     if isinstance(x, tf.data.Dataset) and int(x.cardinality()) > 0:
         return int(x.cardinality())
     if isinstance(x, (np.ndarray, tf.Tensor)):
-        return math.ceil(len(x) / (batch_size or 32))
+        return math.ceil(int(len(x) * (1 - validation_split)) / (batch_size or 32))
     raise ValueError(
         "How many steps the training has can't be told from its data. Pass "
         "steps_per_epoch to `fit`, or total_steps to `compile`."

@@ -21,6 +21,9 @@ from zoo import data, presets, rng
 from zoo.images import from_uint8
 from zoo.training_loop import TrainingLoop, refuse_unsupported, spans_workers
 
+#: Arguments of `compile` that change how steps run, and not what they do.
+_HOW_KERAS_RUNS = ("run_eagerly", "jit_compile", "steps_per_execution")
+
 
 @contextlib.contextmanager
 def silent(length):
@@ -168,7 +171,11 @@ class Model(TrainingLoop):
         """Returns the arguments of `compile`, serialized; Keras saves them."""
         if not self.compiled:
             return {}
-        return keras.saving.serialize_keras_object(dict(self._compile_arguments))
+        return {
+            name: self._optimizer_configs.get(name)
+            or keras.saving.serialize_keras_object(value)
+            for name, value in self._compile_arguments.items()
+        }
 
     def compile_from_config(self, config):
         """Compiles with what `get_compile_config` returned; Keras calls it."""
@@ -231,12 +238,25 @@ class Model(TrainingLoop):
                 **keras_arguments,
             }
         )
-        # As they are now: callbacks may change the optimizers.
-        self._settings = _without_names({**self.get_compile_config(), "metrics": None})
+        # As they are now: callbacks may change a learning rate.
+        self._optimizer_configs = {
+            f"{player}_optimizer": _config_of(chosen[player]) for player in chosen
+        }
 
     def settings(self):
-        """Returns what it was compiled with, as JSON, but for names and metrics."""
-        return self._settings
+        """Returns, as JSON, what `compile` was told that has a part in the training.
+
+        Objects without a config are known by their class alone.
+        """
+        return _without_names(
+            {
+                name: self._optimizer_configs.get(name)
+                or _config_of(value)
+                or type(value).__name__
+                for name, value in self._compile_arguments.items()
+                if name not in ("metrics", *_HOW_KERAS_RUNS)
+            }
+        )
 
     def _trained_by(self, player):
         return [
@@ -599,6 +619,14 @@ def _sums_of_two(gradients, others):
             one = tf.raw_ops.Snapshot(input=tf.convert_to_tensor(one)) + other
         sums.append(other if one is None else one)
     return sums
+
+
+def _config_of(value):
+    """Returns the serialized object, or None where it has no config."""
+    try:
+        return keras.saving.serialize_keras_object(value)
+    except NotImplementedError:
+        return None
 
 
 def _without_names(config):

@@ -14,11 +14,12 @@ from keras import layers
 from zoo import convolutions
 
 
-def check_architecture(model, architectures):
+def check_architecture(model, constructor, architectures):
     """Refuses an architecture that a model hasn't, and arguments of another one.
 
     Args:
-        model: The model, whose attributes are the arguments of its constructor.
+        model: The model, whose attributes are the constructor's arguments.
+        constructor: The function that has their defaults.
         architectures: The arguments that are read by one architecture alone, by its
             name.
 
@@ -30,7 +31,7 @@ def check_architecture(model, architectures):
             f"Expected architecture {' or '.join(map(repr, architectures))}. "
             f"Received: architecture={model.architecture!r}"
         )
-    defaults = inspect.signature(type(model).__init__).parameters
+    defaults = inspect.signature(constructor).parameters
     for architecture, names in architectures.items():
         for name in names:
             value = getattr(model, name)

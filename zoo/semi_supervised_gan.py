@@ -133,7 +133,7 @@ class SemiSupervisedGAN(AdversarialModel):
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
-        networks.check_architecture(self, _ARCHITECTURES)
+        networks.check_architecture(self, SemiSupervisedGAN.__init__, _ARCHITECTURES)
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,

@@ -37,7 +37,7 @@ class TrainingLoop(keras.Model):
         if several or self.run_eagerly or spans_workers(strategy):
             super().make_train_function(force)
             train = self.train_function
-            self.train_function = lambda batches: train(_as_of_a_dataset(batches))
+            self.train_function = lambda batches: train(self._as_of_a_dataset(batches))
             return
 
         # AutoGraph is off, as in Keras: no code of a user's is rewritten.
@@ -55,7 +55,7 @@ class TrainingLoop(keras.Model):
 
         def train(batches):
             if isinstance(batches, types.GeneratorType):  # `train_on_batch`'s.
-                return step(next(_as_of_a_dataset(batches)))
+                return step(next(self._as_of_a_dataset(batches)))
             return next_step(batches)
 
         self.train_function = train
@@ -65,7 +65,7 @@ class TrainingLoop(keras.Model):
         if self.test_function is None or force:
             super().make_test_function(force)
             test = self.test_function
-            self.test_function = lambda batches: test(_as_of_a_dataset(batches))
+            self.test_function = lambda batches: test(self._as_of_a_dataset(batches))
 
     def fit(
         self,
@@ -82,12 +82,13 @@ class TrainingLoop(keras.Model):
         sample_weight=None,
         **kwargs,
     ):
-        """Trains, as `keras.Model.fit`, with two differences.
+        """Trains, as `keras.Model.fit`, with these differences.
 
         With data from `zoo.load_data`, epoch e has the order that follows from the
         data's seed and e, whether or not the epochs before it ran in this process. And
         a `zoo.callbacks.BackupAndResume` among the callbacks continues an interrupted
-        training where it ended, in mid-epoch if need be.
+        training where it ended, in mid-epoch if need be. Rows are not weighed, and each
+        replica gets as many.
 
         Returns:
             `keras.callbacks.History` of the epochs run here.
@@ -98,9 +99,11 @@ class TrainingLoop(keras.Model):
                 replicas, rows are to be weighed, or an epoch has no more steps than an
                 interrupted one had done.
         """
+        self._assert_compile_called("fit")
         if class_weight is not None or sample_weight is not None:
             raise ValueError(_ROWS_COUNT_ALIKE)
-        self._check_division(x, batch_size)
+        split = kwargs.get("validation_split") or 0.0
+        self._check_division(x, batch_size, split, steps_per_epoch)
         backup = next(
             (c for c in callbacks or [] if isinstance(c, BackupAndResume)), None
         )
@@ -165,44 +168,63 @@ class TrainingLoop(keras.Model):
         )
         if past:
             history.epoch.insert(0, initial_epoch - 1)
-        for name, values in past.items():
-            history.history[name] = values + history.history.get(name, [])
+        if past is not history.history:  # The same where it was among the callbacks.
+            for name, values in past.items():
+                history.history[name] = values + history.history.get(name, [])
         return history
 
-    def _check_division(self, x, batch_size):
-        """Raises where the replicas would have different numbers of rows.
+    def _as_of_a_dataset(self, batches):
+        """Returns the batches, those that `train_on_batch` was given as a dataset's."""
+        if not isinstance(batches, types.GeneratorType):
+            return batches
+        replicas = self.distribute_strategy.num_replicas_in_sync
+        if replicas > 1:
+            raise ValueError(
+                f"A batch by itself is not divided among the {replicas} replicas. Use "
+                "fit and evaluate."
+            )
 
-        Each takes the mean over its own rows, so they would not count alike.
+        def batch_of(x, y, sample_weight):
+            if sample_weight is not None:
+                raise ValueError(_ROWS_COUNT_ALIKE)
+            parts = x if y is None else (x, y)
+            return tf.nest.map_structure(keras.ops.convert_to_tensor, parts)
+
+        return (batch_of(*batch) for batch in batches)
+
+    #: Parts of equal size that a step divides the rows of each replica into.
+    parts = 1
+
+    def _check_division(self, x, batch_size, validation_split, steps_per_epoch):
+        """Raises where replicas, or parts, would have different numbers of rows.
+
+        Each takes the mean over its own rows, so they would not count alike. Batches of
+        a generator can't be looked at before.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         if isinstance(x, tf.data.Dataset):
             shapes = (s.shape for s in tf.nest.flatten(x.element_spec) if s.shape.rank)
-            sizes = {shape[0] for shape in shapes} - {None}
+            sizes = {shape[0] for shape in shapes}
+            if None in sizes and replicas > 1:
+                raise ValueError(
+                    f"{replicas} replicas can't share batches that may have any number "
+                    "of rows. Make them by batch(..., drop_remainder=True)."
+                )
         elif isinstance(x, (np.ndarray, tf.Tensor)):
+            count = int(len(x) * (1 - validation_split))
             batch_size = batch_size or 32  # Keras's default.
-            sizes = {min(batch_size, len(x)), len(x) % batch_size}
+            last = batch_size if steps_per_epoch else count % batch_size
+            sizes = {min(batch_size, count), last}
         else:
-            sizes = set()
-        uneven = [size for size in sizes if size % replicas]
+            return
+        uneven = [size for size in sizes if size and size % (replicas * self.parts)]
         if uneven:
             raise ValueError(
-                f"{replicas} replicas can't share a batch of {max(uneven)} rows "
-                "equally. Choose a batch size, and a number of rows, that they can."
+                f"A batch of {uneven[0]} rows can't be split into equal shares of "
+                f"{replicas} replicas"
+                + (f" of {self.parts} parts" if self.parts > 1 else "")
+                + ". Choose a batch size, and a number of rows, that can."
             )
-
-
-def _as_of_a_dataset(batches):
-    """Returns the batches, those that `train_on_batch` was given as a dataset's."""
-    if not isinstance(batches, types.GeneratorType):
-        return batches
-
-    def batch_of(x, y, sample_weight):
-        if sample_weight is not None:
-            raise ValueError(_ROWS_COUNT_ALIKE)
-        parts = x if y is None else (x, y)
-        return tf.nest.map_structure(keras.ops.convert_to_tensor, parts)
-
-    return (batch_of(*batch) for batch in batches)
 
 
 def spans_workers(strategy):

@@ -107,6 +107,16 @@ def test_a_grid_has_a_class_a_column_and_a_seed_a_row():
     np.testing.assert_allclose(samples, expected, atol=1e-6)
 
 
+def test_a_subclass_may_pass_its_arguments_on():
+    class Mine(zoo.CGAN):
+        def __init__(self, **arguments):
+            super().__init__(num_classes=3, **arguments)
+
+    assert Mine(image_shape=(2,), generator_units=(4, 4, 4), seed=0).num_classes == 3
+    with pytest.raises(ValueError, match="kernel_size is for"):
+        Mine(image_shape=(2,), kernel_size=4)
+
+
 def test_clear_errors():
     with pytest.raises(ValueError, match="num_classes for labels, or condition_dim"):
         zoo.CGAN((2,))

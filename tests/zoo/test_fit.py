@@ -61,6 +61,10 @@ def test_batches_have_labels_or_none():
     classifier = zoo.Classifier((16, 16, 1), 3, filters=(4,), seed=0)
     classifier.compile(total_steps=1)
     images = np.zeros((24, 16, 16, 1), np.float32)
+    endless = zoo.Classifier((16, 16, 1), 3, filters=(4,), seed=0)
+    endless.compile()
+    with pytest.raises(ValueError, match="total_steps to `compile`"):
+        endless.train_on_batch(images, LABELS)
     assert np.isfinite(classifier.train_on_batch(images, LABELS)).all()
     assert np.isfinite(classifier.test_on_batch(images, LABELS)).all()
 
@@ -86,16 +90,28 @@ def test_rows_that_cannot_be_divided_are_refused():
     with zoo.strategy("mirrored", 2).scope():
         model = gan()
     for count, batch_size in ((24, 3), (17, 16)):
-        with pytest.raises(ValueError, match="2 replicas can't share a batch of"):
+        with pytest.raises(ValueError, match="equal shares of 2 replicas"):
             model.fit(ROWS[:count], batch_size=batch_size, verbose=0)
-        batches = tf.data.Dataset.from_tensor_slices(ROWS).batch(3, drop_remainder=True)
-    with pytest.raises(ValueError, match="2 replicas can't share a batch of 3 rows"):
+    with pytest.raises(ValueError, match="9 rows can't be split"):
+        model.fit(ROWS[:18], batch_size=18, validation_split=0.5, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices(ROWS).batch(3, drop_remainder=True)
+    with pytest.raises(ValueError, match="3 rows can't be split"):
         model.fit(batches, verbose=0)
+    with pytest.raises(ValueError, match="drop_remainder=True"):
+        model.fit(tf.data.Dataset.from_tensor_slices(ROWS).batch(8), verbose=0)
+    with pytest.raises(ValueError, match="not divided among the 2 replicas"):
+        model.train_on_batch(ROWS)
+    with pytest.raises(ValueError, match="not divided among the 2 replicas"):
+        model.test_on_batch(ROWS)
     model.fit(ROWS[:20], batch_size=16, verbose=0)
+    model.fit(ROWS[:17], batch_size=8, steps_per_epoch=2, verbose=0)
 
     several = gan(discriminator_steps=2)
-    with pytest.raises(tf.errors.InvalidArgumentError, match="be split into"):
+    with pytest.raises(ValueError, match="equal shares of 1 replicas of 2 parts"):
         several.fit(ROWS[:17], batch_size=16, verbose=0)
+    batches = tf.data.Dataset.from_tensor_slices(ROWS[:17]).batch(16)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="be split into"):
+        several.fit(batches, verbose=0)
 
 
 def test_replicas_without_rows_do_not_count():
@@ -151,14 +167,57 @@ def test_the_history_of_a_resumed_epoch_is_that_of_the_epoch(tmp_path):
     assert len(history.history["loss"]) == 3
 
 
+def test_a_history_among_the_callbacks_is_not_counted_twice(tmp_path):
+    data, backup = interrupted(tmp_path)
+    given = keras.callbacks.History()
+    history = digits().fit(data, epochs=3, verbose=0, callbacks=[backup, given])
+    assert len(history.history["loss"]) == len(history.epoch)
+
+
 def test_a_checkpoint_goes_on_with_its_settings_alone(tmp_path):
     data, backup = interrupted(tmp_path, averaging=0.9)
     for changed in ({}, {"averaging": 0.9, "generator_optimizer": "sgd"}):
         name = "generator_optimizer" if changed else "averaging"
         with pytest.raises(CheckpointError, match=rf"{name}: .* there, .* here"):
             digits(**changed).fit(data, verbose=0, callbacks=[backup])
-    digits(averaging=0.9).fit(data, verbose=0, callbacks=[backup])
+    # How steps are run is no setting of the training, nor is a rate that was lowered.
+    goes_on = digits(averaging=0.9, run_eagerly=False, jit_compile=True)
+    goes_on.fit(data, verbose=0, callbacks=[backup])
     assert backup.position() == (1, 0)
+    goes_on.generator_optimizer.learning_rate.assign(1e-6)
+    goes_on.save(tmp_path / "gan.keras")
+    loaded = keras.models.load_model(tmp_path / "gan.keras")
+    assert float(loaded.generator_optimizer.learning_rate) == pytest.approx(1e-6)
+    loaded.fit(data, epochs=2, verbose=0, callbacks=[backup])
+    assert backup.position() == (2, 0)
+    with pytest.raises(ValueError, match=r"must call `compile\(\)`"):
+        zoo.GAN((8, 8, 1), 3, seed=0).fit(data, callbacks=[backup])
+
+
+def test_a_checkpoint_of_another_version_is_told_from_a_damaged_one(tmp_path):
+    data, backup = interrupted(tmp_path)
+    position = backup.last() / "position.json"
+    position.write_text('{"epoch": 0, "batch": 5}')
+    with pytest.raises(CheckpointError, match="of another version of the zoo"):
+        digits().fit(data, verbose=0, callbacks=[backup])
+
+
+class Unconfigured(keras.optimizers.schedules.LearningRateSchedule):
+    """A schedule that can't be saved."""
+
+    def __call__(self, step):
+        """Returns the rate."""
+        return 1e-3
+
+
+def test_what_cannot_be_saved_can_be_trained(tmp_path):
+    data, backup = interrupted(tmp_path / "other")
+    backup = zoo.callbacks.BackupAndResume(tmp_path / "checkpoints")
+    model = digits(generator_optimizer=keras.optimizers.Adam(Unconfigured()))
+    model.fit(data, verbose=0, callbacks=[backup])
+    assert backup.position() == (1, 0)
+    with pytest.raises(NotImplementedError, match="get_config"):
+        model.save(tmp_path / "gan.keras")
 
 
 def test_a_file_has_the_average_whether_it_is_compiled_or_not(tmp_path):
@@ -170,6 +229,21 @@ def test_a_file_has_the_average_whether_it_is_compiled_or_not(tmp_path):
     for compiled in (True, False):
         same = keras.models.load_model(tmp_path / "gan.keras", compile=compiled)
         np.testing.assert_array_equal(same.generate(4, seed=0), samples)
+
+    # Compiled again, it has one average, or none.
+    weights = len(model.weights)
+    model.compile(averaging=0.9)
+    assert len(model.weights) == weights
+    model.compile()
+    assert len(model.weights) < weights
+    model.compile(averaging=0.5)
+
+    # An uncompiled model is as the last file that it has loaded.
+    model.save_weights(tmp_path / "average.weights.h5")
+    gan().save_weights(tmp_path / "none.weights.h5")
+    for name, averaging in (("average", 0.5), ("none", None), ("average", 0.5)):
+        same.load_weights(tmp_path / f"{name}.weights.h5")
+        assert same.averaging == averaging
 
 
 def test_least_squares_part_at_a_half():

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import zoo
 from zoo import networks
-from zoo.training_loop import TrainingLoop
 from zoo.recipes import Recipe
+from zoo.training_loop import TrainingLoop
 
 
 def tiny_dcgan(**kwargs):
