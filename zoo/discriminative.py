@@ -1,5 +1,6 @@
 """What models that recognize images share: features, class probabilities, labels."""
 
+import inspect
 import math
 
 import keras
@@ -120,16 +121,7 @@ class DiscriminativeModel(Model):
         if isinstance(schedule, ProgressSchedule):
             schedule.total_steps = self.total_steps
 
-    def fit(
-        self,
-        x=None,
-        y=None,
-        batch_size=None,
-        epochs=1,
-        *args,
-        steps_per_epoch=None,
-        **kwargs,
-    ):
+    def fit(self, *args, **kwargs):
         """Trains, as `zoo.Model.fit`.
 
         Unless `compile(total_steps=)` says otherwise, the first `fit` after `compile`
@@ -141,20 +133,12 @@ class DiscriminativeModel(Model):
         """
         first = self.compiled and not int(self.total_steps.numpy())
         if first:
-            split = kwargs.get("validation_split") or 0.0
-            length = steps_per_epoch or _length(x, batch_size, split)
-            self.total_steps.assign(epochs * length)
+            given = inspect.signature(super().fit).bind(*args, **kwargs)
+            given.apply_defaults()
+            self.total_steps.assign(_steps_of(**given.arguments))
         before = int(self.steps.numpy())
         try:
-            return super().fit(
-                x,
-                y,
-                batch_size,
-                epochs,
-                *args,
-                steps_per_epoch=steps_per_epoch,
-                **kwargs,
-            )
+            return super().fit(*args, **kwargs)
         finally:
             if first and int(self.steps.numpy()) == before:
                 # Nothing was trained, so the next `fit` is the first.
@@ -200,12 +184,16 @@ class DiscriminativeModel(Model):
         }
 
 
-def _length(x, batch_size, validation_split):
-    """Returns the number of batches of a dataset, or of arrays."""
+def _steps_of(x, batch_size, epochs, steps_per_epoch, kwargs, **others):
+    """Returns the number of steps of a training, from the arguments of `fit`."""
+    del others
+    if steps_per_epoch:
+        return epochs * steps_per_epoch
     if isinstance(x, tf.data.Dataset) and int(x.cardinality()) > 0:
-        return int(x.cardinality())
+        return epochs * int(x.cardinality())
     if isinstance(x, (np.ndarray, tf.Tensor)):
-        return math.ceil(int(len(x) * (1 - validation_split)) / (batch_size or 32))
+        rows = int(len(x) * (1 - (kwargs.get("validation_split") or 0.0)))
+        return epochs * math.ceil(rows / (batch_size or 32))
     raise ValueError(
         "How many steps the training has can't be told from its data. Pass "
         "steps_per_epoch to `fit`, or total_steps to `compile`."

@@ -171,9 +171,11 @@ class Model(TrainingLoop):
         """Returns the arguments of `compile`, serialized; Keras saves them."""
         if not self.compiled:
             return {}
+        configs = self._optimizer_configs
         return {
-            name: self._optimizer_configs.get(name)
-            or keras.saving.serialize_keras_object(value)
+            name: configs[name]
+            if isinstance(configs.get(name), dict)
+            else keras.saving.serialize_keras_object(value)
             for name, value in self._compile_arguments.items()
         }
 
@@ -250,9 +252,7 @@ class Model(TrainingLoop):
         """
         return _without_names(
             {
-                name: self._optimizer_configs.get(name)
-                or _config_of(value)
-                or type(value).__name__
+                name: self._optimizer_configs.get(name, _config_of(value))
                 for name, value in self._compile_arguments.items()
                 if name not in ("metrics", *_HOW_KERAS_RUNS)
             }
@@ -622,11 +622,11 @@ def _sums_of_two(gradients, others):
 
 
 def _config_of(value):
-    """Returns the serialized object, or None where it has no config."""
+    """Returns the serialized object, or its class's name where it has no config."""
     try:
         return keras.saving.serialize_keras_object(value)
     except NotImplementedError:
-        return None
+        return type(value).__name__
 
 
 def _without_names(config):

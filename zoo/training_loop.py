@@ -217,13 +217,13 @@ class TrainingLoop(keras.Model):
             sizes = {min(batch_size, count), last}
         else:
             return
-        uneven = [size for size in sizes if size and size % (replicas * self.parts)]
+        shares = replicas * self.parts
+        uneven = [size for size in sizes if size and size % shares]
         if uneven:
             raise ValueError(
-                f"A batch of {uneven[0]} rows can't be split into equal shares of "
-                f"{replicas} replicas"
-                + (f" of {self.parts} parts" if self.parts > 1 else "")
-                + ". Choose a batch size, and a number of rows, that can."
+                f"A batch of {uneven[0]} rows can't be split into {shares} equal "
+                "shares (replicas times discriminator_steps). Choose a batch size, and "
+                "a number of rows, that can."
             )
 
 
