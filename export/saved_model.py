@@ -3,7 +3,7 @@
 import os
 import pathlib
 import shutil
-import tempfile
+import uuid
 
 import tensorflow as tf
 
@@ -57,10 +57,10 @@ def to_saved_model(
 
     # A server polls the folder and ignores names that are not numbers, so the version
     # is written beside its place and appears by one rename.
-    partial = pathlib.Path(tempfile.mkdtemp(prefix=".partial-", dir=base_path))
+    partial = base_path / f".partial-{uuid.uuid4().hex}"
+    partial.mkdir()
     try:
         _write(model, partial, batch_sizes, jit_compile)
-        partial.chmod(0o755)
         return _publish(partial, base_path, version)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -75,13 +75,23 @@ def _counts(context, parameter, value):
 def _picture(context, parameter, value):
     from PIL import Image  # Only this command makes pictures.
 
-    if value.suffix.lower() not in Image.registered_extensions():
+    # Some formats are only read, and some only by a library that is not there.
+    kind = Image.registered_extensions().get(value.suffix.lower())
+    if kind not in Image.SAVE:
         raise click.BadParameter(f"{value} names no picture, such as grid.png")
     return value
 
 
+#: NAME, HOST:PORT/NAME, with :TAG, @DIGEST or both.
+_IMAGE = re.compile(
+    r"(?:[\w.-]+(?::\d+)?/)?[\w.-]+(?:/[\w.-]+)*(?::[\w.-]+)?(?:@\w+:[0-9a-f]+)?",
+    re.ASCII,
+)
+
+
 def _image(context, parameter, value):
-    if value is not None and not re.fullmatch(r"[\w./:@-]+", value, re.ASCII):
+    none = value is None or (value == "" and parameter.name == "baked_image")
+    if not none and not _IMAGE.fullmatch(value):
         raise click.BadParameter(f"{value!r} names no container image")
     return value
 
@@ -337,6 +347,8 @@ def conformance(address, models, signature, label, rest, verbose, **options):
 
     failed = 0
     with Client(address, **options) as client:
+        if rest is not None:
+            conformance_rest.check_address(rest, options["timeout"])
         for model in models:
             counts = {"agrees": 0, "deliberate": 0, "fails": 0}
             for result in results(client, model):
@@ -403,23 +415,26 @@ def bench(address, model, callers, seconds, rows, **options):
     help="TensorFlow Serving image, instead of the pinned one.",
 )
 @click.option(
-    "--max-batch-size", default=32, type=click.IntRange(1), help="Most rows a batch."
+    "--baked-image",
+    callback=_image,
+    help="Image built from the Dockerfile and pushed, for kubernetes.yaml; without it, "
+    "or if empty, pods mount the models from the volume claim gan-models.",
 )
-@click.option(
-    "--cpus", default=2, type=click.IntRange(1), help="Processors of one replica."
-)
-@click.option("--replicas", default=2, type=click.IntRange(1), help="Least replicas.")
-def config(models_dir, out, image, **options):
+@click.option("--max-batch-size", type=click.IntRange(1), help="Most rows a batch: 32.")
+@click.option("--cpus", type=click.IntRange(1), help="Processors of one replica: 2.")
+@click.option("--memory", type=click.IntRange(1), help="GiB of one replica: 2.")
+@click.option("--replicas", type=click.IntRange(1), help="Least replicas: 2.")
+def config(models_dir, out, **options):
     """Write what a real TensorFlow Serving needs to host the folder MODELS_DIR.
 
-    The version labels of a models.config that is there already are kept; a model that
-    has none gets `stable`, for its newest version.
+    Written again, the version labels of models.config are kept, and so is each option
+    that was given before and is not given now (settings.json); what else was changed by
+    hand is not. A model without labels gets `stable`, for its newest version.
     """
     from serving import deploy
 
-    if image is not None:
-        options["image"] = image
-    for path in deploy.write(models_dir, out, **options):
+    given = {name: value for name, value in options.items() if value is not None}
+    for path in deploy.write(models_dir, out, **given):
         click.echo(path)
 
 

@@ -8,6 +8,7 @@ to be sent or slept through, and the two classes differ in how they do that.
 import asyncio
 import contextlib
 import dataclasses
+import itertools
 import math
 import numbers
 import operator
@@ -50,10 +51,20 @@ _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 # Longer than anybody waits, and not too long for gRPC: a year.
 _LONGEST_SECONDS = 31_536_000
 
-# gRPC's own words where UNAVAILABLE is not a server's answer: there is none, or it and
-# the client do not agree about TLS.
+# How long a new connection may take, TLS included, before it counts as failed.
+_CONNECT_SECONDS = 10
+
+# What is left of a call's time for its last attempt, in seconds.
+_LAST_ATTEMPT = 0.25
+
+# gRPC's own words where UNAVAILABLE is not a server's answer: there is none, it hung up
+# before a call was sent, or it and the client do not trust one another.
 _NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
-_NOT_TRUSTED = re.compile("[Hh]andshak|[Cc]ertificate|CERTIFICATE|SSL_ERROR")
+_HUNG_UP = re.compile("(to connect|connections to).*(Socket closed|reset by peer)")
+_NOT_TRUSTED = re.compile("Tls handshake|SSL_ERROR|erification")
+
+# gRPC's words where a message passes the limit of the client or of the server.
+_TOO_MANY_BYTES = re.compile(r"message larger than max")
 
 # What TensorFlow Serving answers where its batching file allows fewer rows.
 _TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
@@ -113,7 +124,9 @@ class _Calls:
             None for as long as it takes.
         attempts: How often to try in all while the server is UNAVAILABLE, or while
             the version that answered the first parts of a large request is gone before
-            the others are, pausing longer each time. Nothing else is tried again.
+            the others are, pausing longer each time, from 0.1 to 5 seconds. Nothing
+            else is tried again, but once a request that was made for the model known
+            before another came under its name.
         tls: Whether to speak TLS, checking the server against the system's
             authorities. Any of the next four switches it on.
         root_certificate: A PEM file of the authority to check the server against.
@@ -164,7 +177,8 @@ class _Calls:
             # Retrying is done here, on UNAVAILABLE only.
             ("grpc.enable_retries", 0),
             ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
+            # No pause, but the least that a connection being made is waited for.
+            ("grpc.min_reconnect_backoff_ms", _CONNECT_SECONDS * 1000),
             ("grpc.max_reconnect_backoff_ms", 2000),
             # Otherwise the first address that answers gets everything.
             ("grpc.lb_policy_name", "round_robin"),
@@ -324,20 +338,36 @@ class _Calls:
 
     def _send(self, method, request, until):
         """Sends, and again with growing pauses while the server is UNAVAILABLE."""
-        for attempt, pause in enumerate(_pauses(), 1):
+        for attempt in itertools.count(1):
+            if self._closed:
+                raise self._closed_error()
             left = None
             if until < math.inf:
                 left = min(max(until - time.monotonic(), 0), _LONGEST_SECONDS)
             try:
                 return (yield _Send(method, request, left))
             except grpc.RpcError as error:
-                if (
-                    error.code() != grpc.StatusCode.UNAVAILABLE
-                    or attempt == self._attempts
-                    or until - time.monotonic() < pause
-                ):
+                pause = self._pause(attempt, until)
+                if error.code() != grpc.StatusCode.UNAVAILABLE or pause is None:
                     raise _in_words(error, self.address) from None
             yield _Sleep(pause)
+
+    def _pause(self, attempt, until):
+        """Returns how many seconds to wait after an attempt; None if it was the last.
+
+        Pauses grow, and differ from client to client.
+        """
+        left = until - time.monotonic() - _LAST_ATTEMPT
+        if attempt == self._attempts or left <= 0:
+            return None
+        pause = min(_FIRST_PAUSE * 2 ** min(attempt - 1, 10), _MAX_PAUSE)
+        return min(pause * random.uniform(0.8, 1.2), left)
+
+    def _closed_error(self):
+        return errors.ServingError(
+            grpc.StatusCode.CANCELLED,
+            f"the client of {self.address} was closed before the answer came",
+        )
 
     def _fetch_metadata(self, target, until):
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
@@ -390,13 +420,26 @@ class _Calls:
 
     def _predict(self, target, inputs, key, output_names, timeout):
         until = self._until(timeout)
-        for attempt, pause in enumerate(_pauses(), 1):
+        for attempt in itertools.count(1):
+            known = self._known.get(target)
             try:
                 return (yield from self._once(target, inputs, key, output_names, until))
             except _VersionGoneError:  # Again, whole, by the version that came.
-                if attempt == self._attempts or until - time.monotonic() < pause:
+                pause = self._pause(attempt, until)
+                if pause is None:
                     raise
-            yield _Sleep(pause)
+                yield _Sleep(pause)
+            except errors.ServingError as error:
+                # What fits the model known may not fit the one that came since.
+                if known is None or error.code not in _OTHER_MODEL:
+                    raise
+                self._known.pop(target, None)
+                try:
+                    newest = yield from self._fetch_metadata(target, until)
+                except errors.ServingError:
+                    raise error from None
+                if newest == known:
+                    raise
 
     def _once(self, target, inputs, key, output_names, until):
         """Asks in as many parts as it takes, all of the version that answers first."""
@@ -429,10 +472,10 @@ class _Calls:
                     if misses < _REPLICAS_ASKED:
                         continue
                     raise _VersionGoneError(error.code, error.message) from error
-                limit = _TOO_MANY_ROWS.search(error.message)
-                if limit is None or int(limit[1]) >= step:
+                most = _rows_allowed(error, step)
+                if most is None:
                     raise
-                self._max_rows[target, key] = int(limit[1])
+                self._max_rows[target, key] = most
                 continue
             parts.append(outputs)
             start += step
@@ -467,18 +510,15 @@ class _Calls:
         request.output_filter.extend(output_names or ())
         for name, array in arrays.items():
             tensors.encode(array, request.inputs[name])
-        try:
-            response = yield from self._send("Predict", request, until)
-        except errors.ServingError as error:
-            if error.code in _OTHER_MODEL:
-                self._known.pop(target, None)
-            raise
+        response = yield from self._send("Predict", request, until)
         version = response.model_spec.version.value
         known = self._known.get(target)
         if known and known.version != version:
             self._known.pop(target, None)
+        # Decoded they may be views of the message, which is read-only.
         return version, {
-            name: tensors.decode(proto) for name, proto in response.outputs.items()
+            name: np.require(tensors.decode(proto), requirements="W")
+            for name, proto in response.outputs.items()
         }
 
 
@@ -529,7 +569,12 @@ class Client(_Calls):
     def _take(self, step):
         if isinstance(step, _Sleep):
             return time.sleep(step.seconds)
-        return self._stubs[step.method](step.request, timeout=step.timeout)
+        try:
+            return self._stubs[step.method](step.request, timeout=step.timeout)
+        except ValueError:  # What gRPC raises where the channel was closed meanwhile.
+            if not self._closed:
+                raise
+            raise self._closed_error() from None
 
     def close(self):
         """Closes the connection; a call after that raises `RequestError`."""
@@ -585,10 +630,7 @@ class AsyncClient(_Calls):
         except asyncio.CancelledError:
             if not self._closed or asyncio.current_task().cancelling():
                 raise
-            raise errors.ServingError(
-                grpc.StatusCode.CANCELLED,
-                f"the client of {self.address} was closed before the answer came",
-            ) from None
+            raise self._closed_error() from None
 
     def _connection(self):
         """Returns the channel and the stubs of the running event loop."""
@@ -622,14 +664,6 @@ class AsyncClient(_Calls):
 
     async def __aexit__(self, *unused):
         await self.close()
-
-
-def _pauses():
-    """Yields ever longer pauses in seconds, which differ from client to client."""
-    pause = _FIRST_PAUSE
-    while True:
-        yield pause * random.uniform(0.8, 1.2)
-        pause = min(2 * pause, _MAX_PAUSE)
 
 
 def _stubs(channel):
@@ -689,6 +723,20 @@ class _VersionGoneError(errors.ServingError):
     """The version that answered the first parts of a request is served no more."""
 
 
+def _rows_allowed(error, rows):
+    """Returns how many rows to send where these were too many, None where it is not so.
+
+    How large strings are, such as PNG files, is not known before they come.
+    """
+    limit = _TOO_MANY_ROWS.search(error.message)
+    most = int(limit[1]) if limit else rows
+    if error.code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_MANY_BYTES.search(
+        error.message
+    ):
+        most = rows // 2
+    return most if 0 < most < rows else None
+
+
 def _in_words(error, address):
     """Returns a ServingError for a failed call, saying what a person can do."""
     code, message = error.code(), error.details() or ""
@@ -697,6 +745,11 @@ def _in_words(error, address):
             f"no secure connection to {address}: both sides must speak TLS, by "
             "certificates that the other's authority signed, the server's for the "
             f"name it is asked by ({message})"
+        )
+    elif code == grpc.StatusCode.UNAVAILABLE and _HUNG_UP.search(message):
+        message = (
+            f"{address} hangs up: it may want TLS, or a certificate of the client, or "
+            f"be no gRPC server ({message})"
         )
     elif code == grpc.StatusCode.UNAVAILABLE and _NOT_REACHED.search(message):
         message = f"no answer from {address}, is a server running there? ({message})"

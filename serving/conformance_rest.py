@@ -14,7 +14,7 @@ import urllib.parse
 
 import numpy as np
 
-from serving import conformance, signatures, tensors
+from serving import conformance, errors, signatures, tensors
 from serving.conformance import NO_LABEL, NO_MODEL, NO_SIGNATURE, NO_VERSION
 
 # The rows of each valid request.
@@ -318,6 +318,13 @@ def label_cases(label, model, version, found, signature=None):
         _get("status by label", path, 200, _lists(subject)),
         _get("metadata by label", f"{path}/metadata", 200, _describes(subject)),
     ]
+
+
+def check_address(address, timeout=60.0):
+    """Raises `RequestError` where nothing answers in HTTP."""
+    found = _ask(address, _get("an answer", "/v1/models/any", 404), timeout)
+    if found.status is None:
+        raise errors.RequestError(f"{address} is no REST API: {found.body}")
 
 
 def run(address, chosen, timeout=60.0):

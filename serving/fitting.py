@@ -127,6 +127,11 @@ def _checked_outputs(target, signature, names):
     if isinstance(names, str):
         raise errors.RequestError(f"outputs are a list of names, such as [{names!r}]")
     names = list(signature.outputs if names is None else names)
+    if not names:
+        raise errors.RequestError(
+            f"outputs name one or more of {', '.join(signature.outputs)}; without them "
+            "all are sent"
+        )
     for name in names:
         if name not in signature.outputs:
             raise errors.RequestError(

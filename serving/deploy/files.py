@@ -1,5 +1,6 @@
 """The files of a deployment."""
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -18,6 +19,32 @@ IMAGE = "tensorflow/serving:2.21.0"
 # Inside the container.
 MODELS = "/models"
 CONFIG = "/config"
+
+# The options of the last time.
+SETTINGS_FILE = "settings.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The options of a deployment.
+
+    Attributes:
+        image: The TensorFlow Serving image.
+        baked_image: The image that pods run, with the models in it, such as one built
+            from the Dockerfile; if empty, they run `image`, and the models are those
+            of a volume.
+        max_batch_size: The most rows computed together.
+        cpus: Processors of one replica.
+        memory: GiB of memory that one replica may use.
+        replicas: The least number of replicas.
+    """
+
+    image: str = IMAGE
+    baked_image: str = ""
+    max_batch_size: int = 32
+    cpus: int = 2
+    memory: int = 2
+    replicas: int = 2
 
 
 def models_config(found, labels):
@@ -125,17 +152,30 @@ def server_flags(cpus):
     ]
 
 
-def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2):
+def _earlier_options(path):
+    """Returns the options that were given for an earlier deployment."""
+    if not path.exists():
+        return {}
+    try:
+        options = json.loads(path.read_text(encoding="utf-8"))
+        Settings(**options)
+    except (ValueError, TypeError) as error:
+        raise errors.RequestError(
+            f"{path} holds no options of a deployment ({error}); mend it, or delete it "
+            "and give them again"
+        ) from error
+    return options
+
+
+def write(models_dir, out, **options):
     """Writes a deployment of every model in a folder.
 
     Args:
         models_dir: The folder of models.
         out: The folder to write. Files of an earlier deployment are replaced, but the
-            version labels of its `models.config` are kept.
-        image: The TensorFlow Serving image.
-        max_batch_size: The most rows computed together.
-        cpus: Processors of one replica.
-        replicas: The least number of replicas.
+            version labels of its `models.config` are kept, and options given then hold
+            where they are not given now.
+        **options: Those of `Settings` that are to differ from its defaults.
 
     Returns:
         The paths written.
@@ -143,22 +183,28 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
     Raises:
         FileNotFoundError: If the folder holds no models.
         serving.RequestError: If TensorFlow Serving would not load or not answer one
-            with these settings, or a label names a version that is not to be served.
+            with these settings, a label names a version that is not to be served, or
+            the options given before cannot be read.
         serving.ServingError: If the earlier `models.config` cannot be read.
     """
     out = pathlib.Path(out)
+    options = _earlier_options(out / SETTINGS_FILE) | options
+    settings = Settings(**options)
     found = scan(models_dir)
     for model in found:
         for version in model.versions:
-            _check(
-                f"model {model.name} version {version.number}", version, max_batch_size
-            )
+            what = f"model {model.name} version {version.number}"
+            _check(what, version, settings.max_batch_size)
     models = models_config(found, _labels_to_keep(found, out / "models.config"))
-    batching = batching_config(max_batch_size, cpus)
+    batching = batching_config(settings.max_batch_size, settings.cpus)
     monitoring = templates.MONITORING
-    flags = server_flags(cpus)
+    flags = server_flags(settings.cpus)
+    baked = bool(settings.baked_image)
     values = {
-        "image": image,
+        "image": settings.image,
+        "pod_image": settings.baked_image or settings.image,
+        "models_mount": "" if baked else templates.MODELS_MOUNT,
+        "models_volume": "" if baked else templates.MODELS_VOLUME,
         "flags_json": json.dumps(["tensorflow_model_server", *flags]),
         "flags_yaml": _indented([f'- "{flag}"' for flag in flags], 12),
         "models_config_yaml": _indented(models.splitlines(), 4),
@@ -171,9 +217,11 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
         "probe_path": json.dumps(
             f"/v1/models/{urllib.parse.quote(found[0].name)}/metadata"
         ),
-        "cpus": cpus,
-        "replicas": replicas,
-        "max_replicas": 4 * replicas,
+        "cpus": settings.cpus,
+        "memory": settings.memory,
+        "memory_requested": 512 * settings.memory,
+        "replicas": settings.replicas,
+        "max_replicas": 4 * settings.replicas,
     }
     files = {
         "models.config": models,
@@ -184,9 +232,10 @@ def write(models_dir, out, *, image=IMAGE, max_batch_size=32, cpus=2, replicas=2
         "compose.yaml": templates.COMPOSE.format(
             **values,
             # From the compose file on. A dollar sign would name a variable.
-            context=json.dumps(os.path.relpath(models_dir, out)).replace("$", "$$"),
+            models=json.dumps(os.path.relpath(models_dir, out)).replace("$", "$$"),
         ),
         "kubernetes.yaml": templates.KUBERNETES.format(**values),
+        SETTINGS_FILE: json.dumps(options, indent=2) + "\n",
     }
     out.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():

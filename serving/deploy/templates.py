@@ -21,7 +21,8 @@ DOCKERFILE = """\
 # Build with the models as a named context:
 #   docker build --build-context models=MODELS_DIR -t gan-serving .
 FROM {image}
-COPY --from=models . /models
+# The server runs as nobody, who must be able to read whatever modes the files have.
+COPY --from=models --chown=65534:65534 . /models
 COPY models.config batching.config monitoring.config /config/
 EXPOSE 8500 8501
 USER 65534:65534
@@ -31,10 +32,21 @@ ENTRYPOINT {flags_json}
 COMPOSE = """\
 services:
   serving:
-    build:
-      context: .
-      additional_contexts:
-        models: {context}
+    image: "{image}"
+    entrypoint: {flags_json}
+    user: "65534:65534"
+    volumes:
+      - type: bind
+        source: {models}
+        target: /models
+        read_only: true
+      # The folder, and not its files: a file that is replaced would not be seen.
+      - type: bind
+        source: .
+        target: /config
+        read_only: true
+    tmpfs:
+      - /tmp
     ports:
       - "127.0.0.1:8500:8500"
       - "127.0.0.1:8501:8501"
@@ -48,7 +60,7 @@ services:
       resources:
         limits:
           cpus: "{cpus}"
-          memory: 2G
+          memory: {memory}G
   prometheus:
     image: prom/prometheus:v3.5.0
     volumes:
@@ -57,6 +69,21 @@ services:
       - "127.0.0.1:9090:9090"
     depends_on:
       - serving
+"""
+
+#: Where pods have the models from, unless their image holds them.
+MODELS_MOUNT = """\
+            - name: models
+              mountPath: /models
+              readOnly: true
+"""
+MODELS_VOLUME = """\
+        - name: models
+          # Replicas on several nodes need a claim with the access mode ReadOnlyMany or
+          # ReadWriteMany.
+          persistentVolumeClaim:
+            claimName: gan-models
+            readOnly: true
 """
 
 KUBERNETES = """\
@@ -121,7 +148,7 @@ spec:
           type: RuntimeDefault
       containers:
         - name: serving
-          image: {image}
+          image: "{pod_image}"
           command: ["tensorflow_model_server"]
           args:
 {flags_yaml}
@@ -138,10 +165,10 @@ spec:
           resources:
             requests:
               cpu: "{cpus}"
-              memory: 1Gi
+              memory: {memory_requested}Mi
             limits:
               cpu: "{cpus}"
-              memory: 2Gi
+              memory: {memory}Gi
           # Loading and warming up may take minutes; the other probes wait for this one.
           # It and the readiness probe ask for the first model alone: TensorFlow Serving
           # opens its ports when every model has a version. What befalls another model
@@ -177,22 +204,13 @@ spec:
               sleep:
                 seconds: 75
           volumeMounts:
-            - name: models
-              mountPath: /models
-              readOnly: true
-            - name: config
+{models_mount}            - name: config
               mountPath: /config
               readOnly: true
             - name: tmp
               mountPath: /tmp
       volumes:
-        - name: models
-          # Replicas on several nodes need a claim with the access mode ReadOnlyMany or
-          # ReadWriteMany.
-          persistentVolumeClaim:
-            claimName: gan-models
-            readOnly: true
-        - name: config
+{models_volume}        - name: config
           configMap:
             name: gan-serving
         - name: tmp

@@ -233,8 +233,8 @@ def test_names_of_any_kind_keep_the_files_whole(publish, tmp_path):
     shutil.copytree(publish("m", 1, change=_without_scalar).parent, models / "bad #1")
     deploy.write(models, tmp_path / "deploy")
     (compose,) = documents(tmp_path / "deploy" / "compose.yaml")
-    contexts = compose["services"]["serving"]["build"]["additional_contexts"]
-    assert contexts == {"models": "../a $$HOME"}  # From the compose file on.
+    models, _ = compose["services"]["serving"]["volumes"]
+    assert models["source"] == "../a $$HOME"  # From the compose file on.
     (deployment,) = (
         document
         for document in documents(tmp_path / "deploy" / "kubernetes.yaml")
@@ -318,7 +318,15 @@ def test_compose_file(written):
     assert done.returncode == 0, done.stdout
     (compose,) = documents(written / "compose.yaml")
     assert set(compose["services"]) == {"serving", "prometheus"}
-    assert compose["services"]["serving"]["init"] is True  # Else SIGTERM is ignored.
+    server = compose["services"]["serving"]
+    assert server["init"] is True  # Else SIGTERM is ignored.
+    found = [f"--{name}={value}" for name, value in flags(written).items()]
+    assert server["entrypoint"] == ["tensorflow_model_server", *found]
+    assert [(volume["source"], volume["target"]) for volume in server["volumes"]] == [
+        ("../models", files.MODELS),
+        (".", files.CONFIG),
+    ]
+    assert all(volume["read_only"] for volume in server["volumes"])
     for service in compose["services"].values():
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
 
@@ -366,6 +374,47 @@ def test_kubernetes_manifests(written):
     assert spread["topologyKey"] == "kubernetes.io/hostname"
     assert spread["whenUnsatisfiable"] == "ScheduleAnyway"  # A small cluster may do.
     assert spread["labelSelector"] == spec["selector"]
+
+
+def test_options_hold_until_others_are_given(publish, tmp_path):
+    publish("m", 1, change=_without_scalar)
+    deploy.write(publish.models, tmp_path, cpus=6, memory=8, replicas=5)
+    for options, cpus in (({}, 6), ({"cpus": 3}, 3), ({"max_batch_size": 64}, 3)):
+        deploy.write(publish.models, tmp_path, **options)
+        (container,) = pod_template(tmp_path)["spec"]["containers"]
+        assert container["resources"] == {
+            "requests": {"cpu": str(cpus), "memory": "4096Mi"},
+            "limits": {"cpu": str(cpus), "memory": "8Gi"},
+        }
+        found = {d["kind"]: d for d in documents(tmp_path / "kubernetes.yaml")}
+        assert found["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 5
+    # What was not given follows the package: a new one pins a new image.
+    assert "image" not in json.loads((tmp_path / "settings.json").read_text())
+    assert container["image"] == files.IMAGE
+    for damaged in ("{", "[1]", '{"cores": 2}'):
+        (tmp_path / "settings.json").write_text(damaged)
+        with pytest.raises(
+            serving.RequestError, match=r"settings.json holds no options"
+        ):
+            deploy.write(publish.models, tmp_path)
+
+
+def test_an_image_with_the_models_in_it(publish, tmp_path):
+    publish("m", 1, change=_without_scalar)
+    baked = "registry.example.com:5000/gan-serving:1"
+    for image, volumes in (
+        (baked, {"config", "tmp"}),
+        ("", {"models", "config", "tmp"}),
+    ):
+        deploy.write(publish.models, tmp_path, baked_image=image)
+        pod = pod_template(tmp_path)["spec"]
+        (container,) = pod["containers"]
+        assert container["image"] == (image or files.IMAGE)
+        assert {volume["name"] for volume in pod["volumes"]} == volumes
+        assert {mount["name"] for mount in container["volumeMounts"]} == volumes
+        for document in documents(tmp_path / "kubernetes.yaml"):
+            kubernetes_validate.validate(document, KUBERNETES, strict=True)
+        assert f"FROM {files.IMAGE}\n" in (tmp_path / "Dockerfile").read_text()
 
 
 def test_a_busy_replica_is_not_taken_out(written):
