@@ -1,6 +1,7 @@
 """The command line: `python -m serving start|generate|…`."""
 
 import contextlib
+import gc
 import logging
 import os
 import pathlib
@@ -210,14 +211,19 @@ def start(
     if intra_op_parallelism:
         set_intra_op_parallelism(intra_op_parallelism)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+    # What is imported stays. Else each search for garbage, such as when a model is
+    # unloaded, would go through all of TensorFlow's objects, and every request wait.
+    gc.collect()
+    gc.freeze()
     server = Server(models_dir, max_message_bytes=max_message_mib << 20, **options)
     asked_to_stop = threading.Event()
     starting = True
 
     def stop(number, frame):
         asked_to_stop.set()
-        if starting:  # Nothing is in flight yet.
-            raise SystemExit(128 + number)
+        # Nothing is in flight yet, and what TensorFlow is doing can't be broken off.
+        if starting:
+            os._exit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
@@ -237,6 +243,10 @@ def start(
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     click.echo("finishing what is in flight", err=True)
     server.stop(grace=grace_seconds, drain=drain_seconds)
+    # Python would wait for a computation or a load that outlasts the grace.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
 
 
 def _client_options(command):

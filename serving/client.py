@@ -63,8 +63,11 @@ _NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
 _HUNG_UP = re.compile("(to connect|connections to).*(Socket closed|reset by peer)")
 _NOT_TRUSTED = re.compile("Tls handshake|SSL_ERROR|erification")
 
-# gRPC's words where a message passes the limit of the client or of the server.
-_TOO_MANY_BYTES = re.compile(r"message larger than max")
+# Words where a message passes the limit of the client or of the server: gRPC's, and
+# those of the embedded server.
+_TOO_MANY_BYTES = re.compile(
+    r"message larger than max|more than the \d+ of one message"
+)
 
 # What TensorFlow Serving answers where its batching file allows fewer rows.
 _TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")

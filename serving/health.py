@@ -10,9 +10,6 @@ import threading
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-# A watch holds a thread for as long as its caller likes.
-MAX_WATCHES = 16
-
 _Status = health_pb2.HealthCheckResponse.ServingStatus
 
 
@@ -27,7 +24,6 @@ class Health(health_pb2_grpc.HealthServicer):
         self._services = frozenset(("", *services))
         self._status = _Status.NOT_SERVING
         self._changed = threading.Condition()
-        self._free = threading.BoundedSemaphore(MAX_WATCHES)
 
     def report(self, serving):
         """Says whether the services serve; watchers are told of changes only."""
@@ -44,28 +40,20 @@ class Health(health_pb2_grpc.HealthServicer):
     def Watch(self, request, context):
         """Yields the health of a service, at first and whenever it changes.
 
-        It ends at once for a service that there is not, and where there are too many.
+        It ends at once for a service that there is not.
         """
         if request.service not in self._services:
             yield health_pb2.HealthCheckResponse(status=_Status.SERVICE_UNKNOWN)
             return
-        if not self._free.acquire(blocking=False):
-            context.abort(
-                grpc.StatusCode.RESOURCE_EXHAUSTED,
-                f"{MAX_WATCHES} watches are open; ask Check instead",
-            )
-        try:
-            status = None
-            alive = context.add_callback(self._wake)
-            while alive:
-                with self._changed:
-                    while (alive := context.is_active()) and self._status == status:
-                        self._changed.wait()
-                    status = self._status
-                if alive:
-                    yield health_pb2.HealthCheckResponse(status=status)
-        finally:
-            self._free.release()
+        status = None
+        alive = context.add_callback(self._wake)
+        while alive:
+            with self._changed:
+                while (alive := context.is_active()) and self._status == status:
+                    self._changed.wait()
+                status = self._status
+            if alive:
+                yield health_pb2.HealthCheckResponse(status=status)
 
     def _wake(self):
         with self._changed:

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import logging
 import os
 import pathlib
@@ -30,8 +31,21 @@ def models_in(folder):
     return [
         model_config.ModelConfig(entry.name, entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-        if entry.is_dir() and not entry.name.startswith(".")
+        if entry.is_dir()
+        and not entry.name.startswith(".")
+        and _can_be_asked(entry.name)
     ]
+
+
+@functools.cache  # Folders are looked at every second, and the warning is for once.
+def _can_be_asked(name):
+    """Whether a folder's name is UTF-8, as the names in requests are."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        _log.warning("the folder %r is left out: its name is not UTF-8", name)
+        return False
+    return True
 
 
 def _lies_in(path, roots):
@@ -316,8 +330,17 @@ class ModelManager:
             raise errors.ServingError(
                 grpc.StatusCode.UNKNOWN,
                 f"{len(missing)} servable(s) did not become available: "
-                f"{', '.join(sorted(missing))}",
+                f"{', '.join(map(self._with_failures, sorted(missing)))}",
             )
+
+    def _with_failures(self, name):
+        """Returns a model's name with what its versions failed by, if any did."""
+        model = self._models[name]
+        failures = [
+            f"version {version}: {model.history[version].status.error_message}"
+            for version in sorted(model.failed & model.history.keys())
+        ]
+        return f"{name} ({'; '.join(failures)})" if failures else name
 
     def _apply(self, configs):
         """Follows `configs`; what is wrong with one model does not keep the others.
@@ -395,7 +418,9 @@ class ModelManager:
             found = versions_in(config.base_path)
         except OSError:  # `_load_wanted` says so.
             return {}
-        failed = model.failed & found.keys() if model else ()
+        if model is not None:
+            model.failed &= found.keys()  # A version that is gone may come again.
+        failed = model.failed if model is not None else ()
         wanted = config.policy.choose(found).difference(failed)
         return {version: found[version] for version in sorted(wanted)}
 
@@ -421,7 +446,7 @@ class ModelManager:
 
     def _load(self, model, config, version, path):
         """Returns the servable of a version, None if it does not load."""
-        if self._closing:
+        if self._closing:  # Once it is, nothing is published; see `close`.
             return None
         with self._lock:
             model.record(version, _State.LOADING)
@@ -441,13 +466,18 @@ class ModelManager:
         return None
 
     def _publish(self, staged):
-        """Serves what was loaded."""
+        """Serves what was loaded, unless all is being closed."""
         with self._lock:
+            serves = not self._closing
             for model, version, servable, _ in staged:
-                model.servables[version] = servable
-                model.record(version, _State.AVAILABLE)
-        for model, version, *_ in staged:
-            _log.info("serving %s version %d", model.config.name, version)
+                if serves:
+                    model.servables[version] = servable
+                model.record(version, _State.AVAILABLE if serves else _State.END)
+        for model, version, servable, _ in staged:
+            if serves:
+                _log.info("serving %s version %d", model.config.name, version)
+            else:
+                servable.retire()
 
     def _open(self, name, version, path):
         options = self._batching_options
@@ -471,7 +501,9 @@ class ModelManager:
     def _unload(self, model, versions):
         for version in sorted(versions):
             with self._lock:
-                servable = model.servables.pop(version)
+                servable = model.servables.pop(version, None)
+                if servable is None:  # `close` was faster.
+                    continue
                 model.record(version, _State.END)
             servable.retire()
             _log.info("unloaded %s version %d", model.config.name, version)
@@ -481,14 +513,16 @@ class ModelManager:
 
         Args:
             seconds: How long to wait for a version that is being loaded, which nothing
-                can stop. After that it is left to the end of the process.
+                can stop. One that is ready later is freed then, and not served.
         """
-        self._closing = True
-        if not self._polling.acquire(timeout=seconds):
+        with self._lock:
+            self._closing = True
+        alone = self._polling.acquire(timeout=seconds)
+        if not alone:
             _log.warning("stopped while a version was being loaded")
-            return
         try:
-            for model in self._models.values():
+            for model in list(self._models.values()):
                 self._unload(model, set(model.servables))
         finally:
-            self._polling.release()
+            if alone:
+                self._polling.release()

@@ -63,6 +63,12 @@ class Model:
         spec.name = self._name
         spec.version.value = self._version
         spec.signature_name = signature.key
+        if (size := response.ByteSize()) > self._max_bytes:  # Strings, for one.
+            raise errors.ServingError(
+                grpc.StatusCode.RESOURCE_EXHAUSTED,
+                f"The answer has {size} bytes, more than the {self._max_bytes} of one "
+                "message; ask for fewer rows at a time",
+            )
         return response
 
     def _compute(self, signature, arrays, names, deadline, on_cancel):
@@ -116,10 +122,10 @@ class Model:
             )
         _check_names(signature, request.inputs)
         shapes = [
-            self._check_tensor(spec, request.inputs[name], position)
-            for position, (name, spec) in enumerate(signature.inputs.items())
+            self._checked_shape(name, request.inputs[name]) for name in signature.inputs
         ]
         names = _outputs(signature, request.output_filter)
+        _check_dtypes(signature, request.inputs)
         _check_shapes(signature, shapes)
         self._check_answer_size(signature, shapes, names)
         if signature.batchable and self._options is not None:
@@ -131,21 +137,14 @@ class Model:
         ]
         return signature, arrays, names
 
-    def _check_tensor(self, spec, proto, position):
+    def _checked_shape(self, name, proto):
         """Returns the shape of an input."""
         try:
-            shape = tensors.checked_shape(proto, self._max_bytes)
+            return tensors.checked_shape(proto, self._max_bytes)
         except ValueError as error:
             raise errors.invalid_argument(
-                f"tensor parsing error: {spec.name} ({error})"
+                f"tensor parsing error: {name} ({error})"
             ) from error
-        if proto.dtype != spec.data_type:
-            raise errors.invalid_argument(
-                f"Expects arg[{position}] to be "
-                f"{tensors.type_name(spec.data_type)} but "
-                f"{tensors.type_name(proto.dtype)} is provided"
-            )
-        return shape
 
     def _check_answer_size(self, signature, shapes, names):
         """Refuses what could be computed but never sent."""
@@ -201,7 +200,25 @@ def _outputs(signature, output_filter):
         if name in names:
             raise errors.invalid_argument(f"duplicate output tensor alias: {name}")
         names.add(name)
-    return [name for name in signature.outputs if not names or name in names]
+    asked = [name for name in signature.outputs if not names or name in names]
+    for name in asked:
+        try:
+            tensors.numpy_type(signature.outputs[name].data_type)
+        except ValueError as error:  # Such as complex numbers.
+            raise errors.ServingError(
+                grpc.StatusCode.UNIMPLEMENTED, f"output {name}: {error}"
+            ) from error
+    return asked
+
+
+def _check_dtypes(signature, inputs):
+    for position, (name, spec) in enumerate(signature.inputs.items()):
+        if inputs[name].dtype != spec.data_type:
+            raise errors.invalid_argument(
+                f"Expects arg[{position}] to be "
+                f"{tensors.type_name(spec.data_type)} but "
+                f"{tensors.type_name(inputs[name].dtype)} is provided"
+            )
 
 
 def _check_shapes(signature, shapes):

@@ -42,9 +42,13 @@ _MODEL_PATH = re.compile(
 _IDLE_SECONDS = 30
 # How long a request, headers and body, may take to arrive, and an answer to leave.
 _TRANSFER_SECONDS = 60
-# How long computing one request may take, as in TensorFlow Serving: HTTP callers send
-# no deadline.
+# How long a request may take, as in TensorFlow Serving: HTTP callers send no deadline.
 _MAX_SECONDS = 30
+# Read, the lists and numbers of a body take up to forty times its bytes. So bodies that
+# are larger than this are read one at a time; the interpreter gains nothing by more.
+_LARGE_BODY_BYTES = 64 << 10
+# How many bytes such bodies may have together, however many connections there are.
+_MAX_BODIES_BYTES = 256 << 20
 
 _STOPPING = "The server is stopping"
 
@@ -117,7 +121,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         try:
-            status, kind, content = http.HTTPStatus.OK, *self._answer()
+            # The body of all: else it would be the next request.
+            with self._body_length() as length:
+                self._body = self._read_body(length)
+                status, kind, content = http.HTTPStatus.OK, *self._answer()
         except _Refusal as refusal:
             self.send_error(refusal.status, str(refusal))
             return
@@ -151,6 +158,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _send(self, status, kind, content):
         self.log_request(status)
+        # A caller of HTTP/1.0 waits for the end of the connection.
+        self.close_connection |= self.request_version == "HTTP/1.0"
         self.close_connection |= self.server.connections.stopping
         head = _head(status, kind, len(content), self.close_connection)
         self.connection.settimeout(_TRANSFER_SECONDS)
@@ -159,7 +168,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _answer(self):
         """Returns the content type and the content for the request."""
-        self._body = self._read_body()  # Of all: else it would be the next request.
         if self.server.connections.stopping:
             raise _Refusal(http.HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING)
         malformed = errors.invalid_argument(
@@ -184,7 +192,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             raise malformed
         return "application/json", call(match).encode("ascii")
 
-    def _read_body(self):
+    @contextlib.contextmanager
+    def _body_length(self):
+        """Gives the length of the body, and keeps room for it meanwhile."""
+        length = self._checked_length()
+        if length <= _LARGE_BODY_BYTES:
+            yield length
+            return
+        if not self.server.bodies.take(length):
+            raise _Refusal(
+                http.HTTPStatus.SERVICE_UNAVAILABLE,
+                "Too many large bodies are being answered; try again later",
+            )
+        try:
+            yield length
+        finally:
+            self.server.bodies.give_back(length)
+
+    def _checked_length(self):
         if self.headers.defects:  # Where they end is then a matter of opinion.
             raise _Refusal(
                 http.HTTPStatus.BAD_REQUEST,
@@ -197,7 +222,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             )
         lengths = {v.strip() for v in self.headers.get_all("Content-Length", ())}
         if not lengths and self.command != "POST":
-            return b""
+            return 0
         length = lengths.pop() if len(lengths) == 1 else ""
         if not (length.isascii() and length.isdigit()):
             raise _Refusal(
@@ -208,14 +233,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 http.HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
                 f"The body is larger than {self.server.max_body_bytes} bytes",
             )
+        return int(length)
+
+    def _read_body(self, length):
         try:
-            body = self.rfile.read(int(length))
+            body = self.rfile.read(length)
         except TimeoutError:
             raise _Refusal(
                 http.HTTPStatus.REQUEST_TIMEOUT,
                 f"The request did not arrive within {_TRANSFER_SECONDS} seconds",
             ) from None
-        if len(body) < int(length):
+        if len(body) < length:
             raise _Refusal(http.HTTPStatus.BAD_REQUEST, "The body ended early")
         return body
 
@@ -249,14 +277,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         with self.server.metrics.request("rest", "Predict") as observed:
             observed.check_limit()
             observed.model = services.known(urllib.parse.unquote(match["name"]))
-            request, by_rows = rest_json.parse_predict(
-                self._body,
-                lambda: signatures.parse(self._signature_defs(match)[0].signature_def),
-            )
+            deadline = time.monotonic() + _MAX_SECONDS
+            large = len(self._body) > _LARGE_BODY_BYTES
+            with self.server.reading if large else contextlib.nullcontext():
+                request, by_rows = rest_json.parse_predict(
+                    self._body,
+                    lambda: signatures.parse(
+                        self._signature_defs(match)[0].signature_def
+                    ),
+                )
             _fill_spec(request.model_spec, match)
-            response = services.predict(
-                request, time.monotonic() + _MAX_SECONDS, on_cancel=None
-            )
+            response = services.predict(request, deadline, on_cancel=None)
+            if deadline <= time.monotonic():  # Computing can't be broken off.
+                raise errors.deadline_exceeded(
+                    f"Computing took longer than {_MAX_SECONDS} seconds"
+                )
             return rest_json.render_predict(
                 response, by_rows, self.server.max_answer_bytes
             )
@@ -301,6 +336,30 @@ def _head(status, kind, length, close):
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
+class _Room:
+    """A number of bytes that several threads share.
+
+    Args:
+        free: How many there are.
+    """
+
+    def __init__(self, free):
+        self._free = free
+        self._lock = threading.Lock()
+
+    def take(self, count):
+        """Takes so many, if there are; returns whether it did."""
+        with self._lock:
+            enough = count <= self._free
+            self._free -= count * enough
+        return enough
+
+    def give_back(self, count):
+        """Frees so many again."""
+        with self._lock:
+            self._free += count
+
+
 class _HttpServer(socketserver.ThreadingTCPServer):
     """A bounded number of connections, each in its thread."""
 
@@ -311,7 +370,8 @@ class _HttpServer(socketserver.ThreadingTCPServer):
     def __init__(self, host, port, services, metrics, max_body_bytes, context):
         self.services = services
         self.metrics = metrics
-        # Read, the numbers of a body take up to twenty times its bytes.
+        self.bodies = _Room(_MAX_BODIES_BYTES)
+        self.reading = threading.Lock()
         self.max_body_bytes = min(max_body_bytes, MAX_BODY_BYTES)
         self.max_answer_bytes = max_body_bytes
         self.connections = connections.Connections()
@@ -397,6 +457,10 @@ class RestServer:
     def start(self):
         """Begins to answer."""
         self._thread.start()
+
+    def close(self):
+        """Gives up the port, if it never began to answer."""
+        self._http.server_close()
 
     def stop(self, grace):
         """Stops listening, and gives requests in flight `grace` seconds.

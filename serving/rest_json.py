@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from serving import errors, messages, signatures, tensors
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
+_TOO_DEEP = "JSON Parse error: nested too deeply"
 
 
 def parse_predict(body, find_signatures):
@@ -47,8 +48,11 @@ def parse_predict(body, find_signatures):
     )
     request = messages.PredictRequest()
     request.model_spec.signature_name = key
-    for name, values in columns.items():
-        tensors.encode(_to_array(values, specs[name]), request.inputs[name])
+    try:
+        for name, values in columns.items():
+            tensors.encode(_to_array(values, specs[name]), request.inputs[name])
+    except RecursionError:
+        raise errors.invalid_argument(_TOO_DEEP) from None
     return request, by_rows
 
 
@@ -64,7 +68,7 @@ def parse_json(body):
         if _SURROGATE.search(text):  # One without its other half is no character.
             json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
-        raise errors.invalid_argument("JSON Parse error: nested too deeply") from None
+        raise errors.invalid_argument(_TOO_DEEP) from None
     except ValueError as error:  # No JSON, no UTF-8, or a number of too many digits.
         raise errors.invalid_argument(f"JSON Parse error: {error}") from error
     return content
@@ -127,13 +131,16 @@ def _to_array(values, spec):
     if values == [] and spec.row_shape is not None:
         return spec.no_rows()
     is_text = spec.data_type == tensors.DT_STRING
+    wrong_type = errors.invalid_argument(
+        f"JSON Value is not of expected type: {tensors.type_name(spec.data_type)} "
+        f"(input {spec})"
+    )
     if is_text:
         values = _to_bytes(values, spec)
-    elif wanted.kind != "b" and _has_bool(values):  # numpy takes true for 1.
-        raise errors.invalid_argument(
-            f"JSON Value is not of expected type: {tensors.type_name(spec.data_type)} "
-            f"(input {spec})"
-        )
+    # numpy takes true for 1, and one string among numbers for a reason to give each of
+    # them the room of that string.
+    elif not _all_of(values, (bool,) if wanted.kind == "b" else (int, float)):
+        raise wrong_type
     try:
         array = np.array(values, object if is_text else None)
     except (ValueError, OverflowError) as error:
@@ -144,10 +151,7 @@ def _to_array(values, spec):
     if array.dtype.kind not in kinds or (
         is_text and any(not isinstance(v, bytes) for v in array.flat)
     ):
-        raise errors.invalid_argument(
-            f"JSON Value is not of expected type: {tensors.type_name(spec.data_type)} "
-            f"(input {spec})"
-        )
+        raise wrong_type
     with np.errstate(over="ignore"):
         found = array.astype(wanted)
     if not tensors.in_range(array, wanted) or (
@@ -157,10 +161,11 @@ def _to_array(values, spec):
     return found
 
 
-def _has_bool(values):
-    if isinstance(values, list):
-        return any(map(_has_bool, values))
-    return isinstance(values, bool)
+def _all_of(values, types):
+    """Whether all that nested lists hold is of one of the types."""
+    if type(values) is list:
+        return all(_all_of(value, types) for value in values)
+    return type(values) in types
 
 
 def _to_bytes(values, spec):

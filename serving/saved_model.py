@@ -61,7 +61,7 @@ class SavedModel:
                         self._session, [tf.saved_model.SERVING], self.path
                     )
                 else:
-                    meta_graph = _load_without_variables(self.path)
+                    meta_graph = _load_without_variables(self._session, self.path)
         except tf.errors.OpError as error:
             code = errors.status_code(error.error_code)
             raise errors.ServingError(code, _in_words(error)) from error
@@ -83,9 +83,8 @@ class SavedModel:
         Returns the arrays in the order of `outputs`. Releases the interpreter
         lock while it computes.
         """
-        call = self._callable(signature, tuple(outputs))
         try:
-            return call(*arrays)
+            return self._callable(signature, tuple(outputs))(*arrays)
         except tf.errors.OpError as error:
             code = errors.status_code(error.error_code)
             raise errors.ServingError(code, _in_words(error)) from error
@@ -139,18 +138,17 @@ def set_intra_op_parallelism(threads):
     tf.config.list_logical_devices()  # Makes the threads.
 
 
-def _load_without_variables(path):
-    """Loads only the graph into the default one, as TensorFlow Serving does.
+def _load_without_variables(session, path):
+    """Loads a folder without values of variables, as TensorFlow Serving does.
 
-    The Python loader refuses such a folder. Every use of a variable then fails with
-    FAILED_PRECONDITION.
+    Python's loader refuses it where the graph has some. Every use of them then fails
+    with FAILED_PRECONDITION.
     """
-    parsed = loader_impl.parse_saved_model(path)
-    for meta_graph in parsed.meta_graphs:
-        if tf.saved_model.SERVING in meta_graph.meta_info_def.tags:
-            tf.compat.v1.train.import_meta_graph(meta_graph)
-            return meta_graph
-    raise errors.not_found(f"{path} has no graph with the tag serve")
+    loader = loader_impl.SavedModelLoader(path)
+    tags = [tf.saved_model.SERVING]
+    loader.load_graph(session.graph, tags)
+    loader.run_init_ops(session, tags)
+    return loader.get_meta_graph_def_from_tags(tags)
 
 
 def _as_our_messages(signature_defs):

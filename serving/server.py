@@ -28,7 +28,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
 from serving import batching, errors, messages, model_config, prediction
-from serving.health import MAX_WATCHES, Health
+from serving.health import Health
 from serving.metrics import Metrics
 from serving.models import ModelManager, models_in
 from serving.services import Services
@@ -52,8 +52,9 @@ _GRPC_OPTIONS = (
     ("grpc.max_connection_age_grace_ms", 600_000),
 )
 
-# A stream holds a thread for as long as its caller likes; so few may be open.
-_MAX_REFLECTION_STREAMS = 8
+# A stream holds a thread for as long as its caller likes, even before its message is
+# there; so few may be open. By the beginnings of their methods' names.
+_MAX_STREAMS = {f"/{reflection.SERVICE_NAME}/": 8, f"/{health.SERVICE_NAME}/Watch": 16}
 
 # So does a call until its message is there: such calls are cancelled after a minute,
 # as over REST, and sooner where they are so many that others might find no thread.
@@ -61,7 +62,7 @@ _MESSAGE_SECONDS = 60.0
 _PRESSED_SECONDS, _MAX_WAITING = 10.0, 16
 
 # Threads for what is answered however many requests there are: health, and refusals.
-_SPARE_THREADS = 32 + MAX_WATCHES
+_SPARE_THREADS = 24 + sum(_MAX_STREAMS.values())
 
 
 class Server:
@@ -181,11 +182,12 @@ class Server:
         if model_config_file is not None:
             self.models.check_places(find_models())
         self.metrics.watch(self.models)
-        self.services = Services(self.models)
+        self.services = Services(self.models, on_reload=self._report_health)
         self._health = Health((messages.PREDICTION_SERVICE, messages.MODEL_SERVICE))
         self._grpc = None
         self._rest = None
         self._stopping = threading.Event()
+        self._stopped = threading.Event()
         self._messages_in_time = _MessagesInTime()
         self._poller = threading.Thread(
             target=self._keep_polling, name="serving-poll", daemon=True
@@ -216,17 +218,22 @@ class Server:
                 "127.0.0.1",
                 self._host,
             )
-        self._bind()  # First, because it is quick to fail where the port is taken.
         try:
+            # First, because it is quick to fail where a port is taken.
+            self._bind()
+            self._bind_rest()
             self.models.poll()
-            self._start_rest()
         except BaseException:
             self._grpc.stop(None)
+            if self._rest is not None:
+                self._rest.close()
             self.models.close(seconds=0)
             raise
         self._messages_in_time.start()
         self._report_health()
         self._grpc.start()
+        if self._rest is not None:
+            self._rest.start()
         self._poller.start()
         return self
 
@@ -242,10 +249,7 @@ class Server:
                 ("grpc.max_send_message_length", self._max_message_bytes),
             ),
             maximum_concurrent_rpcs=threads,
-            interceptors=(
-                _LimitStreams(reflection.SERVICE_NAME),
-                self._messages_in_time,
-            ),
+            interceptors=(_LimitStreams(), self._messages_in_time),
         )
         self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -277,7 +281,7 @@ class Server:
                 "unknown, or another machine's?"
             ) from error
 
-    def _start_rest(self):
+    def _bind_rest(self):
         if self._rest_port is None:
             return
         from serving.rest import RestServer
@@ -290,7 +294,6 @@ class Server:
             max_body_bytes=self._max_message_bytes,
             tls=self._tls,
         )
-        self._rest.start()
 
     def _keep_polling(self):
         config_errors, poll_errors = _LoggedOnce(), _LoggedOnce()
@@ -314,15 +317,26 @@ class Server:
     def stop(self, grace=10.0, drain=0.0):
         """Says NOT_SERVING, finishes what is in flight, and frees everything.
 
+        Called again meanwhile, it waits for the first call to end.
+
         Args:
             grace: How many seconds requests in flight, and the loading of a version,
                 may still take.
             drain: How many seconds to go on serving after health has turned, so
                 that load balancers notice before connections close.
         """
-        if self._stopping.is_set() or self._grpc is None:
+        if self._grpc is None:
+            return
+        if self._stopping.is_set():
+            self._stopped.wait()
             return
         self._stopping.set()
+        try:
+            self._stop(grace, drain)
+        finally:
+            self._stopped.set()
+
+    def _stop(self, grace, drain):
         self._report_health()
         time.sleep(drain)
         end = time.monotonic() + grace
@@ -348,26 +362,31 @@ class Server:
 
 
 class _LimitStreams(grpc.ServerInterceptor):
-    """Refuses the streams of one service beyond a few, at once."""
+    """Refuses streams beyond `_MAX_STREAMS`, at once."""
 
-    def __init__(self, service):
-        self._prefix = f"/{service}/"
-        self._free = threading.BoundedSemaphore(_MAX_REFLECTION_STREAMS)
+    def __init__(self):
+        self._free = {
+            method: threading.BoundedSemaphore(most)
+            for method, most in _MAX_STREAMS.items()
+        }
 
     def intercept_service(self, continuation, details):
         handler = continuation(details)
-        if handler is None or not details.method.startswith(self._prefix):
+        limits = [self._free[m] for m in self._free if details.method.startswith(m)]
+        if handler is None or not limits:
             return handler
+        (free,) = limits
 
         def behaviour(requests, context):
-            if not self._free.acquire(blocking=False):
+            if not free.acquire(blocking=False):
                 context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED, "Too many reflection streams"
+                    grpc.StatusCode.RESOURCE_EXHAUSTED,
+                    f"Too many streams of {details.method} are open",
                 )
             try:
                 yield from handler.stream_stream(requests, context)
             finally:
-                self._free.release()
+                free.release()
 
         return grpc.stream_stream_rpc_method_handler(
             behaviour, handler.request_deserializer, handler.response_serializer
@@ -392,25 +411,33 @@ class _MessagesInTime(grpc.ServerInterceptor):
 
     def intercept_service(self, continuation, details):
         handler = continuation(details)
-        if handler is None or handler.request_streaming or handler.response_streaming:
+        if handler is None or handler.request_streaming:
             return handler
 
-        def behaviour(messages_, context):
+        def answer(messages_, context):
             self._open.add(context)
             if not context.add_callback(lambda: self._open.discard(context)):
                 self._open.discard(context)
-            self._waiting[context] = time.monotonic()
-            try:
-                message = next(messages_, None)
-            finally:
-                del self._waiting[context]
-            if message is None:
-                context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call is empty")
-            return handler.unary_unary(message, context)
+            return handler.unary_unary(self._first(messages_, context), context)
 
-        return grpc.stream_unary_rpc_method_handler(
-            behaviour, handler.request_deserializer, handler.response_serializer
-        )
+        def answer_by_stream(messages_, context):
+            yield from handler.unary_stream(self._first(messages_, context), context)
+
+        how = handler.request_deserializer, handler.response_serializer
+        if handler.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(answer_by_stream, *how)
+        return grpc.stream_unary_rpc_method_handler(answer, *how)
+
+    def _first(self, messages_, context):
+        """Returns the message of a call, waiting until it is there."""
+        self._waiting[context] = time.monotonic()
+        try:
+            message = next(messages_, None)
+        finally:
+            del self._waiting[context]
+        if message is None:
+            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call is empty")
+        return message
 
     @property
     def in_flight(self):

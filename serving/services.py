@@ -2,7 +2,7 @@
 
 import grpc
 
-from serving import errors, messages, model_config
+from serving import errors, messages, model_config, signatures
 
 
 class Services:
@@ -10,10 +10,12 @@ class Services:
 
     Args:
         manager: The ModelManager.
+        on_reload: Called when other models are served because a caller asked for it.
     """
 
-    def __init__(self, manager):
+    def __init__(self, manager, on_reload):
         self._manager = manager
+        self._on_reload = on_reload
 
     def predict(self, request, deadline, on_cancel):
         """Answers a PredictRequest."""
@@ -53,19 +55,21 @@ class Services:
     def reload_config(self, request):
         """Serves another set of models, and answers once they are loaded."""
         self._manager.reload(model_config.models_of(request.config))
+        self._on_reload()
         return messages.ReloadConfigResponse()
 
     def wrong_signature(self, request):
         """Answers Classify and Regress, whose signatures no model here has."""
         spec = _model_spec(request)
         with self._manager.use(spec) as (model, _):
-            key = spec.signature_name or "serving_default"
+            key = spec.signature_name or signatures.DEFAULT
             signature = model.signatures.get(key)
         if signature is None:
-            raise errors.failed_precondition(
-                f'Serving signature key "{key}" not found.'
+            raise errors.invalid_argument(
+                f"No signature was found with the name: {key}"
             )
-        kind = type(request).__name__.removesuffix("Request").removesuffix("ion")
+        classify = isinstance(request, messages.ClassificationRequest)
+        kind = "Classify" if classify else "Regress"
         if signature.method.endswith(("classify", "regress")):
             raise errors.ServingError(
                 grpc.StatusCode.UNIMPLEMENTED,

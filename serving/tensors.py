@@ -214,7 +214,8 @@ def _varint(content, start):
 
 def encode(array, proto):
     """Writes an array into a TensorProto."""
-    array = np.asarray(array)
+    # As an array of its own kind, bytes lose the zeros at their end.
+    array = np.asarray(array, object if isinstance(array, bytes) else None)
     proto.dtype = data_type(array)
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)

@@ -1,13 +1,16 @@
 """The command line: what it prints, where it fails, and the process it starts."""
 
+import concurrent.futures
 import contextlib
 import pathlib
 import queue
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 
 import grpc
 import numpy as np
@@ -197,11 +200,39 @@ def test_a_start_can_be_ended_while_models_load(saved_models, tmp_path, number):
         finally:
             process.kill()
     assert "serving m000 version 1" in first
-    if "serving m099" not in rest:
-        assert process.returncode == 128 + number
-        assert "Traceback" not in rest
-    else:  # Python dropped what the signal raised, as it does while it frees objects.
-        assert process.returncode == 0
+    assert process.returncode == 128 + number
+    assert "Traceback" not in rest
+    assert "serving m099" not in rest
+
+
+def test_an_ended_start_leaves_what_outlasts_its_grace(saved_models, tmp_path):
+    shutil.copytree(saved_models / "tiny", tmp_path / "good" / "1")
+    with subprocess.Popen(
+        [
+            *[sys.executable, "-m", "serving", "start", tmp_path, "--port", "0"],
+            *["--grace-seconds", "0.1"],
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            (address,) = re.findall(r"127\.0\.0\.1:\d+", process.stdout.readline())
+            with (
+                serving.Client(address, attempts=1) as client,
+                concurrent.futures.ThreadPoolExecutor(1) as callers,
+            ):
+                client.metadata("good")
+                endless = {"turns": np.array([10**12])}
+                call = callers.submit(client.predict, "good", endless, "slow")
+                time.sleep(1)
+                process.send_signal(signal.SIGTERM)
+                with pytest.raises(serving.ServingError):
+                    call.result()
+            process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0
 
 
 def test_a_bench_can_be_interrupted(server):

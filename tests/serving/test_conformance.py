@@ -679,5 +679,5 @@ def test_command_with_a_label_that_is_none(run):
 def test_command_where_no_rest_answers(run, address):
     result = run("--rest", address, "--timeout", "20")
     assert result.exit_code == 1
-    assert "fails      REST: status: None " in result.output
+    assert f"{address} is no REST API: " in result.output
     assert "Traceback" not in result.output

@@ -10,6 +10,7 @@ import time
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_models
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -169,6 +170,86 @@ def test_missing_variables_load_and_then_fail_each_predict(publish, start, conne
     with pytest.raises(serving.ServingError) as caught:
         first_pixel(client)
     assert caught.value.code == grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_a_model_without_variables_has_its_tables(tmp_path, start, connect):
+    """Its initial operations run, though there are no values to restore."""
+    folder = tmp_path / "models" / "m" / "1"
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        words = tf.compat.v1.placeholder(tf.string, [None], "words")
+        table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(["a", "b"], tf.constant([1, 2])), -1
+        )
+        numbers = {"numbers": table.lookup(words)}
+        session.run(tf.compat.v1.tables_initializer())
+        build = tf.compat.v1.saved_model
+        builder = build.Builder(str(folder))
+        builder.add_meta_graph_and_variables(
+            session,
+            ["serve"],
+            {"look_up": build.predict_signature_def({"words": words}, numbers)},
+            main_op=tf.compat.v1.tables_initializer(),
+        )
+        builder.save()
+    shutil.rmtree(folder / "variables", ignore_errors=True)
+    client = connect(start(tmp_path / "models"))
+    found = client.predict("m", {"words": ["a", "b", "c"]}, "look_up")
+    assert found["numbers"].tolist() == [1, 2, -1]
+
+
+def _signature(inputs, outputs):
+    """Returns a change of a SavedModel: its `sample` has these tensors."""
+
+    def change(path):
+        file = path / "saved_model.pb"
+        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        signature = model.meta_graphs[0].signature_def["sample"]
+        ((_, seeds),) = signature.inputs.items()
+        seeds = type(seeds).FromString(seeds.SerializeToString())
+        signature.inputs.clear()
+        signature.outputs.clear()
+        for alias in inputs:
+            signature.inputs[alias].CopyFrom(seeds)
+        for alias, dtype in outputs.items():
+            signature.outputs[alias].CopyFrom(seeds)
+            signature.outputs[alias].dtype = dtype
+        file.write_bytes(model.SerializeToString())
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("inputs", "outputs", "code", "words"),
+    [
+        (["a", "b"], {"y": tf.int64}, "INVALID_ARGUMENT", "fed"),
+        (["a"], {"y": tf.int64}, "INVALID_ARGUMENT", "both fed and fetched"),
+        (["a"], {"y": tf.complex64}, "UNIMPLEMENTED", "output y: the dtype complex64"),
+    ],
+)
+def test_odd_signatures_are_errors_in_words(
+    publish, start, connect, inputs, outputs, code, words
+):
+    outputs = {name: dtype.as_datatype_enum for name, dtype in outputs.items()}
+    publish("m", 1, change=_signature(inputs, outputs))
+    request = tiny_models.predict_request(
+        "m", "sample", **{name: np.arange(2) for name in inputs}
+    )
+    channel = connect(start()).channel
+    with pytest.raises(grpc.RpcError, match=words) as caught:
+        channel.unary_unary("/tensorflow.serving.PredictionService/Predict")(
+            request.SerializeToString()
+        )
+    assert caught.value.code().name == code
+
+
+def test_a_name_that_is_no_text_is_left_out(publish, start, connect, caplog):
+    publish("m", 1)
+    os.mkdir(os.fsencode(publish.models) + b"/na\xefve")
+    server = start()
+    server.models.poll()
+    assert server.models.available() == {"m": [1]}
+    assert b"serving_model_version" in server.metrics.render()
+    assert sum("is not UTF-8" in line for line in caplog.messages) == 1
 
 
 def test_damaged_variables_say_what_is_wrong(publish, start, connect):
@@ -422,13 +503,29 @@ def test_a_reload_that_loads_nothing_is_an_error_and_nothing_goes(
         with pytest.raises(grpc.RpcError) as caught:
             reload(server, [(name, publish.models / name)])
         assert caught.value.code() == grpc.StatusCode.UNKNOWN
-        assert caught.value.details() == (
-            f"1 servable(s) did not become available: {name}"
-        )
+        words = caught.value.details()
+        assert words.startswith(f"1 servable(s) did not become available: {name}")
+        assert ("(version 1: " in words) == (name == "broken")
         assert first_pixel(client) == 10
     assert not server.models.knows("mistyped")  # It would be a label of metrics.
     server.models.poll()
     assert first_pixel(client) == 10
+
+
+def test_a_version_refused_by_a_reload_may_come_again(publish, start, connect):
+    publish("m", 1)
+    broken = publish("late", 1, change=damage("saved_model.pb"))
+    server = start(model_config_file=write_config(publish))
+    models = [("m", publish.models / "m"), ("late", publish.models / "late")]
+    for _ in range(2):
+        with pytest.raises(grpc.RpcError, match=r"late \(version 1: "):
+            reload(server, models)
+    shutil.rmtree(broken)
+    with pytest.raises(grpc.RpcError, match='become available: late"'):
+        reload(server, models)
+    publish("late", 1)
+    reload(server, models)
+    assert len(connect(server).generate("late", 1)) == 1
 
 
 def test_a_reload_whose_label_does_not_load_unloads_nothing(publish, start, connect):

@@ -210,6 +210,8 @@ GOOD = "/v1/models/good:predict"
         (GOOD, {"instances": 1}, 400, "to be a list/array"),
         (GOOD, {"instances": [[1, 2], [3]]}, 400, "regular list"),
         (GOOD, {"instances": [["a"]]}, 400, "expected type: float"),
+        (GOOD, {"instances": [None] * 3}, 400, "expected type: float"),
+        (GOOD, b'{"instances": %s1%s}' % (b"[" * 700, b"]" * 700), 400, ""),
         (GOOD, {"instances": [[1, 2]]}, 400, "cannot take the shape [1, 2]"),
         (GOOD, {"signature_name": "sample", "instances": [1.5]}, 400, "type: int64"),
         (GOOD, {"signature_name": "sample", "instances": [2**63]}, 400, "range"),
@@ -273,10 +275,10 @@ POST_EXPECT = (
 SAMPLE = b'{"signature_name": "sample", "instances": [0]}'
 
 
-def begin_post(address):
+def begin_post(address, body=SAMPLE):
     """Returns a connection with a request of which only the body is missing."""
     connection = open_at(address)
-    connection.sendall(POST_EXPECT % len(SAMPLE))
+    connection.sendall(POST_EXPECT % len(body))
     assert connection.recv(65536) == b"HTTP/1.1 100 Continue\r\n\r\n"
     return connection
 
@@ -426,6 +428,55 @@ def test_an_answer_takes_little_more_memory_than_its_text():
     tracemalloc.stop()
     assert np.array(json.loads(text)["predictions"]).shape == (2000, 28, 28, 1)
     assert peak < 6 * len(text)  # As lists it would take more than 15.
+
+
+def test_one_string_among_numbers_takes_no_memory():
+    """As an array, each of the numbers would take the room of the string."""
+    int64 = tensors.data_type(np.zeros(1, np.int64))
+    spec = signatures.TensorSpec("seeds", int64, (None,))
+    tracemalloc.start()
+    with pytest.raises(serving.ServingError, match="expected type: int64"):
+        rest_json._to_array(["a" * 20_000] + [1] * 20_000, spec)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1 << 20
+
+
+def test_computing_for_too_long_is_told_so(start, monkeypatch):
+    monkeypatch.setattr(rest, "_MAX_SECONDS", 0.05)
+    body = {"signature_name": "slow", "instances": [20_000]}
+    status, answer = ask_at(start().address, GOOD, body)
+    assert status == 504
+    assert "longer than 0.05 seconds" in answer["error"]
+
+
+def test_large_bodies_share_their_room(start, monkeypatch):
+    monkeypatch.setattr(rest, "_MAX_BODIES_BYTES", 100_000)
+    made = start()
+    seeds = {"signature_name": "sample", "instances": [0] * 30_000}
+    body = json.dumps(seeds).encode()
+    assert 64 << 10 < len(body) < 100_000
+    for _ in range(2):  # What one took, the next has.
+        status, _ = ask_at(made.address, GOOD, body)
+        assert status in (200, 429)
+    with begin_post(made.address, body):
+        while made._http.bodies._free == 100_000:
+            time.sleep(0.01)
+        status, answer = ask_at(made.address, GOOD, body)
+        assert status == 503
+        assert "Too many large bodies" in answer["error"]
+        small = {"signature_name": "sample", "instances": [0]}
+        assert ask_at(made.address, GOOD, small)[0] == 200
+    while made._http.bodies._free < 100_000:
+        time.sleep(0.01)
+
+
+def test_a_caller_of_http_1_0_sees_the_end(server):
+    with open_at(server.rest_address) as connection:
+        connection.sendall(
+            b"GET /v1/models/good HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
+        )
+        assert b"Connection: close" in read_to_end(connection)
 
 
 def test_too_large_a_body_is_told_so(start):

@@ -19,7 +19,6 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 
 import serving
 from serving import conformance, messages, tensors
-from serving.health import MAX_WATCHES
 
 
 @pytest.fixture
@@ -262,6 +261,7 @@ def test_left_open_reflection_streams_do_not_block_requests(server, client):
 
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
+RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 
 def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
@@ -366,10 +366,38 @@ def test_a_stop_leaves_a_version_that_still_loads(publish):
         time.sleep(0.01)
     server.stop(grace=0)
     assert server.models.statuses(spec)[0].state == loading
+    assert server.models.available() == {"m": []}
     server._poller.join()  # Of the process, which goes on here.
     publish("m", 3)
     server.models.poll()
-    assert server.models.statuses(spec)[0].version == 2
+    assert server.models.available() == {"m": []}
+    (newest, _) = server.models.statuses(spec)
+    assert (newest.version, newest.state) == (2, messages.ModelVersionStatus.State.END)
+
+
+def test_a_second_stop_waits_for_the_first(publish):
+    publish("m", 1)
+    server = serving.Server(publish.models, port=0).start()
+    stopping = threading.Thread(target=server.stop, kwargs={"drain": 1.0})
+    stopping.start()
+    while not server._stopping.is_set():
+        time.sleep(0.01)
+    server.stop()
+    assert server.models.available() == {"m": []}
+    stopping.join()
+
+
+def test_an_answer_above_the_limit_is_refused_in_words(publish):
+    """How large PNG files are is known when they are there."""
+    publish("good", 1)
+    with (
+        serving.Server(publish.models, port=0, max_message_bytes=100_000) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        request = tiny_models.predict_request("good", "png", seeds=np.arange(3000))
+        with pytest.raises(grpc.RpcError, match="more than the 100000 of one message"):
+            channel.unary_unary(PREDICT)(request.SerializeToString())
+        assert b'code="RESOURCE_EXHAUSTED"' in server.metrics.render()
 
 
 def test_requests_above_the_limit_are_refused(publish):
@@ -398,7 +426,7 @@ def test_watches_of_health_are_few_and_harm_nobody(publish):
         for _ in range(100):  # Cancelled before, while and after it is set up.
             stub.Watch(health_pb2.HealthCheckRequest()).cancel()
         watches = []
-        while len(watches) < MAX_WATCHES:
+        while len(watches) < 16:
             watch = stub.Watch(health_pb2.HealthCheckRequest())
             with contextlib.suppress(grpc.RpcError):  # Those before may be ending yet.
                 assert next(watch).status == state.SERVING
@@ -415,6 +443,43 @@ def test_watches_of_health_are_few_and_harm_nobody(publish):
                 next(watch)
             watch.cancel()
         assert stub.Check(health_pb2.HealthCheckRequest()).status == state.SERVING
+
+
+def test_watches_whose_message_never_comes_hold_no_threads(publish):
+    publish("good", 1)
+    never = threading.Event()
+
+    def nothing():
+        never.wait()
+        yield from ()
+
+    with (
+        serving.Server(publish.models, port=0, max_concurrent_requests=1) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        call = channel.stream_stream("/grpc.health.v1.Health/Watch")
+        watches = [call(nothing()) for _ in range(100)]
+        refused = [watch.code() for watch in watches[-50:]]
+        assert set(refused) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        stub = health_pb2_grpc.HealthStub(channel)
+        state = health_pb2.HealthCheckResponse
+        assert stub.Check(health_pb2.HealthCheckRequest()).status == state.SERVING
+        never.set()
+
+
+def test_health_turns_with_a_reload(publish):
+    publish("good", 1)
+    state = health_pb2.HealthCheckResponse
+    with (
+        serving.Server(publish.models, port=0, poll_seconds=1e6) as server,
+        grpc.insecure_channel(server.address) as channel,
+    ):
+        stub = health_pb2_grpc.HealthStub(channel)
+        assert stub.Check(health_pb2.HealthCheckRequest()).status == state.SERVING
+        request = messages.ReloadConfigRequest()
+        request.config.model_config_list.SetInParent()
+        channel.unary_unary(RELOAD)(request.SerializeToString())
+        assert stub.Check(health_pb2.HealthCheckRequest()).status == state.NOT_SERVING
 
 
 def test_health_turns_with_the_first_model_and_while_draining(publish):
