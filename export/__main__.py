@@ -3,20 +3,31 @@
 import os
 import pathlib
 import re
+import signal
 
 import click
 
 from export.saved_model import BATCH_SIZES, to_saved_model
+from zoo import runs
 from zoo.commands.errors import Command
 from zoo.commands.flags import Integers
 
 
 def _name_of(preset_or_run):
-    """Returns the last part of a preset's name, a folder's or a URL's path."""
+    """Returns the last part of a preset's name, a run's folder or a URL's path."""
     if "://" in preset_or_run:
         return pathlib.PurePosixPath(preset_or_run.rstrip("/")).name
     # Of a folder by another name, such as `.`, its own; a link has one of its own.
-    return os.path.basename(os.path.abspath(preset_or_run))
+    path = pathlib.Path(os.path.abspath(preset_or_run))
+    if path.name == runs.MODEL and (path.parent / runs.SETTINGS).exists():
+        return path.parent.name
+    return path.name
+
+
+def _stop(number, frame):
+    """Ends the process by an exception, so that what it was writing is removed."""
+    del frame
+    raise SystemExit(128 + number)
 
 
 @click.command(cls=Command)
@@ -61,4 +72,5 @@ def main(preset_or_run, models, name, version, jit_compile, batch_sizes):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _stop)
     main(prog_name="python -m export")

@@ -1,10 +1,12 @@
 """Writes a model as a SavedModel in the layout that TensorFlow Serving hosts."""
 
+import contextlib
 import os
 import pathlib
 import shutil
 import uuid
 
+import numpy as np
 import tensorflow as tf
 
 import zoo
@@ -22,13 +24,16 @@ def to_saved_model(
 ):
     """Writes `base_path/<version>/`, whole or not at all.
 
+    Only a process that is killed outright leaves something behind: a folder
+    `.partial-...`, which no server takes for a version.
+
     Args:
         model: A model of the zoo, or the name or folder of a preset or of a run.
         base_path: Folder of all versions of one model, made if missing. TensorFlow
             Serving calls it so too.
         version: Positive integer; None takes the number after the highest there.
-        batch_sizes: Batch sizes to warm up. Name the ones the model is to be served
-            with.
+        batch_sizes: Sequence or array of the batch sizes to warm up. Name the ones the
+            model is to be served with.
         jit_compile: Compile the networks by XLA: faster from about 8 rows on, compiled
             once for each batch size, and only for servers that have XLA.
 
@@ -41,29 +46,43 @@ def to_saved_model(
     """
     if not isinstance(model, zoo.Model):
         model = zoo.from_preset(model)
+    # True is an int.
     if version is not None and not (
-        isinstance(version, int) and 1 <= version <= _MAX_VERSION
+        isinstance(version, (int, np.integer))
+        and not isinstance(version, bool)
+        and 1 <= version <= _MAX_VERSION
     ):
         raise ValueError(
             f"A version is a positive integer of 63 bits. Received: version={version!r}"
         )
-    if not batch_sizes or any(size < 1 for size in batch_sizes):
+    sizes = np.asarray(batch_sizes)
+    if (
+        sizes.ndim != 1
+        or not sizes.size
+        or sizes.dtype.kind not in "iu"
+        or sizes.min() < 1
+    ):
         raise ValueError(
-            f"Expected positive batch sizes. Received: batch_sizes={batch_sizes!r}"
+            "Expected a sequence of positive integers as batch sizes. "
+            f"Received: batch_sizes={batch_sizes!r}"
         )
     base_path = pathlib.Path(base_path)
+    is_new = not base_path.exists()
     base_path.mkdir(parents=True, exist_ok=True)
     _refuse_existing(base_path, version)
 
     # A server polls the folder and ignores names that are not numbers, so the version
     # is written beside its place and appears by one rename.
     partial = base_path / f".partial-{uuid.uuid4().hex}"
-    partial.mkdir()
     try:
-        _write(model, partial, batch_sizes, jit_compile)
+        partial.mkdir()
+        _write(model, partial, sizes.tolist(), jit_compile)
         return _publish(partial, base_path, version)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if is_new:
+            with contextlib.suppress(OSError):  # It holds a version.
+                base_path.rmdir()
 
 
 def versions(base_path):

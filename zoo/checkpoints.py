@@ -3,7 +3,7 @@
 A checkpoint is a folder `<directory>/<step>/` with the whole state of the model
 (weights, averaged weights, every optimizer, the step from which all noise follows) and
 the position in the data. It appears by one rename, so a kill at any moment leaves only
-whole ones.
+whole ones. Where the disk has damaged the last, training goes on from the one before.
 """
 
 import json
@@ -12,11 +12,13 @@ import pathlib
 import shutil
 import signal
 import tempfile
+import warnings
 
 import keras
 import numpy as np
 
 from zoo.distribution import is_chief
+from zoo.downloads import sha256_of
 
 _STATE, _POSITION = "state.weights.h5", "position.json"
 #: How many checkpoints are kept: the last, and one more in case the disk lost it.
@@ -53,7 +55,8 @@ class BackupAndResume(keras.callbacks.Callback):
 
     Raises:
         CheckpointError: From `fit`, if the folder can't be written or the disk is full;
-            the checkpoints already there stay.
+            the checkpoints already there stay. Also if all of them are damaged, or the
+            last whole one does not fit the model.
     """
 
     def __init__(self, directory):
@@ -65,19 +68,20 @@ class BackupAndResume(keras.callbacks.Callback):
         self._position = (0, 0)
         self._skipped = 0
         self._cut = False
+        self._damaged = []
 
     # Called by `zoo.Model.fit`
 
     def restore(self, model):
-        """Loads the last checkpoint, if there is one, into a compiled model.
+        """Loads the last whole checkpoint, if there is one, into a compiled model.
 
         Returns:
             Tuple `(epoch, batch)`: where to go on; None without a checkpoint.
         """
-        folder = self.last()
-        if folder is None:
+        found = self._last_whole()
+        if found is None:
             return None
-        position = self._read_position(folder)
+        folder, position = found
         there, here = position["compile"], model.settings()
         changed = sorted(k for k in {*there, *here} if there.get(k) != here.get(k))
         if changed:
@@ -100,32 +104,43 @@ class BackupAndResume(keras.callbacks.Callback):
         return position["epoch"], position["batch"]
 
     def position(self):
-        """Returns `(epoch, batch)` of the last checkpoint; None without one."""
-        folder = self.last()
-        if folder is None:
-            return None
-        position = self._read_position(folder)
-        return position["epoch"], position["batch"]
-
-    def _read_position(self, folder):
-        try:
-            position = json.loads((folder / _POSITION).read_text())
-            return {name: position[name] for name in ("epoch", "batch", "compile")}
-        except KeyError as error:
-            raise CheckpointError(
-                f"{folder} is a checkpoint of another version of the zoo: it does not "
-                f"say {error}. Go on with that version, or train anew elsewhere."
-            ) from error
-        except (TypeError, ValueError) as error:
-            raise CheckpointError(
-                f"{folder / _POSITION} does not say where the checkpoint was made: "
-                f"{error}. Delete {folder}, and the training goes on from the one "
-                "before, or anew."
-            ) from error
+        """Returns `(epoch, batch)` of the last whole checkpoint; None without one."""
+        found = self._last_whole()
+        return found and (found[1]["epoch"], found[1]["batch"])
 
     def last(self):
-        """Returns the folder of the last checkpoint, or None."""
-        return max(self._all(), key=lambda folder: int(folder.name), default=None)
+        """Returns the folder of the last whole checkpoint; None without one."""
+        found = self._last_whole()
+        return found and found[0]
+
+    def _last_whole(self):
+        """Returns folder and position of the last whole checkpoint; None without any.
+
+        Raises:
+            CheckpointError: If there are checkpoints, all of them damaged.
+        """
+        self._damaged, reasons = [], []
+        for folder in reversed(self._all()):
+            try:
+                position = _checked_position(folder)
+            except (OSError, TypeError, ValueError) as error:
+                self._damaged.append(folder)
+                reasons.append(f"{folder} ({error})")
+                continue
+            if reasons:
+                warnings.warn(
+                    f"Damaged checkpoints: {'; '.join(reasons)}. The training goes on "
+                    f"from the one before, {folder}, and deletes them.",
+                    stacklevel=3,
+                )
+            return folder, position
+        if reasons:
+            raise CheckpointError(
+                f"All checkpoints in {self.directory} are damaged: "
+                f"{'; '.join(reasons)}. Put a copy of one back, or delete "
+                f"{self.directory}, and the training begins anew."
+            )
+        return None
 
     def start_at(self, epoch, batch):
         """Says where the epoch that begins next starts in the data."""
@@ -191,9 +206,12 @@ class BackupAndResume(keras.callbacks.Callback):
             return
         epoch, batch = self._position
         final = self.directory / f"{int(self.model.steps.numpy()):08d}"
-        if final.exists():
-            return
         try:
+            # They would stand where new ones come.
+            while self._damaged:
+                shutil.rmtree(self._damaged.pop())
+            if final.exists():
+                return
             self.directory.mkdir(parents=True, exist_ok=True)
             scratch = pathlib.Path(
                 tempfile.mkdtemp(prefix=".partial-", dir=self.directory)
@@ -202,6 +220,7 @@ class BackupAndResume(keras.callbacks.Callback):
                 self.model.save_weights(scratch / _STATE)
                 position = {"epoch": epoch, "batch": batch}
                 position["compile"] = self.model.settings()
+                position["sha256"] = sha256_of(scratch / _STATE)
                 (scratch / _POSITION).write_text(json.dumps(position))
                 for path in scratch.iterdir():
                     _flush(path)
@@ -213,13 +232,36 @@ class BackupAndResume(keras.callbacks.Callback):
                 f"A checkpoint can't be written to {self.directory}: {error}. "
                 + (f"The last good one is {self.last()}." if self.last() else "")
             ) from error
-        for old in sorted(self._all())[:-_KEPT]:
+        for old in self._all()[:-_KEPT]:
             shutil.rmtree(old)
 
     def _all(self):
+        """Returns the folders of all checkpoints, the last one last."""
         if not self.directory.is_dir():
             return []
-        return [path for path in self.directory.iterdir() if path.name.isdigit()]
+        folders = [path for path in self.directory.iterdir() if path.name.isdigit()]
+        return sorted(folders, key=lambda folder: int(folder.name))
+
+
+def _checked_position(folder):
+    """Returns what a checkpoint says of itself, once its state is found whole.
+
+    Raises:
+        CheckpointError: If another version of the zoo made it.
+        OSError, TypeError, ValueError: If it is damaged.
+    """
+    position = json.loads((folder / _POSITION).read_text())
+    try:
+        digest = position["sha256"]
+        position = {name: position[name] for name in ("epoch", "batch", "compile")}
+    except KeyError as error:
+        raise CheckpointError(
+            f"{folder} is a checkpoint of another version of the zoo: it does not "
+            f"say {error}. Go on with that version, or train anew elsewhere."
+        ) from error
+    if sha256_of(folder / _STATE) != digest:
+        raise ValueError(f"{_STATE} is not what {_POSITION} gives the SHA-256 of")
+    return position
 
 
 def _flush(path):

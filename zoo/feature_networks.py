@@ -53,8 +53,8 @@ def find(handle, name):
 
 
 def _short(name):
-    """Returns the name of data without folder and ending."""
-    return pathlib.Path(name).stem
+    """Returns the name of data without folder, ending and version."""
+    return pathlib.Path(name).stem.partition(":")[0]
 
 
 class _FeatureNetwork:

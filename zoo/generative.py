@@ -297,15 +297,18 @@ def seeds_of(n, seed, seeds):
         raise ValueError(f"Pass either n or seeds. Received: n={n}, seeds={seeds}")
     if seeds is not None:
         seeds = np.asarray(seeds)
-        if seeds.ndim != 1 or (seeds.size and seeds.dtype.kind not in "iu"):
+        # Without seeds the dtype says nothing.
+        if seeds.ndim != 1 or (
+            seeds.size and (seeds.dtype.kind not in "iu" or seeds.max() >= 2**63)
+        ):
             raise ValueError(
-                "seeds is a list of integers of 64 bits. "
-                f"Received: shape {seeds.shape}, dtype {seeds.dtype}"
+                "seeds is a list of integers of 64 bits, from -2**63 to 2**63 - 1. "
+                f"Received: {seeds!r}"
             )
         return seeds.astype(np.int64)
     if n < 0:
         raise ValueError(f"n is the number of samples. Received: n={n}")
     try:
-        return np.arange(seed, seed + n, dtype=np.int64)
+        return np.array(range(int(seed), int(seed) + int(n)), np.int64)
     except OverflowError:
         raise ValueError(f"Seeds have 64 bits. Received: seed={seed}, n={n}") from None

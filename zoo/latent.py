@@ -14,9 +14,7 @@ import tensorflow as tf
 
 from zoo.generative import seeds_of
 from zoo.images import from_uint8
-
-#: Distances computed at once, which bounds memory.
-_CHUNK = 2**26
+from zoo.metrics.arrays import squared_distances
 
 
 def interpolate(start, end, steps, path="spherical"):
@@ -179,19 +177,17 @@ def nearest(queries, candidates, k=3):
         raise ValueError(
             f"Expected k of 1 to {len(candidates)}, the candidates. Received: k={k}"
         )
-    queries = queries.reshape(len(queries), -1).astype(np.float32)
-    candidates = candidates.reshape(len(candidates), -1).astype(np.float32)
-    squares = np.sum(candidates**2, axis=1)
+    queries = queries.reshape(len(queries), -1).astype(np.float64)
+    candidates = candidates.reshape(len(candidates), -1).astype(np.float64)
     indices = np.empty((len(queries), k), np.int64)
-    rows = max(1, _CHUNK // len(candidates))
-    for first in range(0, len(queries), rows):
-        part = queries[first : first + rows]
-        # Without the query's own square, which is the same for all candidates.
-        order = squares - 2 * part @ candidates.T
-        best = np.argpartition(order, k - 1, axis=1)[:, :k]
-        order = np.take_along_axis(order, best, axis=1).argsort(axis=1)
-        indices[first : first + rows] = np.take_along_axis(best, order, axis=1)
-    distances = np.linalg.norm(queries[:, None] - candidates[indices], axis=-1)
+    distances = np.empty((len(queries), k), np.float32)
+    for part, squares in squared_distances(queries, candidates):
+        best = np.argpartition(squares, k - 1, axis=1)[:, :k]
+        # By differences, for the sums in `squares` cancel for close pairs.
+        exact = np.linalg.norm(queries[part, None] - candidates[best], axis=-1)
+        order = exact.argsort(axis=1)
+        indices[part] = np.take_along_axis(best, order, axis=1)
+        distances[part] = np.take_along_axis(exact, order, axis=1)
     return Neighbours(indices, distances)
 
 

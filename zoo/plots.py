@@ -246,7 +246,9 @@ def _plane_of(latents):
     if width == 2:
         return np.zeros(2), np.eye(2), "latent"
     centre = latents.mean(axis=0)
-    _, _, components = np.linalg.svd(latents - centre, full_matrices=False)
+    # A single row has but one component of its own; any other plane through it will do.
+    single = len(latents) < 2
+    _, _, components = np.linalg.svd(latents - centre, full_matrices=single)
     return centre, components[:2].T, "principal component"
 
 

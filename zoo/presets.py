@@ -14,6 +14,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import tempfile
 
 import keras
@@ -92,13 +93,22 @@ def save(model, folder, metadata=None):
     Args:
         model: A model of the zoo. Where it keeps an averaged generator, that one is
             saved as the generator.
-        folder: Where to write. A preset that is there is replaced.
+        folder: Where to write. A preset that is there is replaced; other files beside
+            it stay.
         metadata: Dict of what else is known, such as `dataset`, `licence`, `paper`,
             `recipe` and `measured`.
 
     Raises:
         FileExistsError: If the folder holds something other than a preset.
+        ValueError: If the metadata are not what JSON can hold.
     """
+    try:
+        json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "A preset's metadata are what JSON can hold, all numbers finite. "
+            f"Received: {metadata}, of which it says: {error}"
+        ) from error
     folder = pathlib.Path(folder)
     if folder.exists() and not (folder / METADATA).exists() and any(folder.iterdir()):
         raise FileExistsError(
@@ -114,9 +124,9 @@ def save(model, folder, metadata=None):
             "registered_name": keras.saving.get_registered_name(type(model)),
             "config": keras.saving.serialize_keras_object(copy.get_config()),
         }
-        _write_json(partial / CONFIG, config)
+        files.write_json(partial / CONFIG, config)
         copy.save_weights(partial / WEIGHTS)
-        _write_json(
+        files.write_json(
             partial / METADATA,
             {
                 **(metadata or {}),
@@ -131,8 +141,20 @@ def save(model, folder, metadata=None):
             },
         )
         if folder.exists():
+            _copy_others(folder, partial)
             folder.rename(pathlib.Path(scratch) / "replaced")
         partial.rename(folder)
+
+
+def _copy_others(folder, target):
+    """Copies what a folder holds beside its preset."""
+    for path in folder.iterdir():
+        if path.name in (CONFIG, WEIGHTS, METADATA):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.copytree(path, target / path.name, symlinks=True)
+        else:
+            shutil.copy2(path, target / path.name, follow_symlinks=False)
 
 
 def resolve(handle, sha256=None):
@@ -380,10 +402,6 @@ def _read(path):
         return path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path} is missing.") from None
-
-
-def _write_json(path, value):
-    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
 def _versions():

@@ -53,6 +53,18 @@ class Recipe:
     test_split: str | None = None
 
     def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, field.type):
+                raise ValueError(
+                    f"Expected {field.name} of type "
+                    f"{inspect.formatannotation(field.type)}. "
+                    f"Received: {field.name}={value!r}"
+                )
+        if "name" not in self.data:
+            raise ValueError(
+                f"Expected data with the name of a data set. Received: {self.data}"
+            )
         if self.variant not in VARIANTS:
             raise ValueError(
                 f"Expected a variant of {sorted(VARIANTS)}. "
@@ -74,12 +86,13 @@ class Recipe:
                 f"A {variant.__name__} trains on {wanted}. "
                 f"Received: data {self.data['name']!r}"
             )
-        return data.load_data(
-            **self.data,
-            batch_size=self.batch_size,
-            shuffle_seed=self.seed,
-            **variant.data_arguments_for(self.model),
-        )
+        with _one_kind_of_error(self.data):
+            return data.load_data(
+                **self.data,
+                batch_size=self.batch_size,
+                shuffle_seed=self.seed,
+                **variant.data_arguments_for(self.model),
+            )
 
     def load_arrays(self, limit):
         """Returns the first images of the data, float in [-1, 1], and their labels."""

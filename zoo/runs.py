@@ -115,8 +115,8 @@ class Run:
         self.recipe.save(self.folder / SETTINGS)
 
     def discard(self):
-        """Removes the folder of a run that began here and has not done a step."""
-        if self._is_new:
+        """Removes the folder of a run that began here and has got nowhere."""
+        if self._is_new and self.backup.position() in (None, (0, 0)):
             shutil.rmtree(self.folder)
 
     @property

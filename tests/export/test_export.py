@@ -1,8 +1,11 @@
 """Exports: pinned signatures, the loader that TensorFlow Serving uses, same pixels."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -292,15 +295,62 @@ def test_versions_count_up_and_never_change(tiny, tmp_path):
 
 
 def test_a_failed_export_leaves_nothing(tiny, tmp_path):
-    with pytest.raises(ValueError, match="at most 1000"):
-        export.to_saved_model(tiny, tmp_path, batch_sizes=range(1, 400))
+    (tmp_path / "there").mkdir()
+    for name in ("there", "new"):
+        with pytest.raises(ValueError, match="at most 1000"):
+            export.to_saved_model(tiny, tmp_path / name, batch_sizes=range(1, 400))
+    assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
+
+
+def test_a_stopped_export_leaves_nothing(tiny, tmp_path):
+    tiny.save_to_preset(tmp_path / "preset")
+    models = tmp_path / "models"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "export", tmp_path / "preset", models]
+    )
+    for _ in range(12_000):
+        if list(models.glob("preset/.partial-*")):
+            break
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 128 + signal.SIGTERM
+    assert list(models.iterdir()) == []
+
+
+def test_a_version_has_the_mode_that_the_umask_gives(tiny, tmp_path):
+    tiny.save_to_preset(tmp_path / "preset")
+    command = [sys.executable, "-m", "export", tmp_path / "preset", tmp_path / "models"]
+    subprocess.run(command, check=True, umask=0o027)
+    folders = [path for path in (tmp_path / "models").rglob("*") if path.is_dir()]
+    assert tmp_path / "models" / "preset" / "1" in folders
+    assert {oct(os.stat(folder).st_mode & 0o777) for folder in folders} == {"0o750"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"version": 0},
+        {"version": True},
+        {"version": 1.0},
+        {"batch_sizes": (0,)},
+        {"batch_sizes": ()},
+        {"batch_sizes": [1.5]},
+        {"batch_sizes": 8},
+        {"batch_sizes": (size for size in (1, 2))},
+        {"batch_sizes": np.array([], int)},
+    ],
+)
+def test_bad_arguments_are_refused(tiny, tmp_path, arguments):
+    with pytest.raises(ValueError, match="positive"):
+        export.to_saved_model(tiny, tmp_path / "base", **arguments)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [{"version": 0}, {"batch_sizes": (0,)}])
-def test_bad_arguments_are_refused(tiny, tmp_path, arguments):
-    with pytest.raises(ValueError, match="positive"):
-        export.to_saved_model(tiny, tmp_path, **arguments)
+def test_numbers_may_be_those_of_numpy(tiny, tmp_path):
+    sizes = np.array([1, 2])
+    path = export.to_saved_model(tiny, tmp_path, np.int64(3), batch_sizes=sizes)
+    assert path == tmp_path / "3"
 
 
 def test_command_line(tiny, tmp_path, monkeypatch):
@@ -328,6 +378,12 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     done = run(export_command, [".", f"{tmp_path}/models", *sizes])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "models" / "preset" / "3").exists()
+    # The model of a run goes by the run's name.
+    tiny.save_to_preset(tmp_path / "v1" / "model")
+    (tmp_path / "v1" / "run.json").write_text("{}")
+    done = run(export_command, [f"{tmp_path}/v1/model", f"{tmp_path}/of_run", *sizes])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "of_run" / "v1" / "1").exists()
     for name in ("..", "a/b", ".hid", "a:b"):
         done = run(export_command, [".", f"{tmp_path}/models", "--name", name])
         assert done.exit_code == 1

@@ -1,9 +1,14 @@
 """The command line: flags as in Python, one-line errors, exit statuses."""
 
+import dataclasses
 import inspect
 import itertools
 import json
+import re
+import subprocess
+import sys
 
+import click
 import keras
 import numpy as np
 import pytest
@@ -13,6 +18,7 @@ from PIL import Image
 import zoo
 from zoo.__main__ import main
 from zoo.commands import flags
+from zoo.commands.errors import one_line_errors
 from zoo.commands.train import run_training
 from zoo.recipes import Recipe
 from zoo.variants import VARIANTS
@@ -35,7 +41,7 @@ def test_every_argument_has_a_flag_with_help(name):
     variant = VARIANTS[name]
     for function in (variant.__init__, variant.compile):
         for argument in inspect.signature(function).parameters:
-            if argument not in ("self", "name", "keras_arguments"):
+            if argument not in ("self", "name", "keras_arguments", "metrics"):
                 assert "--" + argument.replace("_", "-") in shown
     described = flags.described_arguments(inspect.getdoc(variant))
     for option in flags.flags_of(variant.__init__, variant.__doc__):
@@ -48,7 +54,7 @@ def test_every_argument_has_a_flag_with_help(name):
         ("0.5", 0.5),
         ("none", None),
         ("hinge", "hinge"),
-        ('{"a": [1]}', {"a": [1]}),
+        ('{"class_name": "L2"}', {"class_name": "L2"}),
         (
             "adam:learning_rate=1e-4,beta_1=0.5",
             {
@@ -68,7 +74,6 @@ def test_values_on_the_command_line(text, value):
         ("latent_dim", "12", 12),
         ("latent_dim", "none", None),
         ("averaging", "0.9", 0.9),
-        ("metrics", "mse,mae", ["mse", "mae"]),
         ("prior", "normal", "normal"),
     ],
 )
@@ -120,6 +125,34 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["train", "gan", "--loss", "hinge:foo=1"], 2, "can't be built"),
         (["sample", "gan_gaussian1d"], 1, "no images"),
         (["walk", "gan_gaussian1d"], 1, "no images"),
+        (["neighbours", "gan_gaussian1d", "--query", "digits"], 1, "no images"),
+        (["train", "gan", "--metrics", "mse"], 2, "No such option"),
+        (["train", "gan", "--prior", '{"name": "normal"}'], 2, "no object as Keras"),
+        (["train", "gan", "--prior", '{"class_name": ["a"]}'], 2, "no object as Keras"),
+        (["train", "gan", "--loss", "[1]"], 2, "no object as Keras"),
+        (
+            ["train", "gan", "--generator-optimizer", '{"learning_rate": 1}'],
+            2,
+            "no object as Keras",
+        ),
+        (
+            [
+                "train",
+                "gan",
+                "--generator-optimizer",
+                '{"class_name": "adam", "config": [1]}',
+            ],
+            2,
+            "no object as Keras",
+        ),
+        (["train", "gan", "--data", ""], 1, "A data set is a name"),
+        (["train", "dtn", "--data", "mnist,"], 1, "A data set is a name"),
+        (["sample", "dcgan_mnist", "-n", 10**15], 1, "does not fit into memory"),
+        (
+            ["sample", "cgan_mnist", "-n", 10**30, "--columns", 2, "--labels", "1"],
+            1,
+            "cannot fit",
+        ),
         (["invert", "gan_gaussian1d"], 1, "no images"),
         (["invert", "dcgan_mnist", "--seed", 2**70], 2, "not in the range"),
         (["sample", "."], 1, "neither a preset nor a finished run"),
@@ -147,6 +180,112 @@ def test_mistakes_are_one_line(arguments, status, message):
     assert done.exit_code == status
     assert message in done.output
     assert "Traceback" not in done.output
+
+
+def test_errors_of_tensorflow_are_one_line():
+    asked = {"discriminator_units": (4, 4, 4), "generator_units": (4, 4, 4), "seed": 0}
+    model = zoo.CGAN((2, 2, 1), num_classes=3, latent_dim=3, **asked)
+    model.compile()
+    images, labels = np.zeros((8, 2, 2, 1), np.float32), np.arange(8)
+    with pytest.raises(click.ClickException) as caught, one_line_errors():
+        model.fit(images, labels, batch_size=8, verbose=0)
+    message = caught.value.message
+    assert "labels must be in 0 ... 2, or -1: unlabelled" in message
+    assert not re.search(r"\n|node|\[Op", message)
+
+
+def test_a_network_too_large_for_memory_is_one_line_and_no_run(tmp_path):
+    small = ["--image-size", 8, "--out", tmp_path / "run"]
+    done = run("train", "gan", *small, "--latent-dim", 10**13)
+    assert done.exit_code == 1
+    assert "Error: This does not fit into memory" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_pipe_that_nobody_reads_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "zoo", "list"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    _, errors = process.communicate()
+    assert "pipe" not in errors
+
+
+def test_a_path_may_have_a_comma(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = flags.DataName()
+    assert name.convert("wide, comma", None, None) == ["wide", " comma"]
+    (tmp_path / "wide, comma").mkdir()
+    assert name.convert("wide, comma", None, None) == "wide, comma"
+    assert name.convert("mnist,mnist_m", None, None) == ["mnist", "mnist_m"]
+
+
+def test_pixels_that_are_no_numbers_are_not_drawn(tmp_path):
+    model = zoo.GAN((8, 8, 1), 3, generator_units=(4,), seed=0)
+    model.generator.set_weights([w * np.nan for w in model.generator.get_weights()])
+    model.save_to_preset(tmp_path / "nan")
+    features = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
+    dtn = zoo.DTN(features, generator_filters=2, discriminator_filters=2, seed=0)
+    dtn.generator.set_weights([w * np.nan for w in dtn.generator.get_weights()])
+    dtn.save_to_preset(tmp_path / "dtn")
+    for command, name, *asked in (
+        ("walk", "nan"),
+        ("arithmetic", "nan", "-a", 0, "-b", 1, "-c", 2),
+        ("neighbours", "nan"),
+        ("invert", "nan", "--steps", 1),
+        ("transfer", "dtn", "--data", "digits", "-n", 4),
+    ):
+        out = tmp_path / f"{command}.png"
+        done = run(command, tmp_path / name, *asked, "--out", out)
+        assert done.exit_code == 1, done.output
+        assert f"The images by {tmp_path / name} are no images: " in done.output
+        assert not out.exists()
+
+
+def test_latents_of_numbers_are_refused(tmp_path):
+    zoo.VAE((1,), latent_dim=2, units=(4,), seed=0).save_to_preset(tmp_path / "vae")
+    done = run("latents", tmp_path / "vae")
+    assert done.exit_code == 1
+    assert "makes rows of shape (1,), no images" in done.output
+
+
+def test_labels_run_in_turn_over_columns(tmp_path):
+    asked = ["-n", 5, "--labels", "0,1,2", "--columns", 2, "--out", tmp_path / "x.png"]
+    assert run("sample", "cgan_mnist", *asked).exit_code == 0
+    samples = zoo.from_preset("cgan_mnist").generate(5, labels=[0, 1, 2, 0, 1])
+    expected = np.asarray(zoo.plots.image_grid(samples, 2))
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "x.png")), expected)
+    shown = " ".join(run("sample", "--help").output.split())
+    assert "one a column; with --columns, a sample each in turn" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": "x"}, "Expected epochs of type int. Received: epochs='x'"),
+        ({"data": {"split": "train"}}, "Expected data with the name of a data set"),
+        ({"data": ["digits"]}, "Expected data of type dict"),
+        ({"variant": 3}, "Expected variant of type str"),
+        ({"epoch": 3}, "unexpected keyword argument 'epoch'"),
+    ],
+)
+def test_settings_edited_by_hand_are_checked(changes, message, tmp_path):
+    recipe = Recipe("gan", {"name": "digits", "split": "train"})
+    path = tmp_path / "run.json"
+    path.write_text(json.dumps({**dataclasses.asdict(recipe), **changes}))
+    done = run("train", "gan", "--out", tmp_path, "--resume")
+    assert done.exit_code == 1
+    assert f"{path} is no recipe: " in done.output
+    assert message in done.output
+
+
+def test_an_unknown_setting_of_the_data_is_one_error():
+    recipe = Recipe("gan", {"name": "digits", "splits": "train"})
+    with pytest.raises(ValueError, match=r"can't be followed.*'splits'"):
+        recipe.load_data()
 
 
 @pytest.mark.parametrize(

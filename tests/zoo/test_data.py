@@ -3,6 +3,7 @@ import itertools
 import json
 import textwrap
 import urllib.error
+import zipfile
 
 import keras
 import numpy as np
@@ -367,6 +368,50 @@ def test_folder_of_images_without_labels(tmp_path):
         load_data(tmp_path)
 
 
+def test_a_sum_of_splits_is_described_as_a_whole(tmp_path):
+    grey, labels = numbered(6)
+    parts = {
+        "three": {"image": grey, "label": labels % 3},
+        "five": {"image": grey, "label": labels % 5},
+        "unlabelled": {"image": grey},
+        "colour": {"image": np.repeat(grey, 3, axis=-1), "label": labels % 2},
+        "large": {"image": np.repeat(grey, 2, axis=1), "label": labels % 2},
+    }
+    for name, arrays in parts.items():
+        np.savez(tmp_path / f"{name}.npz", **arrays)
+    assert describe(tmp_path, "three+five") == DataInfo((2, 2, 1), 5, 12)
+    assert describe(tmp_path, "three+five[:0]").num_classes == 3
+    assert describe(tmp_path, "unlabelled+three").num_classes == 3
+    known = load_arrays(tmp_path, "unlabelled+three")[1]
+    np.testing.assert_array_equal(known, [*[-1] * 6, *(labels % 3)])
+    for split in ("three+colour", "colour+three"):
+        assert describe(tmp_path, split).image_shape == (2, 2, 3)
+        images = load_arrays(tmp_path, split)[0]
+        np.testing.assert_array_equal(images[..., 2], [*grey[..., 0]] * 2)
+        assert load_arrays(tmp_path, split, limit=2)[0].shape == (2, 2, 2, 3)
+    with pytest.raises(ValueError, match=r"differ in size: say image_size="):
+        load_data(tmp_path, "three+large")
+    assert describe(tmp_path, "three+large", image_size=4).image_shape == (4, 4, 1)
+
+
+def test_transparent_pixels_are_white(tmp_path):
+    red = np.full((1, 2, 4), (255, 0, 0, 255), np.uint8)
+    red[0, 1, 3] = 0
+    save_image(tmp_path / "colour" / "rgba.png", red)
+    save_image(tmp_path / "grey" / "la.png", np.array([[[9, 255], [9, 0]]], np.uint8))
+    palette = PIL.Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([0, 0, 255, 255, 0, 0])
+    (tmp_path / "palette").mkdir()
+    palette.save(tmp_path / "palette" / "p.png", transparency=1)
+    expected = {
+        "colour": [[255, 0, 0], [255, 255, 255]],
+        "grey": [[9], [255]],
+        "palette": [[0, 0, 255], [255, 255, 255]],
+    }
+    for name, pixels in expected.items():
+        assert load_arrays(tmp_path / name)[0][0, 0].tolist() == pixels
+
+
 def test_photographs_are_turned_upright(tmp_path):
     exif = PIL.Image.Exif()
     exif[0x0112] = 6
@@ -422,6 +467,8 @@ def test_workers_take_their_rows_in_order():
         ({"name": "digist"}, r"Did you mean 'digits'"),
         ({"name": "./nowhere"}, r"nothing is there.*nowhere"),
         ({"name": 3}, r"a name, a path, an array.*int 3"),
+        ({"name": ""}, r"a name, a path, an array.*str ''"),
+        ({"name": ["digits", ""]}, r"a name, a path, an array.*str ''"),
         ({"name": "digits", "split": "valid"}, r"splits train, test.*'valid'"),
         (
             {"name": "digits", "split": "train[a:]"},
@@ -506,6 +553,32 @@ def test_npz_of_the_wrong_form(tmp_path):
     np.savez(tmp_path / "keys.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match=r"must hold an array 'image'.*Received: x"):
         load_data(tmp_path, split="keys")
+
+
+def test_damaged_npz_are_named(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (50, 8, 8), np.uint8)
+    np.savez_compressed(tmp_path / "whole.npz", image=images)
+    whole = (tmp_path / "whole.npz").read_bytes()
+    # Method 99, in both of its places, is none of zip that Python knows.
+    method = bytearray(whole)
+    for header, offset in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        method[whole.index(header) + offset] = 99
+    pixels = bytearray(whole)
+    start = whole.index(b"image.npy")
+    pixels[start + 29 : start + 39] = b"\xff" * 10
+    for name, content in (("method", method), ("pixels", pixels), ("cut", whole[:-40])):
+        (tmp_path / f"{name}.npz").write_bytes(content)
+    np.save(tmp_path / "array.npy", images)
+    array = (tmp_path / "array.npy").read_bytes()
+    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
+        archive.writestr("image.npy", array.replace(b"(50, 8, 8)", b"(50, 8, 8 "))
+    for name in ("method", "pixels", "cut", "header"):
+        path = tmp_path / f"{name}.npz"
+        with pytest.raises(ValueError, match=rf"{name}\.npz cannot be read as an .npz"):
+            load_data(path)
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    with pytest.raises(ValueError, match=r"array\.npz cannot be .*numpy\.savez writes"):
+        load_data(tmp_path / "array.npz")
 
 
 def test_a_set_that_cannot_be_downloaded(tmp_path, monkeypatch):

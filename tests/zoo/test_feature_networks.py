@@ -54,6 +54,12 @@ def test_a_generator_is_evaluated_through_inception(weights, tmp_path):
     assert "smallest_class_share" not in measured
 
 
+def test_a_version_of_a_set_has_the_network_of_the_set():
+    built_in = feature_networks.find(None, "mnist:3.0.1")
+    assert built_in.name == "classifier_mnist"
+    assert built_in.knows_classes
+
+
 def test_weights_that_cannot_be_had_are_named(tmp_path):
     missing = tmp_path / "missing.h5"
     with pytest.raises(ValueError, match=f"{missing}.*Name their file"):

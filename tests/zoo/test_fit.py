@@ -1,5 +1,7 @@
 """What `fit`, `evaluate` and their forms for one batch take, and what they refuse."""
 
+import os
+
 import keras
 import numpy as np
 import pytest
@@ -202,6 +204,46 @@ def test_a_checkpoint_of_another_version_is_told_from_a_damaged_one(tmp_path):
     position.write_text('{"epoch": 0, "batch": 5}')
     with pytest.raises(CheckpointError, match="of another version of the zoo"):
         digits().fit(data, verbose=0, callbacks=[backup])
+
+
+def spoil_a_byte(path):
+    with open(path, "r+b") as file:
+        file.seek(os.path.getsize(path) // 2)
+        (byte,) = file.read(1)
+        file.seek(-1, os.SEEK_CUR)
+        file.write(bytes([byte ^ 255]))
+
+
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("state.weights.h5", lambda path: os.truncate(path, 1000)),
+        ("state.weights.h5", spoil_a_byte),
+        ("state.weights.h5", os.remove),
+        ("position.json", lambda path: os.truncate(path, 9)),
+    ],
+)
+def test_where_the_last_checkpoint_is_damaged_the_one_before_counts(
+    tmp_path, name, damage
+):
+    data = zoo.load_data("digits", image_size=8, batch_size=64)
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    whole, rest = digits(), digits()
+    whole.fit(data, epochs=3, verbose=0)
+    digits().fit(data, epochs=2, verbose=0, callbacks=[backup])
+    last = backup.last()
+    damage(last / name)
+    with pytest.warns(UserWarning, match=f"{last} .* goes on from the one before"):
+        rest.fit(data, epochs=3, verbose=0, callbacks=[backup])
+    assert_same_weights(whole, rest)
+
+    # The damaged one was replaced by a whole one of the same step.
+    damage(backup.last() / name)
+    with pytest.warns(UserWarning, match="Damaged"):
+        assert backup.last() == last
+    damage(last / name)
+    with pytest.raises(CheckpointError, match=f"All .* damaged: .* delete {tmp_path}"):
+        digits().fit(data, epochs=3, verbose=0, callbacks=[backup])
 
 
 class Unconfigured(keras.optimizers.schedules.LearningRateSchedule):

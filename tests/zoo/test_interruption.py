@@ -142,6 +142,18 @@ def test_sigkill_loses_at_most_the_epoch(uninterrupted, tmp_path):
     assert_ends_as(uninterrupted, out)
 
 
+def test_a_damaged_checkpoint_loses_the_epoch_after_the_one_before(
+    uninterrupted, tmp_path
+):
+    out = shutil.copytree(uninterrupted, tmp_path / "run")
+    last = out / "checkpoints" / f"{EPOCHS * STEPS:08d}"
+    os.truncate(last / "state.weights.h5", 1000)
+    done = train(out, "--resume")
+    assert done.returncode == 0, done.stderr
+    assert str(last) in done.stderr
+    assert_ends_as(uninterrupted, out)
+
+
 def test_resuming_with_fewer_epochs_than_are_done_is_refused(uninterrupted):
     settings = (uninterrupted / "run.json").read_text()
     done = train(uninterrupted, "--resume", "--epochs", "3")

@@ -10,6 +10,7 @@ from PIL import Image
 import zoo
 from zoo import latent
 from zoo.__main__ import main
+from zoo.metrics import arrays
 
 
 def linear_gan(**kwargs):
@@ -75,13 +76,24 @@ def test_arithmetic_adds_the_means_of_groups():
     assert [len(group) for group in result.groups] == [3, 2, 1]
 
 
+def test_nearest_is_exact_far_from_the_origin():
+    random = np.random.default_rng(0)
+    queries = random.normal(100, 0.1, (20, 128)).astype(np.float32)
+    candidates = random.normal(100, 0.1, (300, 128)).astype(np.float32)
+    pairs = queries[:, None].astype(np.float64) - candidates
+    distances = np.linalg.norm(pairs, axis=-1)
+    found = latent.nearest(queries, candidates, k=5)
+    np.testing.assert_array_equal(found.indices, distances.argsort(axis=1)[:, :5])
+    assert (np.diff(found.distances) >= 0).all()
+
+
 def test_nearest_equals_a_plain_search(monkeypatch):
     random = np.random.default_rng(0)
     queries, candidates = random.normal(size=(7, 2, 3)), random.normal(size=(50, 2, 3))
     distances = np.linalg.norm(
         queries.reshape(7, 1, 6) - candidates.reshape(1, 50, 6), axis=-1
     )
-    monkeypatch.setattr(latent, "_CHUNK", 120)
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 1000)
     found = latent.nearest(queries, candidates, k=4)
     np.testing.assert_array_equal(found.indices, distances.argsort(axis=1)[:, :4])
     np.testing.assert_allclose(
@@ -138,6 +150,13 @@ def test_inversion_keeps_each_images_class():
 def test_clear_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call(linear_gan())
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_few_images_lie_among_many_latents(count):
+    model = zoo.VAE((3,), 5, units=(4,), seed=0)
+    picture = model.latent_space(np.zeros((count, 3), np.float32))
+    assert min(picture.size) > 20
 
 
 def test_every_verb_writes_its_picture(tmp_path):

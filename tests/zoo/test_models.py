@@ -203,6 +203,22 @@ def test_samples_depend_on_their_seed_alone(case):
     assert model.generate(0).shape == (0, *model.image_shape)
 
 
+def test_seeds_are_all_integers_of_64_bits():
+    model = zoo.GAN((3,), 2, generator_units=(4,), seed=0)
+    for seed in (-(2**63), 2**63 - 1):
+        np.testing.assert_array_equal(
+            model.generate(1, seed), model.generate(seeds=[seed])
+        )
+    for arguments in (
+        {"seeds": [2**63]},
+        {"seeds": np.array([2**64 - 1], np.uint64)},
+        {"n": 1, "seed": 2**63},
+        {"n": 2, "seed": 2**63 - 1},
+    ):
+        with pytest.raises(ValueError, match="64 bits"):
+            model.generate(**arguments)
+
+
 @every_generator
 def test_predict_equals_call(case):
     model = case.build()

@@ -73,11 +73,32 @@ def test_saving_again_replaces_a_preset_and_nothing_else(saved, preset, tmp_path
     assert zoo.from_preset(preset).latent_dim == 3
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
 
+    (preset / "notes.txt").write_text("keep")
+    (preset / "old").mkdir()
+    (preset / "old" / "config.json").write_text("this too")
+    (preset / "link").symlink_to("nowhere")
+    other = zoo.GAN((4, 4, 1), 5, generator_units=(8,), seed=0)
+    other.save_to_preset(preset)
+    assert zoo.from_preset(preset).latent_dim == 5
+    assert (preset / "notes.txt").read_text() == "keep"
+    assert (preset / "old" / "config.json").read_text() == "this too"
+    assert (preset / "link").readlink() == pathlib.Path("nowhere")
+    assert len(list(preset.iterdir())) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["preset"]
+
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("not yours")
     with pytest.raises(FileExistsError, match="no preset"):
         saved[0].save_to_preset(tmp_path / "letters")
     assert (tmp_path / "letters" / "dear.txt").read_text() == "not yours"
+
+
+@pytest.mark.parametrize("value", [np.nan, {1, 2}])
+def test_metadata_that_json_cannot_hold_are_refused(saved, preset, value):
+    before = (preset / "metadata.json").read_bytes()
+    with pytest.raises(ValueError, match="what JSON can hold"):
+        saved[0].save_to_preset(preset, {"x": value})
+    assert (preset / "metadata.json").read_bytes() == before
 
 
 def test_damaged_weights_are_refused(preset):

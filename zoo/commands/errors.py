@@ -1,8 +1,10 @@
 """A user's mistake is one line on stderr and status 1, never a traceback."""
 
 import contextlib
+import re
 
 import click
+import tensorflow as tf
 
 from zoo.checkpoints import CheckpointError, DivergenceError
 
@@ -12,8 +14,26 @@ def one_line_errors():
     """Turns the errors that a user can cause into click's one-line form."""
     try:
         yield
-    except (ValueError, OSError, CheckpointError, DivergenceError) as error:
-        raise click.ClickException(" ".join(str(error).split())) from error
+    except BrokenPipeError:
+        raise  # Nobody reads on, as behind `| head`: click ends without a word.
+    except (MemoryError, tf.errors.ResourceExhaustedError) as error:
+        raise click.ClickException(
+            _line(f"This does not fit into memory: ask for less at a time. {error}")
+        ) from error
+    except (
+        ValueError,
+        OSError,
+        OverflowError,
+        CheckpointError,
+        DivergenceError,
+        tf.errors.InvalidArgumentError,
+    ) as error:
+        raise click.ClickException(_line(str(error))) from error
+
+
+def _line(text):
+    """Returns the text in one line, without TensorFlow's names of nodes."""
+    return " ".join(re.sub(r"\[*\{\{.*?\}\}\]*|\[Op:.*", "", text).split())
 
 
 class Group(click.Group):

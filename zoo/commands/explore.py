@@ -7,7 +7,7 @@ import numpy as np
 
 from zoo import data, images, latent, plots
 from zoo.commands.flags import Integers
-from zoo.commands.handles import image_generator
+from zoo.commands.handles import image_model
 from zoo.model import Model
 
 _labels = click.option(
@@ -19,6 +19,12 @@ def _out(name):
     return click.option(
         "--out", default=name, show_default=True, help="The picture to write."
     )
+
+
+def _save(out, preset_or_run, rows, *titles):
+    """Writes a table of images, of which those by the model must be finite."""
+    images.check_finite(np.concatenate(rows), f"The images by {preset_or_run}")
+    plots.table(rows, *titles).save(out)
 
 
 def _conditions(label):
@@ -52,11 +58,11 @@ def _real(model, name, split, limit=None):
 @_out("walk.png")
 def walk(preset_or_run, seeds, steps, path, label, out):
     """Write a picture of walks through the latents, from seed to seed."""
-    model = image_generator(preset_or_run)
+    model = image_model(preset_or_run)
     decoded = latent.walk(model, seeds, steps, path, **_conditions(label))
     rows = decoded.reshape(-1, steps, *model.image_shape)
     titles = [f"{start} → {end}" for start, end in itertools.pairwise(seeds)]
-    plots.table(rows, titles).save(out)
+    _save(out, preset_or_run, rows, titles)
     click.echo(f"{len(rows)} walks of {steps} steps: {out}")
 
 
@@ -69,14 +75,14 @@ def walk(preset_or_run, seeds, steps, path, label, out):
 @_out("arithmetic.png")
 def arithmetic(preset_or_run, a, b, c, label, out):
     """Write a picture of a - b + c, on the mean latents of groups of seeds."""
-    model = image_generator(preset_or_run)
+    model = image_model(preset_or_run)
     result = latent.arithmetic(model, a, b, c, **_conditions(label))
     rows = [
         np.concatenate([result.means[i : i + 1], group])
         for i, group in enumerate(result.groups)
     ]
     titles = ["a", "- b", "+ c", "="]
-    plots.table([*rows, result.image], titles, ["mean"]).save(out)
+    _save(out, preset_or_run, [*rows, result.image], titles, ["mean"])
     click.echo(f"Mean of {a}, less that of {b}, plus that of {c}: {out}")
 
 
@@ -116,10 +122,10 @@ def neighbours(
     is a search across domains.
     """
     if query:
-        model = known_by = Model.from_preset(preset_or_run)
+        model = known_by = image_model(preset_or_run, Model)
         queries = _real(model, query, query_split, count)
     else:
-        model = image_generator(preset_or_run)
+        model = image_model(preset_or_run)
         known_by = Model.from_preset(features) if features else None
         queries = model.generate(count, seed=seed)
     candidates = _real(model, name, split)
@@ -138,7 +144,7 @@ def neighbours(
     kind = "image" if query else "seed"
     first = 0 if query else seed
     titles = [f"{kind} {first + i}" for i in range(len(rows))]
-    plots.table(rows, titles, ["query", "nearest"]).save(out)
+    _save(out, preset_or_run, rows, titles, ["query", "nearest"])
     click.echo(
         f"The {k} nearest of {len(candidates)} images to each of {len(rows)}; mean "
         f"distance of the first {found.distances[:, 0].mean():.4g}: {out}"
@@ -183,10 +189,10 @@ def invert(
 
     The latents are found by optimization.
     """
-    model = image_generator(preset_or_run)
+    model = image_model(preset_or_run)
     real = _real(model, name, split, count)
     found = latent.invert(
         model, real, steps, learning_rate, starts, seed, **_conditions(label)
     )
-    plots.table([real, found.images], ["real", "inverted"]).save(out)
+    _save(out, preset_or_run, [real, found.images], ["real", "inverted"])
     click.echo(f"Mean squared error {found.errors.mean():.4f} in [-1, 1]: {out}")

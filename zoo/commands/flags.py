@@ -6,6 +6,7 @@ can't differ from Python. The help is read from the docstring's `Args:` section.
 
 import inspect
 import json
+import os
 import re
 
 import click
@@ -13,9 +14,9 @@ import keras
 
 from zoo import losses, priors
 
-# Arguments that are no flags: what flags of `train` stand for, and what a recipe's JSON
-# file can't hold.
-_NOT_FLAGS = {"self", "seed", "name", "keras_arguments"}
+# Arguments that are no flags: what flags of `train` stand for, what a recipe's JSON
+# file can't hold, and what training takes no notice of.
+_NOT_FLAGS = {"self", "seed", "name", "keras_arguments", "metrics"}
 
 
 def flags_of(function, documentation):
@@ -96,8 +97,6 @@ def _type(parameter, function):
         return OrNone(click.FLOAT)
     if name in _NAMED:
         return Named(_NAMED[name])
-    if name == "metrics":
-        return Words()
     if isinstance(default, bool):
         return click.BOOL
     if isinstance(default, int):
@@ -142,23 +141,15 @@ class OrNone(click.ParamType):
         return self.kind.convert(value, param, ctx)
 
 
-class Words(click.ParamType):
-    """Words separated by commas, as a list."""
-
-    name = "NAME,NAME,..."
-
-    def convert(self, value, param, ctx):
-        """Parses `mse,mae`."""
-        return value if isinstance(value, list) else value.split(",")
-
-
 class DataName(click.ParamType):
     """The name of a data set, or those of two domains as a list."""
 
     name = "NAME[,NAME]"
 
     def convert(self, value, param, ctx):
-        """Parses `mnist,mnist_m`."""
+        """Parses `mnist,mnist_m`; a path that is there may have commas."""
+        if isinstance(value, str) and os.path.exists(os.path.expanduser(value)):
+            return value
         names = value if isinstance(value, list) else value.split(",")
         return names if len(names) > 1 else names[0]
 
@@ -181,9 +172,17 @@ class Spec(click.ParamType):
             return None
         if value[:1] in "{[":
             try:
-                return json.loads(value)
+                parsed = json.loads(value)
             except ValueError as error:
                 self.fail(f"{value!r} is not JSON: {error}", param, ctx)
+            if not _is_object(parsed):
+                self.fail(
+                    f"{value!r} is no object as Keras writes it, "
+                    '{"class_name": "...", "config": {...}}',
+                    param,
+                    ctx,
+                )
+            return parsed
         word, colon, arguments = value.partition(":")
         if not colon:
             return _number_or_word(value)
@@ -233,6 +232,15 @@ class KerasModel(click.ParamType):
         except (KeyError, OSError, ValueError) as error:
             self.fail(f"{value!r} can't be loaded: {error}", param, ctx)
         return keras.saving.serialize_keras_object(network)
+
+
+def _is_object(parsed):
+    """Whether this is JSON by which Keras builds an object."""
+    return (
+        isinstance(parsed, dict)
+        and isinstance(parsed.get("class_name"), str)
+        and isinstance(parsed.get("config", {}), dict)
+    )
 
 
 def _number_or_word(text):

@@ -3,13 +3,17 @@
 from zoo.generative import GenerativeModel
 
 
-def image_generator(handle):
-    """Returns the model of a preset or run that generates images.
+def image_model(handle, kind=GenerativeModel):
+    """Returns the model of images of a preset or run.
+
+    Args:
+        handle: Name, folder or URL.
+        kind: Class that the model has to be of.
 
     Raises:
-        ValueError: If there is none, or it generates vectors.
+        ValueError: If there is none of that kind, or it is one of vectors.
     """
-    model = GenerativeModel.from_preset(handle)
+    model = kind.from_preset(handle)
     if len(model.image_shape) != 3:
         raise ValueError(
             f"{handle} makes rows of shape {model.image_shape}, no images. Call its "

@@ -4,6 +4,7 @@ import click
 
 from zoo import data, images
 from zoo.autoencoder import AutoencoderModel
+from zoo.commands.handles import image_model
 
 
 @click.command()
@@ -32,7 +33,7 @@ def latents(preset_or_run, name, split, count, out):
 
     Where the prior lies in the plane, images decoded along a walk over it stand beside.
     """
-    model = AutoencoderModel.from_preset(preset_or_run)
+    model = image_model(preset_or_run, AutoencoderModel)
     shape = data.shape_arguments(model.image_shape)
     pixels, labels = data.load_arrays(name, split, **shape, limit=count)
     model.latent_space(images.from_uint8(pixels), labels).save(out)

@@ -4,7 +4,7 @@ import click
 
 from zoo import data, images, plots
 from zoo.commands.flags import Integers
-from zoo.commands.handles import image_generator
+from zoo.commands.handles import image_model
 
 
 @click.command()
@@ -15,7 +15,8 @@ from zoo.commands.handles import image_generator
 @click.option(
     "--labels",
     type=Integers(),
-    help="Classes, such as 0,1,2, one a column. [default: all]",
+    help="Classes, such as 0,1,2, one a column; with --columns, a sample each in turn. "
+    "[default: all; with --columns, any]",
 )
 @click.option(
     "--out", default="samples.png", show_default=True, help="The picture to write."
@@ -26,9 +27,10 @@ from zoo.commands.handles import image_generator
 def sample(preset_or_run, count, seed, columns, labels, out, beside):
     """Write a grid of samples of a preset, by name, folder or URL, or of a run.
 
-    A model of classes has one class a column, and one seed a row.
+    A model of classes has one class a column, and one seed a row, unless --columns says
+    how many samples a row has: then each has its own seed.
     """
-    model = image_generator(preset_or_run)
+    model = image_model(preset_or_run)
     conditions = {} if labels is None else {"labels": labels}
     samples, columns = model.sample_grid(count, seed, columns, **conditions)
     images.check_finite(samples, f"The samples of {preset_or_run}")

@@ -241,9 +241,14 @@ def run_training(
             )
         try:
             model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
-        except ValueError:
-            if int(model.steps) == 0 and chief:
-                # Settings that no step can be done with are not a run.
+        except (
+            ValueError,
+            MemoryError,
+            tf.errors.InvalidArgumentError,
+            tf.errors.ResourceExhaustedError,
+        ):
+            if chief:
+                # Settings that nothing can be trained with are not a run.
                 run.discard()
             raise
     if run.backup.interrupted:

@@ -3,9 +3,8 @@
 import click
 import numpy as np
 
-from zoo import data, plots
+from zoo import data, images, plots
 from zoo.dtn import DTN
-from zoo.images import to_uint8
 
 
 @click.command()
@@ -22,7 +21,9 @@ def transfer(preset_or_run, name, split, count, columns, out):
     model = DTN.from_preset(preset_or_run)
     shape = data.shape_arguments(model.image_shape)
     source, _ = data.load_arrays(name, split, **shape, limit=count)
-    pairs = np.stack([source, to_uint8(model.transfer(source))], axis=1)
+    transferred = model.transfer(source)
+    images.check_finite(transferred, f"The images by {preset_or_run}")
+    pairs = np.stack([source, images.to_uint8(transferred)], axis=1)
     grid = plots.image_grid(pairs.reshape(-1, *model.image_shape), 2 * columns)
     grid.save(out)
     click.echo(f"{len(source)} images of {name} and what becomes of them: {out}")

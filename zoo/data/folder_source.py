@@ -6,7 +6,7 @@ import numpy as np
 import PIL.Image
 import PIL.ImageOps
 
-from zoo.data.source import Source
+from zoo.data.source import Source, common_shape
 
 _GREY_MODES = {"1", "L", "LA"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
@@ -15,7 +15,10 @@ _SIDEWAYS = (5, 6, 7, 8)
 
 
 class FolderSource(Source):
-    """A folder of image files, or of one subfolder of them a class."""
+    """A folder of image files, or of one subfolder of them a class.
+
+    White shows through what is transparent.
+    """
 
     splits = ("train",)
 
@@ -24,7 +27,7 @@ class FolderSource(Source):
         self.name = str(path)
         self._classes = sorted(entry.name for entry in _visible(path) if entry.is_dir())
         self._files = _image_files(path, self._classes)
-        self._shape = _common_shape([_file_shape(file) for file in self._files])
+        self._shape = common_shape([_file_shape(file) for file in self._files])
 
     def size(self, split):
         """Number of images in a split."""
@@ -118,16 +121,10 @@ def _decode_file(file, channels):
     with _opened(file) as image:
         try:
             upright = PIL.ImageOps.exif_transpose(image) if _has_exif(image) else image
+            if upright.has_transparency_data:
+                white = PIL.Image.new("RGBA", upright.size, "white")
+                upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
             pixels = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
         except (OSError, SyntaxError, ValueError) as error:
             raise ValueError(f"The image {file} is damaged: {error}") from None
     return pixels.reshape(*pixels.shape[:2], channels)
-
-
-def _common_shape(shapes):
-    heights, widths, channels = (set(sizes) for sizes in zip(*shapes, strict=True))
-    return (
-        heights.pop() if len(heights) == 1 else None,
-        widths.pop() if len(widths) == 1 else None,
-        max(channels),
-    )

@@ -50,7 +50,8 @@ def load_data(
       prepared if need be. A name that starts with `.`, `/` or `~` is always a path,
       and any other is one if tensorflow-datasets does not know it.
     - A folder of images. Subfolders are classes, numbered in the order of their names.
-      The files are taken in an order of their names' hashes.
+      The files are taken in an order of their names' hashes. White shows through what
+      is transparent.
     - An `.npz` file with `image` (uint8 `[N, H, W]` or `[N, H, W, C]`) and perhaps
       `label` (integers `[N]`), or a folder of one such `<split>.npz` a split. These,
       and folders of images, are looked for in the working directory and then in the
@@ -61,7 +62,8 @@ def load_data(
       `image_size` and `channels` both must have the same shape.
 
     A set without splits of its own has one, `train`. All have slices, `train[:1000]`,
-    `train[90%:]`, and sums, `train+test`.
+    `train[90%:]`, and sums, `train+test`, which have as many classes and channels as
+    the part with the most.
 
     Every epoch has its own order, a function of `shuffle_seed` and the epoch's number
     alone; `zoo.data.epochs` starts that sequence anywhere. Iterating the dataset

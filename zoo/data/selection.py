@@ -9,7 +9,7 @@ import numpy as np
 from zoo.data import fitting
 from zoo.data.array_source import DigitsSource
 from zoo.data.schedule import InMemory
-from zoo.data.source import Source, check_channels
+from zoo.data.source import Source, check_channels, common_shape
 from zoo.data.sources import find_source
 from zoo.data.tfds_source import TfdsSource
 
@@ -75,14 +75,18 @@ class Selection:
 
     @property
     def shape(self):
-        """`(height, width, channels)` after resizing and converting."""
-        native = self.source.shape(self.parts[0][0])
+        """`(height, width, channels)` after resizing and converting.
+
+        Where parts differ, `None` for the height or width, and the most channels.
+        """
+        native = common_shape([self.source.shape(split) for split, _, _ in self.parts])
         return fitting.fitted_shape(native, self.image_size, self.channels)
 
     @property
     def num_classes(self):
-        """Number of classes, `None` without labels."""
-        return self.source.num_classes(self.parts[0][0])
+        """Number of classes, the most that a part has, `None` without labels."""
+        known = (self.source.num_classes(split) for split, _, _ in self.parts)
+        return max((classes for classes in known if classes is not None), default=None)
 
     def of(self, split):
         """Selects images of another split of the same source, alike."""
@@ -147,7 +151,8 @@ class Selection:
                 yield from self.source.chunks(split, start, stop)
 
     def _fit(self, images):
-        return fitting.fit(images, self.image_size, self.channels)
+        # Grey parts beside colour ones become colour.
+        return fitting.fit(images, self.image_size, self.shape[-1])
 
 
 def _parts(source, split):
@@ -157,7 +162,7 @@ def _parts(source, split):
         raise ValueError(
             f"The split must hold images, and {sizes}. Received: split={split!r}"
         )
-    return parts
+    return [(name, start, stop) for name, start, stop in parts if start < stop]
 
 
 def _part(source, text):

@@ -35,6 +35,20 @@ class Source(abc.ABC):
         """
 
 
+def common_shape(shapes):
+    """The shape that covers all shapes `(H, W, C)` of images.
+
+    Returns:
+        `(H, W, C)`: `None` for a height or width that varies, and the most channels.
+    """
+    heights, widths, channels = (set(sizes) for sizes in zip(*shapes, strict=True))
+    return (
+        heights.pop() if len(heights) == 1 else None,
+        widths.pop() if len(widths) == 1 else None,
+        max(channels),
+    )
+
+
 def check_channels(channels, of):
     """Raises `ValueError` unless images have one channel (grey) or three (colour)."""
     if channels not in (1, 3):

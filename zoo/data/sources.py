@@ -30,7 +30,8 @@ def find_source(name):
         return ArraySource("the given arrays", {"train": (name, None)})
     if isinstance(name, tuple | list) and len(name) == 2 and _is_array(name[0]):
         return ArraySource("the given arrays", {"train": tuple(name)})
-    if not isinstance(name, str | os.PathLike):
+    # The path "" would be the working directory.
+    if not isinstance(name, str | os.PathLike) or name == "":
         raise ValueError(
             "A data set is a name, a path, an array of images, or a tuple "
             f"(images, labels). Received: {_short(name)}"
