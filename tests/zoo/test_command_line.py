@@ -146,7 +146,7 @@ def test_sample_writes_a_grid(preset, tmp_path):
             "no object as Keras",
         ),
         (["train", "gan", "--data", ""], 1, "A data set is a name"),
-        (["train", "dtn", "--data", "mnist,"], 1, "A data set is a name"),
+        (["train", "dtn", "--data", "digits,"], 1, "A data set is a name"),
         (["sample", "dcgan_mnist", "-n", 10**15], 1, "does not fit into memory"),
         (
             ["sample", "cgan_mnist", "-n", 10**30, "--columns", 2, "--labels", "1"],
