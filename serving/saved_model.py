@@ -1,8 +1,7 @@
 """Loads a SavedModel and runs its signatures.
 
-Through `tf.compat.v1.saved_model.load`, the loader that TensorFlow Serving uses
-itself: what loads here loads there, and it is a little faster per call than the
-functions of `tf.saved_model.load`.
+Into a session, as TensorFlow Serving does: what loads here loads there, and it is a
+little faster per call than the functions of `tf.saved_model.load`.
 """
 
 import gc
@@ -19,6 +18,7 @@ from serving import errors, messages, signatures, versions
 
 _MAX_WARMUP_RECORDS = 1000
 _CALLERS_THREAD = -1  # As tensorflow/core/protobuf/config.proto has it.
+_TAGS = [tf.saved_model.SERVING]
 _VARIABLES = os.path.join("variables", "variables.index")
 
 
@@ -55,13 +55,12 @@ class SavedModel:
                 f"path: {self.path}"
             )
         try:
-            with self._graph.as_default():
-                if os.path.exists(os.path.join(self.path, _VARIABLES)):
-                    meta_graph = tf.compat.v1.saved_model.load(
-                        self._session, [tf.saved_model.SERVING], self.path
-                    )
-                else:
-                    meta_graph = _load_without_variables(self._session, self.path)
+            # What `tf.compat.v1.saved_model.load` does, without its warning.
+            loader = loader_impl.SavedModelLoader(self.path)
+            if os.path.exists(os.path.join(self.path, _VARIABLES)):
+                meta_graph = loader.load(self._session, _TAGS)
+            else:
+                meta_graph = _load_without_variables(loader, self._session)
         except tf.errors.OpError as error:
             code = errors.status_code(error.error_code)
             raise errors.ServingError(code, _in_words(error)) from error
@@ -138,17 +137,15 @@ def set_intra_op_parallelism(threads):
     tf.config.list_logical_devices()  # Makes the threads.
 
 
-def _load_without_variables(session, path):
+def _load_without_variables(loader, session):
     """Loads a folder without values of variables, as TensorFlow Serving does.
 
     Python's loader refuses it where the graph has some. Every use of them then fails
     with FAILED_PRECONDITION.
     """
-    loader = loader_impl.SavedModelLoader(path)
-    tags = [tf.saved_model.SERVING]
-    loader.load_graph(session.graph, tags)
-    loader.run_init_ops(session, tags)
-    return loader.get_meta_graph_def_from_tags(tags)
+    loader.load_graph(session.graph, _TAGS)
+    loader.run_init_ops(session, _TAGS)
+    return loader.get_meta_graph_def_from_tags(_TAGS)
 
 
 def _as_our_messages(signature_defs):
