@@ -227,6 +227,7 @@ class Server:
             self._grpc.stop(None)
             if self._rest is not None:
                 self._rest.close()
+                self._rest = None
             self.models.close(seconds=0)
             raise
         self._messages_in_time.start()

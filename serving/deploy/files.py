@@ -46,6 +46,13 @@ class Settings:
     memory: int = 2
     replicas: int = 2
 
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if type(value) is not field.type or (field.type is int and value < 1):
+                wanted = "text" if field.type is str else "a positive integer"
+                raise ValueError(f"{field.name} is {wanted}, not {value!r}")
+
 
 def models_config(found, labels):
     """Returns the `models.config` text for FoundModels.
@@ -182,6 +189,7 @@ def write(models_dir, out, **options):
 
     Raises:
         FileNotFoundError: If the folder holds no models.
+        ValueError: If a setting is of another kind.
         serving.RequestError: If TensorFlow Serving would not load or not answer one
             with these settings, a label names a version that is not to be served, or
             the options given before cannot be read.

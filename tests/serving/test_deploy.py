@@ -391,7 +391,7 @@ def test_options_hold_until_others_are_given(publish, tmp_path):
     # What was not given follows the package: a new one pins a new image.
     assert "image" not in json.loads((tmp_path / "settings.json").read_text())
     assert container["image"] == files.IMAGE
-    for damaged in ("{", "[1]", '{"cores": 2}'):
+    for damaged in ("{", "[1]", '{"cores": 2}', '{"cpus": "2"}', '{"replicas": 0}'):
         (tmp_path / "settings.json").write_text(damaged)
         with pytest.raises(
             serving.RequestError, match=r"settings.json holds no options"

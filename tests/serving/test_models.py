@@ -377,8 +377,12 @@ def test_labels(publish, start, connect):
 def test_a_label_of_a_version_that_is_not_loaded(publish, start):
     publish("m", 1)
     file = write_config(publish, labels='version_labels { key: "x" value: 5 }')
+    failing = serving.Server(
+        publish.models, port=0, rest_port=0, model_config_file=file
+    )
     with pytest.raises(serving.ServingError, match="assign label to version 5"):
-        start(model_config_file=file)
+        failing.start()
+    failing.stop()  # It has nothing to wait for.
     server = start(
         model_config_file=file, allow_version_labels_for_unavailable_models=True
     )

@@ -41,7 +41,7 @@ def test_every_argument_has_a_flag_with_help(name):
     variant = VARIANTS[name]
     for function in (variant.__init__, variant.compile):
         for argument in inspect.signature(function).parameters:
-            if argument not in ("self", "name", "keras_arguments", "metrics"):
+            if argument not in ("self", "name", "keras_arguments"):
                 assert "--" + argument.replace("_", "-") in shown
     described = flags.described_arguments(inspect.getdoc(variant))
     for option in flags.flags_of(variant.__init__, variant.__doc__):
@@ -74,6 +74,7 @@ def test_values_on_the_command_line(text, value):
         ("latent_dim", "12", 12),
         ("latent_dim", "none", None),
         ("averaging", "0.9", 0.9),
+        ("metrics", "mse,mae", ["mse", "mae"]),
         ("prior", "normal", "normal"),
     ],
 )
@@ -126,7 +127,6 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["sample", "gan_gaussian1d"], 1, "no images"),
         (["walk", "gan_gaussian1d"], 1, "no images"),
         (["neighbours", "gan_gaussian1d", "--query", "digits"], 1, "no images"),
-        (["train", "gan", "--metrics", "mse"], 2, "No such option"),
         (["train", "gan", "--prior", '{"name": "normal"}'], 2, "no object as Keras"),
         (["train", "gan", "--prior", '{"class_name": ["a"]}'], 2, "no object as Keras"),
         (["train", "gan", "--loss", "[1]"], 2, "no object as Keras"),
@@ -146,6 +146,7 @@ def test_sample_writes_a_grid(preset, tmp_path):
             "no object as Keras",
         ),
         (["train", "gan", "--data", ""], 1, "A data set is a name"),
+        (["train", "gan", "--metrics", "mse,foo"], 2, "'foo' is no metric of Keras"),
         (["train", "dtn", "--data", "digits,"], 1, "A data set is a name"),
         (["sample", "dcgan_mnist", "-n", 10**15], 1, "does not fit into memory"),
         (

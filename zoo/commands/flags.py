@@ -14,9 +14,9 @@ import keras
 
 from zoo import losses, priors
 
-# Arguments that are no flags: what flags of `train` stand for, what a recipe's JSON
-# file can't hold, and what training takes no notice of.
-_NOT_FLAGS = {"self", "seed", "name", "keras_arguments", "metrics"}
+# Arguments that are no flags: what flags of `train` stand for, and what a recipe's JSON
+# file can't hold.
+_NOT_FLAGS = {"self", "seed", "name", "keras_arguments"}
 
 
 def flags_of(function, documentation):
@@ -97,6 +97,8 @@ def _type(parameter, function):
         return OrNone(click.FLOAT)
     if name in _NAMED:
         return Named(_NAMED[name])
+    if name == "metrics":
+        return Metrics()
     if isinstance(default, bool):
         return click.BOOL
     if isinstance(default, int):
@@ -139,6 +141,22 @@ class OrNone(click.ParamType):
         if isinstance(value, str) and value.lower() == "none":
             return None
         return self.kind.convert(value, param, ctx)
+
+
+class Metrics(click.ParamType):
+    """Names of Keras metrics separated by commas, as a list."""
+
+    name = "NAME,NAME,..."
+
+    def convert(self, value, param, ctx):
+        """Parses `mse,mae`."""
+        names = value if isinstance(value, list) else value.split(",")
+        for name in names:
+            try:
+                keras.metrics.get(name)
+            except ValueError:
+                self.fail(f"{name!r} is no metric of Keras", param, ctx)
+        return names
 
 
 class DataName(click.ParamType):
