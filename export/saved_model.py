@@ -13,6 +13,11 @@ import zoo
 from export.signatures import signatures_of
 from export.warmup import write_warmup
 
+try:
+    import fcntl
+except ImportError:  # Windows, where nobody removes what they leave.
+    fcntl = None
+
 #: Versions travel as int64.
 _MAX_VERSION = 2**63 - 1
 #: Powers of two, to which a server pads its batches.
@@ -24,8 +29,8 @@ def to_saved_model(
 ):
     """Writes `base_path/<version>/`, whole or not at all.
 
-    Only a process that is killed outright leaves something behind: a folder
-    `.partial-...`, which no server takes for a version.
+    A process that is killed outright leaves a folder `.partial-...` behind, which no
+    server takes for a version and the next export to this place removes.
 
     Args:
         model: A model of the zoo, or the name or folder of a preset or of a run.
@@ -71,15 +76,11 @@ def to_saved_model(
     base_path.mkdir(parents=True, exist_ok=True)
     _refuse_existing(base_path, version)
 
-    # A server polls the folder and ignores names that are not numbers, so the version
-    # is written beside its place and appears by one rename.
-    partial = base_path / f".partial-{uuid.uuid4().hex}"
     try:
-        partial.mkdir()
-        _write(model, partial, sizes.tolist(), jit_compile)
-        return _publish(partial, base_path, version)
+        with _unpublished(base_path) as partial:
+            _write(model, partial, sizes.tolist(), jit_compile)
+            return _publish(partial, base_path, version)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
         if is_new:
             with contextlib.suppress(OSError):  # It holds a version.
                 base_path.rmdir()
@@ -101,6 +102,55 @@ def _refuse_existing(base_path, version):
             f"Version {version} exists in {base_path}, and a published version never "
             "changes. Leave the version out to take the next number."
         )
+
+
+@contextlib.contextmanager
+def _unpublished(base_path):
+    """Makes a folder to write a version in, and removes what is not published of it.
+
+    A server polls the folder of all versions and ignores names that are not numbers, so
+    a version is written beside its place and appears by one rename.
+    """
+    for abandoned in base_path.glob(".partial-*"):
+        _remove_abandoned(abandoned)
+    partial = base_path / f".partial-{uuid.uuid4().hex}"
+    try:
+        partial.mkdir()
+        with _locked(partial):
+            yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove_abandoned(partial):
+    """Removes what an export that was killed has left; others hold the lock."""
+    # An empty one may be about to be locked.
+    with contextlib.suppress(OSError):
+        if any(partial.iterdir()):
+            with _locked(partial) as is_mine:
+                if is_mine:
+                    shutil.rmtree(partial)
+
+
+@contextlib.contextmanager
+def _locked(folder):
+    """Tries to lock a folder, and yields whether that worked.
+
+    The system frees the lock of a process that dies.
+    """
+    if fcntl is None:
+        yield False
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:  # Somebody has it, or the file system has no locks.
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
 
 
 def _publish(partial, base_path, version):

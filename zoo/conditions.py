@@ -123,9 +123,11 @@ class Classes(Condition):
                 f"Expected {name} as integers of shape {list(self.spec.shape)}. "
                 f"Received: {values.dtype.name} of shape {list(values.shape)}"
             )
+        # The largest uint64 becomes -1.
+        least = tf.constant(0 if values.dtype.is_unsigned else -1, tf.int64)
         values = tf.cast(values, tf.int64)
         message = f"{name} must be in 0 ... {self.num_classes - 1}, or -1: unlabelled."
-        tf.debugging.assert_greater_equal(values, tf.constant(-1, tf.int64), message)
+        tf.debugging.assert_greater_equal(values, least, message)
         bound = tf.constant(self.num_classes, tf.int64)
         tf.debugging.assert_less(values, bound, message)
         return values

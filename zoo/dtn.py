@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from zoo import networks, presets
+from zoo import feature_networks, networks, presets
 from zoo.averaging import AveragedModel
 from zoo.data import load_arrays
 from zoo.data.fitting import fit
@@ -210,12 +210,12 @@ class DTN(AveragedModel):
     def check_measurable(cls, name, **data_arguments):
         """See `Model.check_measurable`; the target needs a built-in classifier."""
         super().check_measurable(name, **data_arguments)
-        presets.built_in(f"classifier_{name[1]}")
+        presets.built_in(feature_networks.classifier_of(name[1]))
 
     def measure(self, *, name, **data_arguments):
         """Returns `transfer_accuracy`, named after the target's built-in classifier."""
         source, target = name
-        preset = presets.built_in(f"classifier_{target}")
+        preset = presets.built_in(feature_networks.classifier_of(target))
         classifier = DiscriminativeModel.from_preset(preset)
         images, labels = load_arrays(source, **data_arguments, labels=True)
         accuracy = self.transfer_accuracy(images, labels, classifier)

@@ -42,7 +42,7 @@ def find(handle, name):
         for preset, metadata in presets.list_presets().items()
         if preset.startswith("classifier_") and metadata["trained"]
     ]
-    wanted = f"classifier_{_short(name)}"
+    wanted = classifier_of(name)
     if wanted not in trained:
         raise ValueError(
             f"There is no feature network for {name}, {wanted}. Name one by "
@@ -50,6 +50,14 @@ def find(handle, name):
             f"{INCEPTION}."
         )
     return Classifier(wanted, presets.built_in(wanted), name)
+
+
+def classifier_of(name):
+    """Returns the preset of the classifier of data, whatever their folder or version.
+
+    There need not be one.
+    """
+    return f"classifier_{_short(name)}"
 
 
 def _short(name):

@@ -302,20 +302,50 @@ def test_a_failed_export_leaves_nothing(tiny, tmp_path):
     assert list(tmp_path.rglob("*")) == [tmp_path / "there"]
 
 
-def test_a_stopped_export_leaves_nothing(tiny, tmp_path):
+@pytest.fixture
+def export_under_way(tiny, tmp_path):
+    """A process that is writing `models/preset/1`, its command and that folder."""
     tiny.save_to_preset(tmp_path / "preset")
     models = tmp_path / "models"
-    process = subprocess.Popen(
-        [sys.executable, "-m", "export", tmp_path / "preset", models]
-    )
+    command = [sys.executable, "-m", "export", tmp_path / "preset", models]
+    process = subprocess.Popen(command)
+    # What is written first is inside of a folder that is locked.
     for _ in range(12_000):
-        if list(models.glob("preset/.partial-*")):
+        if list(models.glob("preset/.partial-*/*")):
             break
         assert process.poll() is None
         time.sleep(0.01)
+    yield process, command, models
+    process.kill()
+    process.wait()
+
+
+def test_a_stopped_export_leaves_nothing(export_under_way):
+    process, _, models = export_under_way
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
     assert list(models.iterdir()) == []
+
+
+def test_what_a_killed_export_leaves_goes_with_the_next(export_under_way):
+    process, command, models = export_under_way
+    process.kill()
+    process.wait()
+    (left,) = models.glob("preset/*")
+    assert left.name.startswith(".partial-")
+    subprocess.run(command, check=True)
+    assert [path.name for path in models.glob("preset/*")] == ["1"]
+
+
+def test_an_export_leaves_another_one_alone(tiny, export_under_way):
+    process, _, models = export_under_way
+    process.send_signal(signal.SIGSTOP)
+    export.to_saved_model(tiny, models / "preset", version=7, batch_sizes=(1,))
+    (other,) = models.glob("preset/.partial-*")
+    process.send_signal(signal.SIGCONT)
+    assert process.wait(timeout=120) == 0
+    assert sorted(path.name for path in models.glob("preset/*")) == ["7", "8"]
+    assert not other.exists()
 
 
 def test_a_version_has_the_mode_that_the_umask_gives(tiny, tmp_path):

@@ -102,6 +102,6 @@ def test_labels_of_a_training_batch():
     assert labels.dtype == tf.int64
     with pytest.raises(ValueError, match="integers of shape"):
         classes.in_training("labels", tf.constant([0.0, 1.0]))
-    for wrong in (3, -2):
+    for wrong in map(np.asarray, (3, -2, np.uint64(2**64 - 1))):
         with pytest.raises(tf.errors.InvalidArgumentError, match="or -1: unlabelled"):
-            classes.in_training("labels", tf.constant([0, wrong]))
+            classes.in_training("labels", tf.constant(wrong[None]))

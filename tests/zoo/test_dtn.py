@@ -226,5 +226,6 @@ def test_folders_named_as_presets_are_not_taken_for_them(tmp_path, monkeypatch):
     folder = zoo.presets.built_in("classifier_mnist")
     accuracy = model.transfer_accuracy(images, labels, zoo.from_preset(folder))
     network = f"classifier_mnist@{zoo.presets.fingerprint(folder)[:8]}"
-    measured = model.measure(name=("digits", "mnist"), **sizes)
-    assert measured == {f"transfer_accuracy[{network}]": round(accuracy, 4)}
+    for target in ("mnist", "mnist:3.0.1"):
+        measured = model.measure(name=("digits", target), **sizes)
+        assert measured == {f"transfer_accuracy[{network}]": round(accuracy, 4)}
