@@ -57,9 +57,11 @@ def main():
     version = export.to_saved_model(gan, models / "digits")
 
     print("3. Serving it, and asking for 64 pictures over gRPC")
-    with serving.Server(models, port=0) as server:
+    with (
+        serving.Server(models, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
         address = server.address
-        client = serving.Client(address)
         images = client.generate("digits", 64, seed=0)
         latencies = []
         for seed in range(50):

@@ -9,6 +9,7 @@ import keras
 import pytest
 import tensorflow as tf
 
+#: Where the data sets are looked for if the environment does not name a folder.
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
 
 # Two CPU devices stand for two GPUs; they can only be made before TensorFlow starts.
@@ -37,9 +38,21 @@ def pytest_collection_modifyitems(items):
     items.sort(key=place)
 
 
-@pytest.fixture(scope="session")
-def shared_data():
-    """Folder of the real data sets; skips where they are not there."""
-    if not SHARED.is_dir():
-        pytest.skip(f"the data sets are not at {SHARED}")
-    return SHARED
+@pytest.fixture
+def shared_data(monkeypatch):
+    """The folder of MNIST-M and USPS, as ZOO_DATA_DIR; skips where it is not there."""
+    return _data_folder("ZOO_DATA_DIR", SHARED, monkeypatch)
+
+
+@pytest.fixture
+def shared_tfds(monkeypatch):
+    """The folder of prepared sets, as TFDS_DATA_DIR; skips where it is not there."""
+    return _data_folder("TFDS_DATA_DIR", SHARED / "tfds", monkeypatch)
+
+
+def _data_folder(variable, otherwise, monkeypatch):
+    folder = pathlib.Path(os.environ.get(variable) or otherwise)
+    if not folder.is_dir():
+        pytest.skip(f"the data sets are not at {folder}")
+    monkeypatch.setenv(variable, str(folder))
+    return folder

@@ -1,4 +1,4 @@
-"""The Python in the documentation runs as it stands, block after block."""
+"""The Python in the documentation runs as it stands, and its links lead somewhere."""
 
 import pathlib
 import re
@@ -6,16 +6,31 @@ import re
 import keras
 import pytest
 
+import export
+import zoo
+
 ROOT = pathlib.Path(__file__).parents[1]
+PAGES = [
+    page.relative_to(ROOT)
+    for page in (
+        ROOT / "README.md",
+        *sorted((ROOT / "docs").glob("*.md")),
+        ROOT / "benchmarks" / "README.md",
+    )
+]
+
+
+def python_of(page):
+    """Returns the blocks of Python of a page."""
+    text = (ROOT / page).read_text()
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize(
     "page", ["README.md", "docs/training.md", "docs/from-the-tutorials.md"]
 )
 def test_snippets_run(page, tmp_path, monkeypatch):
-    blocks = re.findall(
-        r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.DOTALL | re.MULTILINE
-    )
+    blocks = python_of(page)
     assert blocks
     monkeypatch.chdir(tmp_path)
     # A few steps show that it runs; the pictures are the reader's.
@@ -30,8 +45,50 @@ def test_snippets_run(page, tmp_path, monkeypatch):
         keras.config.set_max_steps_per_epoch(None)
 
 
-def test_links_lead_somewhere():
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md")]:
-        for link in re.findall(r"\]\(([^)#\s]+)\)", page.read_text()):
-            if not link.startswith("http"):
-                assert (page.parent / link).exists(), f"{page.name}: {link}"
+def test_snippets_of_serving_run_beside_the_model_that_they_ask(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    # Any model does that draws pictures of this shape.
+    model = zoo.GAN((28, 28, 1), generator_units=(8,), discriminator_units=(8,))
+    export.to_saved_model(model, "models/dcgan_digits", batch_sizes=(1,))
+    names = {}
+    for block in python_of("docs/serving.md"):
+        exec(compile(block, "docs/serving.md", "exec"), names)
+    assert names["images"].shape == (64, 28, 28, 1)
+
+
+def anchors_of(page):
+    """Returns the anchors that GitHub gives the headings of a page."""
+    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    anchors = set()
+    for heading in re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE):
+        shown = re.sub(r"\[(.*?)\]\(.*?\)", r"\1", heading)  # A link shows its words.
+        slug = re.sub(r"[^\w -]", "", shown.lower()).replace(" ", "-")
+        # The second of a name has a 1 behind it.
+        numbered = (f"{slug}-{k}" if k else slug for k in range(len(anchors) + 1))
+        anchors.add(next(anchor for anchor in numbered if anchor not in anchors))
+    return anchors
+
+
+def test_anchors_are_those_of_github(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# What `code` comes to: 7×7, don't\n```\n# no heading\n```\n"
+        "## A [link](x.md)\n## A link\n### snake_case - and more\n"
+    )
+    assert anchors_of(page) == {
+        "what-code-comes-to-77-dont",
+        "a-link",
+        "a-link-1",
+        "snake_case---and-more",
+    }
+
+
+@pytest.mark.parametrize("page", PAGES, ids=str)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)\s]+)\)", (ROOT / page).read_text()):
+        if link.startswith("http"):
+            continue
+        file, _, anchor = link.partition("#")
+        target = ROOT / page.parent / file if file else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors_of(target), link

@@ -11,13 +11,33 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
-from variants import CASES
+from tensorflow.core.protobuf import saved_model_pb2
+from variants import CASES, Case
 
 import export
 import zoo
+from export import warmup
 from export.__main__ import main as export_command
 
-every_variant = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+
+def _conditioned_cgan():
+    units = {"generator_units": (16, 8, 32), "discriminator_units": (16, 8, 16)}
+    return zoo.CGAN((8, 8, 1), condition_dim=3, latent_dim=8, seed=1, **units)
+
+
+def _supervised_aae():
+    form = {"form": "supervised", "num_classes": 10}
+    return zoo.AAE((8, 8, 1), latent_dim=4, units=(16,), seed=1, **form)
+
+
+#: What all tests train, and two more whose signatures take other inputs.
+EXPORTED = [
+    *CASES,
+    Case("cgan_of_vectors", _conditioned_cgan),
+    Case("aae_supervised", _supervised_aae),
+]
+
+every_variant = pytest.mark.parametrize("case", EXPORTED, ids=lambda case: case.name)
 
 BATCH_SIZES = (1, 3)
 
@@ -81,7 +101,7 @@ def load_as_tensorflow_serving_does(*folders):
 def exports(tmp_path_factory):
     """Every variant, exported; and what a fresh process found in them."""
     base = tmp_path_factory.mktemp("models")
-    models = {case.name: case.build() for case in CASES}
+    models = {case.name: case.build() for case in EXPORTED}
     folders = {
         name: export.to_saved_model(model, base / name, batch_sizes=BATCH_SIZES)
         for name, model in models.items()
@@ -95,6 +115,9 @@ def exports(tmp_path_factory):
 
 GREY = ["uint8", -1, 28, 28, 1]
 SMALL = ["uint8", -1, 16, 16, 1]
+TINY = ["uint8", -1, 8, 8, 1]
+LABELS = {"labels": ["int64", -1]}
+GENERATING = ("serving_default", "sample", "png")
 
 
 def unconditional(images):
@@ -107,7 +130,7 @@ def unconditional(images):
 
 
 def autoencoder(latent_dim):
-    images = {"images": ["uint8", -1, 8, 8, 1]}
+    images = {"images": TINY}
     latents = {"latents": ["float32", -1, latent_dim]}
     return {
         "serving_default": [latents, images],
@@ -118,18 +141,16 @@ def autoencoder(latent_dim):
     }
 
 
-def told_labels(signatures, *names):
-    labels = {"labels": ["int64", -1]}
-    for name in names:
-        signatures[name][0] = {**signatures[name][0], **labels}
+def told(conditions, signatures, *names):
+    """Adds inputs to the signatures of these names, or to all of them."""
+    for name in names or signatures:
+        signatures[name][0] = {**signatures[name][0], **conditions}
     return signatures
 
 
 def infogan():
     codes = {"categories": ["int64", -1, 1], "codes": ["float32", -1, 2]}
-    signatures = unconditional(SMALL)
-    for name in ("serving_default", "sample", "png"):
-        signatures[name][0] = {**signatures[name][0], **codes}
+    signatures = told(codes, unconditional(SMALL), *GENERATING)
     inferred = {"category_probabilities": ["float32", -1, 1, 10]}
     signatures["infer"] = [
         {"images": SMALL},
@@ -165,40 +186,42 @@ PINNED = {
     "dcgan": unconditional(SMALL),
     "dcgan_simultaneous": unconditional(SMALL),
     "dcgan_r1": unconditional(SMALL),
-    "cgan": told_labels(unconditional(GREY), *unconditional(GREY)),
-    "cgan_convolutional": told_labels(unconditional(SMALL), *unconditional(SMALL)),
+    "dcgan_feature_matching": unconditional(SMALL),
+    "cgan": told(LABELS, unconditional(GREY)),
+    "cgan_convolutional": told(LABELS, unconditional(SMALL)),
+    "cgan_of_vectors": told({"conditions": ["float32", -1, 3]}, unconditional(TINY)),
     "infogan": infogan(),
     "semi_supervised_gan": {
         **unconditional(SMALL),
         "classify": [{"images": SMALL}, {"probabilities": ["float32", -1, 10]}],
     },
-    "aae": {
-        **told_labels(autoencoder(4), "serving_default", "sample", "png"),
-        "classify": [
-            {"images": ["uint8", -1, 8, 8, 1]},
-            {"probabilities": ["float32", -1, 10]},
-        ],
+    "semi_supervised_gan_mlp": {
+        **unconditional(TINY),
+        "classify": [{"images": TINY}, {"probabilities": ["float32", -1, 10]}],
     },
-    "aae_labelled_prior": told_labels(autoencoder(2), "sample", "png"),
+    "aae": {
+        **told(LABELS, autoencoder(4), *GENERATING),
+        "classify": [{"images": TINY}, {"probabilities": ["float32", -1, 10]}],
+    },
+    "aae_supervised": told(LABELS, autoencoder(4), *GENERATING, "reconstruct"),
+    "aae_labelled_prior": told(LABELS, autoencoder(2), "sample", "png"),
     "aae_cluster_heads": {
-        **told_labels(autoencoder(2), "serving_default", "sample", "png"),
-        "classify": [
-            {"images": ["uint8", -1, 8, 8, 1]},
-            {"probabilities": ["float32", -1, 5]},
-        ],
-        "represent": [
-            {"images": ["uint8", -1, 8, 8, 1]},
-            {"representations": ["float32", -1, 2]},
-        ],
+        **told(LABELS, autoencoder(2), *GENERATING),
+        "classify": [{"images": TINY}, {"probabilities": ["float32", -1, 5]}],
+        "represent": [{"images": TINY}, {"representations": ["float32", -1, 2]}],
     },
     "vae": autoencoder(2),
 }
 
 
-@pytest.mark.parametrize("name", PINNED)
-def test_signatures_are_those_of_the_contract(exports, name):
-    _, _, found = exports[name]
-    assert found["signatures"] == PINNED[name]
+def test_the_signatures_of_every_variant_are_pinned():
+    assert PINNED.keys() == {case.name for case in EXPORTED}
+
+
+@every_variant
+def test_signatures_are_those_of_the_contract(exports, case):
+    _, _, found = exports[case.name]
+    assert found["signatures"] == PINNED[case.name]
 
 
 @every_variant
@@ -254,16 +277,28 @@ def test_a_label_of_no_class_is_drawn_from_the_seed(exports):
     assert np.abs(images - expected).max() <= 1
 
 
+def functions_that_xla_compiles(folder):
+    content = (folder / "saved_model.pb").read_bytes()
+    (graph,) = saved_model_pb2.SavedModel.FromString(content).meta_graphs
+    return [
+        function.signature.name
+        for function in graph.graph_def.library.function
+        if function.attr["_XlaMustCompile"].b
+    ]
+
+
 @pytest.fixture(scope="module")
 def tiny():
     return next(case for case in CASES if case.name == "dcgan").build()
 
 
-def test_xla_gives_the_same_picture(tiny, tmp_path):
+def test_xla_compiles_the_networks_and_gives_the_same_picture(tiny, tmp_path):
     plain = export.to_saved_model(tiny, tmp_path / "plain", batch_sizes=(3,))
     compiled = export.to_saved_model(
         tiny, tmp_path / "compiled", batch_sizes=(3,), jit_compile=True
     )
+    assert functions_that_xla_compiles(compiled)
+    assert not functions_that_xla_compiles(plain)
     load_as_tensorflow_serving_does(plain, compiled)
     ours, theirs = (np.load(folder / "answers.npz") for folder in (plain, compiled))
     difference = ours["sample/3/images"].astype(int) - theirs["sample/3/images"]
@@ -286,6 +321,7 @@ def test_minibatch_discrimination_has_no_discriminate():
 def test_versions_count_up_and_never_change(tiny, tmp_path):
     (tmp_path / "007").mkdir()
     (tmp_path / "notes").mkdir()
+    (tmp_path / str(2**63)).mkdir()  # Of 64 bits, so no version.
     assert export.to_saved_model(tiny, tmp_path, batch_sizes=(1,)).name == "8"
     before = sorted(path.name for path in tmp_path.iterdir())
     for taken in (7, 8):
@@ -425,6 +461,16 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     assert "Unknown preset" in done.output
     assert "Traceback" not in done.output
     assert run(export_command, []).exit_code == 2
+
+
+def test_1000_warmup_records_are_written_and_one_more_refused(tmp_path):
+    seeds = {"seeds": tf.TensorSpec([None], tf.int64)}
+    signatures = {"sample": export.signatures.Signature(lambda seeds: {}, seeds)}
+    warmup.write_warmup(tmp_path, signatures, [1] * 1000)
+    file = tmp_path / "assets.extra" / "tf_serving_warmup_requests"
+    assert len(list(tf.data.TFRecordDataset(str(file)))) == 1000
+    with pytest.raises(ValueError, match="make 1001 warmup records"):
+        warmup.write_warmup(tmp_path, signatures, [1] * 1001)
 
 
 def test_autoencoders_of_vectors_take_and_give_samples():

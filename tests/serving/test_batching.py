@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 from serving import batching, errors
 
@@ -37,11 +38,6 @@ def callers():
 
 def rows(*values):
     return [np.array(values)]
-
-
-def until(condition):
-    while not condition():
-        time.sleep(0.001)
 
 
 def queue_up(batcher, callers, *requests, **options):
@@ -127,6 +123,8 @@ def test_the_sizes_of_a_model_change_neither_a_given_limit_nor_the_queue():
     assert small.sizes == [1, 2]
     # 100 batches of 32 rows before, and as many rows now.
     assert small.max_enqueued_batches * 2 == 3200
+    odd = batching.BatchingOptions().with_sizes((1, 6))
+    assert odd.max_waiting_rows == 534 * 6  # 533 batches would be two rows short.
     given = batching.BatchingOptions(max_batch_size=64, split_large_requests=False)
     assert given.with_sizes((1, 8, 32)).sizes == [1, 8, 32, 64]
     assert given.with_sizes((1, 128)).sizes == [1, 64]
@@ -168,11 +166,13 @@ def test_expired_work_is_dropped_before_it_is_computed(callers):
     batcher = batching.Batcher(held, batching.BatchingOptions())
     busy = first(batcher, held, callers)
     soon = time.monotonic() + 0.05
-    (late,) = queue_up(batcher, callers, (13,), deadline=soon)
-    (patient,) = queue_up(batcher, callers, (1,))
+    late = callers.submit(batcher.submit, rows(13), deadline=soon)
+    until(lambda: batcher.waiting_rows or late.done())
+    patient = callers.submit(batcher.submit, rows(1))
     with pytest.raises(errors.ServingError) as caught:
         late.result()
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    until(lambda: batcher.waiting_rows == 1)
     with pytest.raises(errors.ServingError):
         batcher.submit(rows(13), deadline=time.monotonic() - 1)
     held.gate.release(2)

@@ -136,6 +136,28 @@ def test_generate(client, tiny):
         )
 
 
+def test_an_answer_of_several_outputs_needs_predict(tmp_path):
+    class Two(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "seeds")])
+        def sample(self, seeds):
+            return {"images": seeds, "more": seeds}
+
+    module = Two()
+    tf.saved_model.save(
+        module, str(tmp_path / "two" / "1"), signatures={"sample": module.sample}
+    )
+    with (
+        serving.Server(tmp_path, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        with pytest.raises(
+            serving.RequestError, match=r"answers sample with .*; call predict"
+        ):
+            client.generate("two", 2)
+        answer = client.predict("two", {"seeds": [0, 1]}, "sample")
+        assert answer["more"].tolist() == [0, 1]
+
+
 def test_labels(client):
     images = client.generate("conditional", 3, seed=0, labels=[1, 2, -1])
     assert images[:, 0, 0, 0].tolist() == [10 + 20, 20 + 40, 30 + 40]
@@ -551,6 +573,13 @@ def test_the_last_attempt_is_made_in_time():
     assert client._pause(3, math.inf) is None
 
 
+def test_pauses_grow_to_five_seconds():
+    client = serving.Client("127.0.0.1:1", attempts=99)
+    pauses = [client._pause(attempt, math.inf) for attempt in (1, 20)]
+    # Give or take a fifth, so that clients do not come all at once.
+    assert pauses == pytest.approx([0.1, 5.0], rel=0.2)
+
+
 def test_arrays_can_be_written_to(client):
     for rows in (2, 300):
         images = client.generate("good", rows)
@@ -939,6 +968,12 @@ def test_tls_and_mutual_tls(models_dir, certificates, tiny):
         assert len(ask(server, **authority, **shown)) == 2
         with pytest.raises(serving.ServingError, match="or a certificate of the cli"):
             ask(server, **authority)
+
+
+@pytest.mark.parametrize("options", [{"client_certificate": "x"}, {"client_key": "x"}])
+def test_a_certificate_of_the_client_needs_its_key(options):
+    with pytest.raises(serving.RequestError, match="go together"):
+        serving.Client("127.0.0.1:1", **options)
 
 
 @pytest.mark.parametrize(

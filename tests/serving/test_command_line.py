@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 
+import click
 import grpc
 import numpy as np
 import PIL.Image
@@ -22,7 +23,9 @@ from click.testing import CliRunner
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 import serving
+from serving import load
 from serving.__main__ import main
+from zoo.plots import image_grid
 
 
 @pytest.fixture
@@ -33,15 +36,34 @@ def run():
     return run
 
 
-def test_generate_writes_a_grid(run, server, tmp_path):
+def test_generate_writes_a_grid_of_the_pictures_asked_for(
+    run, server, client, tmp_path
+):
     out = tmp_path / "new" / "grid.png"
     result = run("generate", server.address, "conditional", "-n", 6, "--labels", "0,1",
                  "--seed", 3, "--out", out)  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "6 pictures of conditional, seeds 3 to 8" in result.output
-    width, height = PIL.Image.open(out).size
-    assert width >= 8
-    assert height >= 8
+    # The labels are repeated over the rows.
+    pictures = client.generate("conditional", 6, seed=3, labels=[0, 1] * 3)
+    np.testing.assert_array_equal(PIL.Image.open(out), image_grid(pictures))
+
+
+def test_generate_refuses_to_draw_vectors(run, tmp_path):
+    class Vectors(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "seeds")])
+        def sample(self, seeds):
+            return {"samples": tf.cast(seeds, tf.float32)[:, None]}
+
+    module = Vectors()
+    tf.saved_model.save(
+        module, str(tmp_path / "vectors" / "1"), signatures={"sample": module.sample}
+    )
+    with serving.Server(tmp_path, port=0) as server:
+        result = run("generate", server.address, "vectors", "--out", tmp_path / "a.png")
+    assert result.exit_code == 1
+    assert "'vectors' draws vectors of shape [1], not pictures" in result.stderr
+    assert not (tmp_path / "a.png").exists()
 
 
 def test_conformance(run, server):
@@ -58,6 +80,25 @@ def test_bench(run, server, model):
     assert "2 callers" in result.output
     assert "p99" in result.output
     assert "#" in result.output
+
+
+def test_bench_asks_by_seeds_that_count_on(server, monkeypatch):
+    asked = []
+
+    def predict(client, model, inputs, signature):
+        asked.append(inputs["seeds"].tolist())
+
+    monkeypatch.setattr(load.Client, "predict", predict)
+    list(load.bench(server.address, "good", [], seconds=1, rows=2, warm_up=3))
+    assert asked == [[0, 1], [2, 3], [4, 5]]
+
+
+def test_a_report_of_bench_says_how_long_most_and_nearly_all_took():
+    latencies = np.arange(101) / 1000
+    report = load.Report(3, 2.0, latencies, {"late": 4, "lost": 1})
+    assert " ".join(str(report).split()) == (
+        "3 callers 50.5 requests/s p50 50.00 ms p90 90.00 ms p99 99.00 ms 5 failed"
+    )
 
 
 def test_bench_of_models_that_draw_nothing(run, tmp_path):
@@ -178,9 +219,17 @@ def test_mistakes_are_one_line_on_stderr(
 
 def test_help_is_enough(run):
     for command in ("start", "generate", "conformance", "config", "bench"):
+        assert command in run("--help").output
         result = run(command, "--help")
         assert result.exit_code == 0
-        assert command in run("--help").output
+        for parameter in main.commands[command].params:
+            if isinstance(parameter, click.Option):
+                flag = re.escape(parameter.opts[0])
+                assert re.search(rf"^ +{flag}(?![\w-])", result.output, re.MULTILINE)
+                assert parameter.help
+            else:
+                words = parameter.metavar or parameter.name.upper()
+                assert words in result.output
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -273,12 +322,12 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(scope="module")
-def process(saved_models, tmp_path_factory):
-    """A `python -m serving start` of its own; the last test stops it."""
-    folder = tmp_path_factory.mktemp("served")
+@pytest.fixture
+def process(saved_models, tmp_path):
+    """A `python -m serving start` of its own."""
+    folder = tmp_path / "served"
     shutil.copytree(saved_models / "tiny", folder / "good" / "1")
-    log = (folder / "log.txt").open("w")
+    log = (tmp_path / "log.txt").open("w")
     command = [sys.executable, "-m", "serving", "start", folder, "--port", "0"]
     process = subprocess.Popen(
         [*command, "--tensorflow-intra-op-parallelism", "1"],
@@ -287,9 +336,9 @@ def process(saved_models, tmp_path_factory):
         text=True,
     )
     line = process.stdout.readline()
-    assert line.startswith("gRPC on 127.0.0.1:"), (folder / "log.txt").read_text()
+    process.log = tmp_path / "log.txt"
+    assert line.startswith("gRPC on 127.0.0.1:"), process.log.read_text()
     process.address = line.split()[-1]
-    process.log = folder / "log.txt"
     yield process
     process.kill()
     process.wait()

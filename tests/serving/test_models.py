@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 import tiny_models
 from tensorflow.core.protobuf import saved_model_pb2
+from waiting import until
 
 import serving
 from serving import messages, model_config
@@ -89,16 +90,24 @@ def test_a_new_version_takes_over_without_a_dropped_request(publish, start, conn
 
         futures = [callers.submit(ask, k) for k in range(200)]
         publish("m", 2, "other")
-        while 60 not in seen:
+
+        def asked_the_new_one():
             futures.append(callers.submit(ask, None))
             futures[-1].result()
+            return 60 in seen
+
+        until(asked_the_new_one)
         for future in futures:
             future.result()
     assert set(seen) <= {10, 60}
     assert first_pixel(client) == 60
+
     # The old one is unloaded after the new one answers, and stays listed.
-    while states(client)[-1] != (1, "END", "OK"):
+    def version_1_has_ended():
         server.models.poll()
+        return states(client)[-1] == (1, "END", "OK")
+
+    until(version_1_has_ended)
     assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]
     with pytest.raises(serving.ServingError, match="NOT_FOUND: Servable not found"):
         first_pixel(client, version=1)
@@ -112,8 +121,7 @@ def test_a_request_in_flight_keeps_its_version_alive(publish, start, connect):
     with concurrent.futures.ThreadPoolExecutor(1) as caller:
         turns = {"turns": np.array([100_000])}
         slow = caller.submit(client.predict, "m", turns, "slow")
-        while 'signature="slow"' not in server.metrics.render().decode():
-            pass
+        until(lambda: 'signature="slow"' in server.metrics.render().decode())
         publish("m", 2, "other")
         server.models.poll()
         assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]
@@ -418,13 +426,6 @@ def test_reloading_the_configuration(publish, start, connect):
     assert states(client) == [(1, "END", "OK")]
     server.models.poll()  # The new configuration stays.
     assert len(client.generate("n", 1)) == 1
-
-
-def until(condition):
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_following_the_configuration_file(publish, start, connect, caplog):

@@ -5,11 +5,12 @@ import concurrent.futures
 import contextlib
 import http.client
 import json
+import pathlib
+import re
 import shutil
 import socket
 import ssl
 import subprocess
-import time
 import tracemalloc
 import urllib.error
 import urllib.request
@@ -19,6 +20,7 @@ import pytest
 import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import until
 
 import serving
 from serving import (
@@ -185,6 +187,31 @@ def test_metrics(ask, server):
     assert 'serving_requests_total{api="rest",code="OK",method="Predict"' in text
     assert 'serving_model_version{model="good",version="2"} 1.0' in text
     assert "nope" not in text
+
+
+PAGE = pathlib.Path(__file__).parents[2] / "docs" / "serving.md"
+
+
+def test_metrics_are_those_that_the_page_lists_and_count_what_it_says(publish):
+    def damage(path):
+        (path / "saved_model.pb").write_bytes(b"no model")
+
+    publish("good", 1)
+    publish("broken", 1, change=damage)
+    three = {"signature_name": "sample", "instances": [1, 2, 3]}
+    with serving.Server(publish.models, port=0, rest_port=0) as server:
+        assert ask_at(server.rest_address, GOOD, three)[0] == 200
+        url = f"http://{server.rest_address}{rest.METRICS_PATH}"
+        with urllib.request.urlopen(url, timeout=60) as answer:
+            lines = answer.read().decode().splitlines()
+    batch = '{model="good",signature="sample"}'
+    assert f"serving_batch_rows_sum{batch} 3.0" in lines
+    assert f"serving_padding_rows_total{batch} 1.0" in lines  # Computed as 4.
+    assert 'serving_model_load_failures{model="broken"} 1.0' in lines
+    listed = re.findall(r"^\| `(serving_\w+)`", PAGE.read_text(), re.MULTILINE)
+    told = {line.split()[2] for line in lines if line.startswith("# TYPE ")}
+    # The time since when each is counted comes with it.
+    assert set(listed) == {name for name in told if not name.endswith("_created")}
 
 
 GOOD = "/v1/models/good:predict"
@@ -430,6 +457,18 @@ def test_an_answer_takes_little_more_memory_than_its_text():
     assert peak < 6 * len(text)  # As lists it would take more than 15.
 
 
+@pytest.mark.parametrize("other", [np.zeros(3), np.float64(0)])
+def test_outputs_that_make_no_rows_are_refused_as_rows(other):
+    response = messages.PredictResponse()
+    tensors.encode(np.zeros(2), response.outputs["one"])
+    tensors.encode(other, response.outputs["other"])
+    with pytest.raises(serving.ServingError, match="no common 0th dimension"):
+        rest_json.render_predict(response, by_rows=True, max_bytes=1000)
+    text = rest_json.render_predict(response, by_rows=False, max_bytes=1000)
+    outputs = {"one": [0.0, 0.0], "other": np.asarray(other).tolist()}
+    assert json.loads(text) == {"outputs": outputs}
+
+
 def test_one_string_among_numbers_takes_no_memory():
     """As an array, each of the numbers would take the room of the string."""
     int64 = tensors.data_type(np.zeros(1, np.int64))
@@ -460,15 +499,13 @@ def test_large_bodies_share_their_room(start, monkeypatch):
         status, _ = ask_at(made.address, GOOD, body)
         assert status in (200, 429)
     with begin_post(made.address, body):
-        while made._http.bodies._free == 100_000:
-            time.sleep(0.01)
+        until(lambda: made._http.bodies._free < 100_000)
         status, answer = ask_at(made.address, GOOD, body)
         assert status == 503
         assert "Too many large bodies" in answer["error"]
         small = {"signature_name": "sample", "instances": [0]}
         assert ask_at(made.address, GOOD, small)[0] == 200
-    while made._http.bodies._free < 100_000:
-        time.sleep(0.01)
+    until(lambda: made._http.bodies._free == 100_000)
 
 
 def test_a_caller_of_http_1_0_sees_the_end(server):
@@ -593,9 +630,15 @@ def test_requests_that_arrive_after_the_stop_are_refused(start):
         begin_post(server.address) as connection,
     ):
         stopped = stopper.submit(server.stop, grace=60)
-        with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
-            while True:  # Until it listens no longer.
+
+        def listens_no_longer():
+            try:
                 open_at(server.address).close()
+            except (ConnectionRefusedError, ConnectionResetError):
+                return True
+            return False
+
+        until(listens_no_longer)
         assert not stopped.done()
         status, headers, content = answered(connection, SAMPLE)
         assert status == 503
@@ -624,8 +667,7 @@ def test_a_request_in_flight_is_answered_though_the_server_stops(publish):
         head = b"POST %s HTTP/1.1\r\nContent-Length: %d\r\n\r\n"
         request = head % (GOOD.encode(), len(content)) + content
         answer = caller.submit(answered, connection, request)
-        while not server.metrics.in_flight:
-            time.sleep(0.001)
+        until(lambda: server.metrics.in_flight)
         server.stop(grace=60)
         status, headers, content = answer.result(timeout=60)
         assert status == 200

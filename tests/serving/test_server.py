@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 import tracemalloc
+import types
 
 import grpc
 import numpy as np
@@ -16,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
+from waiting import until
 
 import serving
 from serving import conformance, messages, tensors
@@ -206,8 +208,7 @@ def test_a_deadline_is_kept_while_others_compute(server):
         busy = caller.submit(
             client.predict, "good", {"turns": np.array([150_000])}, "slow"
         )
-        while _begun(server, "slow") == before:
-            time.sleep(0.005)
+        until(lambda: _begun(server, "slow") != before)
         with pytest.raises(serving.ServingError) as caught:
             client.predict("good", {"turns": np.array([1])}, "slow", timeout=0.05)
         assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
@@ -346,8 +347,7 @@ def test_a_stop_waits_for_calls_whose_message_is_on_its_way(publish, tiny):
         seeds = np.arange(3000)  # 24 kB, which take more than a second.
         request = tiny_models.predict_request("m", "sample", seeds=seeds)
         answer = pool.submit(channel.unary_unary(PREDICT), request.SerializeToString())
-        time.sleep(0.5)
-        assert server._messages_in_time.in_flight == 1
+        until(lambda: server._messages_in_time.in_flight == 1)
         assert server.metrics.in_flight == 0
         server.stop(grace=30)
         found = messages.PredictResponse.FromString(answer.result()).outputs["images"]
@@ -362,8 +362,7 @@ def test_a_stop_leaves_a_version_that_still_loads(publish):
     publish("m", 2, change=lambda path: tiny_models.write_warmup(path, [record]))
     spec = record.model_spec
     loading = messages.ModelVersionStatus.State.LOADING
-    while server.models.statuses(spec)[0].state != loading:
-        time.sleep(0.01)
+    until(lambda: server.models.statuses(spec)[0].state == loading)
     server.stop(grace=0)
     assert server.models.statuses(spec)[0].state == loading
     assert server.models.available() == {"m": []}
@@ -380,8 +379,7 @@ def test_a_second_stop_waits_for_the_first(publish):
     server = serving.Server(publish.models, port=0).start()
     stopping = threading.Thread(target=server.stop, kwargs={"drain": 1.0})
     stopping.start()
-    while not server._stopping.is_set():
-        time.sleep(0.01)
+    until(server._stopping.is_set)
     server.stop()
     assert server.models.available() == {"m": []}
     stopping.join()
@@ -426,11 +424,15 @@ def test_watches_of_health_are_few_and_harm_nobody(publish):
         for _ in range(100):  # Cancelled before, while and after it is set up.
             stub.Watch(health_pb2.HealthCheckRequest()).cancel()
         watches = []
-        while len(watches) < 16:
+
+        def sixteen_watch():
             watch = stub.Watch(health_pb2.HealthCheckRequest())
             with contextlib.suppress(grpc.RpcError):  # Those before may be ending yet.
                 assert next(watch).status == state.SERVING
                 watches.append(watch)
+            return len(watches) == 16
+
+        until(sixteen_watch)
         with pytest.raises(grpc.RpcError) as caught:
             next(stub.Watch(health_pb2.HealthCheckRequest()))
         assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -482,8 +484,11 @@ def test_health_turns_with_a_reload(publish):
         assert stub.Check(health_pb2.HealthCheckRequest()).status == state.NOT_SERVING
 
 
-def test_health_turns_with_the_first_model_and_while_draining(publish):
+def test_health_turns_with_the_first_model_and_while_draining(publish, monkeypatch):
     state = health_pb2.HealthCheckResponse
+    drained = threading.Event()
+    clock = types.SimpleNamespace(sleep=drained.wait, monotonic=time.monotonic)
+    monkeypatch.setattr("serving.server.time", clock)
     with serving.Server(publish.models, port=0, poll_seconds=0.05) as server:
         with grpc.insecure_channel(server.address) as channel:
             stub = health_pb2_grpc.HealthStub(channel)
@@ -491,13 +496,14 @@ def test_health_turns_with_the_first_model_and_while_draining(publish):
             assert next(watch).status == state.NOT_SERVING
             publish("good", 1)
             assert next(watch).status == state.SERVING
-            stopping = threading.Thread(target=server.stop, kwargs={"drain": 2.0})
+            stopping = threading.Thread(target=server.stop, kwargs={"drain": 60})
             stopping.start()
             assert next(watch).status == state.NOT_SERVING
             # Load balancers have not noticed yet, and are served.
             with serving.Client(server.address) as client:
                 assert len(client.generate("good", 2)) == 2
             watch.cancel()
+        drained.set()
         stopping.join()
 
 
@@ -575,8 +581,7 @@ def test_too_many_requests_at_once_are_refused_at_once(publish):
         client.metadata("good")
         slow = {"turns": np.array([100_000])}
         busy = [callers.submit(client.predict, "good", slow, "slow") for _ in range(2)]
-        while server.metrics.in_flight < 2:
-            time.sleep(0.001)
+        until(lambda: server.metrics.in_flight == 2)
         with pytest.raises(serving.ServingError) as caught:
             client.status("good")
         assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED

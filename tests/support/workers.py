@@ -8,9 +8,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
+
+from waiting import until
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
+
+#: What TensorFlow says where another program took a port since it was found free.
+_PORT_TAKEN = "Could not start gRPC server"
 
 
 def run_workers(*arguments, count=2, timeout=600):
@@ -19,6 +23,19 @@ def run_workers(*arguments, count=2, timeout=600):
     Returns:
         List of what each wrote to standard output.
     """
+    for _ in range(3):
+        workers, outputs, errors = _run(arguments, count, timeout)
+        if not any(_PORT_TAKEN in text for text in errors):
+            break
+    failed = [
+        text for worker, text in zip(workers, errors, strict=True) if worker.returncode
+    ]
+    assert not failed, failed[0][-2000:]
+    return list(outputs)
+
+
+def _run(arguments, count, timeout):
+    """Returns the workers, and what each wrote to its two outputs."""
     cluster = {"worker": [f"127.0.0.1:{port}" for port in free_ports(count)]}
     with contextlib.ExitStack() as stack:
         # Files never fill up, so that no worker waits for somebody to read a pipe.
@@ -40,13 +57,15 @@ def run_workers(*arguments, count=2, timeout=600):
                 )
             )
             stack.callback(workers[-1].kill)
-        deadline = time.monotonic() + timeout
-        for worker in workers:
-            worker.wait(max(0, deadline - time.monotonic()))
+        until(lambda: _over(workers), timeout)
         outputs, errors = zip(*map(_texts, written), strict=True)
-    for worker, text in zip(workers, errors, strict=True):
-        assert worker.returncode == 0, text[-2000:]
-    return list(outputs)
+    return workers, outputs, errors
+
+
+def _over(workers):
+    """Whether all have ended, or one has failed, for which others would wait."""
+    codes = [worker.poll() for worker in workers]
+    return None not in codes or any(codes)
 
 
 def _texts(files):

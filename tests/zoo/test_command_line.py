@@ -42,7 +42,8 @@ def test_every_argument_has_a_flag_with_help(name):
     for function in (variant.__init__, variant.compile):
         for argument in inspect.signature(function).parameters:
             if argument not in ("self", "name", "keras_arguments"):
-                assert "--" + argument.replace("_", "-") in shown
+                flag = argument.replace("_", "-")
+                assert re.search(rf"--{flag}(?![\w-])", shown), argument
     described = flags.described_arguments(inspect.getdoc(variant))
     for option in flags.flags_of(variant.__init__, variant.__doc__):
         assert described[option.name]
@@ -212,7 +213,9 @@ def test_a_pipe_that_nobody_reads_is_no_error():
     )
     process.stdout.close()
     _, errors = process.communicate()
+    assert process.returncode == 1  # As Click ends, without a word.
     assert "pipe" not in errors
+    assert "Error" not in errors
 
 
 def test_a_path_may_have_a_comma(tmp_path, monkeypatch):

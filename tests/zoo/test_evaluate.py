@@ -363,6 +363,11 @@ def test_what_would_change_nothing_is_refused(folder, classifier):
         assert expected in done.output
 
 
+def test_a_gan_measures_nothing_by_itself(gan):
+    with pytest.raises(NotImplementedError, match="GAN measures nothing by itself"):
+        gan.measure(name="digits", split="test")
+
+
 def test_mistakes_are_one_line(folder, gan, classifier):
     zoo.GAN(
         generator=zoo.one_dimensional.Generator(),
