@@ -409,6 +409,22 @@ def test_generated_images_use_the_averaged_decoder(batch):
     assert np.abs(model.decoder(model.prior.sample(tf.range(2))) - averaged).max() > 0
 
 
+@pytest.mark.parametrize("form", ["unsupervised", "semi_supervised", "clustering"])
+def test_reconstructions_are_by_the_averaged_decoder(batch, form):
+    images, _ = batch
+    model = aae(form)
+    model.compile(averaging=0.9)
+    for variable in model.averaged_generator.weights:
+        variable.assign(2 * variable + 0.1)
+    code = model.infer(images)
+    inputs = code.means
+    if form != "unsupervised":
+        inputs = [inputs, tf.nn.softmax(code.category_logits)]
+    given = model.reconstruct(images.numpy())
+    np.testing.assert_allclose(given, model.averaged_generator(inputs), atol=1e-6)
+    assert np.abs(given - model.decoder(inputs)).max() > 0.01
+
+
 # Mistakes
 
 
@@ -492,6 +508,31 @@ def test_measures_what_the_form_is_for():
     logs = model.evaluate(digits(split="test"), verbose=0, return_dict=True)
     expected = pytest.approx(logs["reconstruction_loss"], abs=1e-3)
     assert model.measure(**test) == {"reconstruction_loss": expected}
+
+
+def test_clusters_are_named_by_the_first_half_and_measured_on_the_second(
+    tmp_path, monkeypatch
+):
+    pixels = np.zeros((8, 8, 8, 1), np.uint8)
+    labels = np.array([0, 0, 1, 1, 0, 1, 1, 1])
+    # Each of the first half is in the cluster of its label, three of the second are.
+    clusters = np.array([0, 0, 1, 1, 0, 1, 1, 0])
+    np.savez(tmp_path / "test.npz", image=pixels, label=labels)
+    model = aae("clustering", num_classes=2)
+    monkeypatch.setattr(model, "classify", lambda images: np.eye(2)[clusters])
+    measured = model.measure(name=str(tmp_path), split="test", labels=True)
+    assert measured["clustering_error"] == 0.25
+
+
+def test_the_vae_measures_by_the_names_of_its_logs():
+    model = vae()
+    model.compile()
+    logs = model.evaluate(digits(split="test"), verbose=0, return_dict=True)
+    measured = model.measure(name="digits", split="test", image_size=8)
+    # `evaluate` decodes a draw of the latents, `measure` their mean.
+    assert measured == {
+        "euclidean_error": pytest.approx(logs["euclidean_error"], rel=0.2)
+    }
 
 
 def test_reconstruction_is_a_mean_over_labelled_rows_however_they_are_batched(batch):

@@ -6,11 +6,14 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 import zoo
-from zoo import dtn
+from zoo import dtn, plots
 from zoo.data import load_arrays
 from zoo.dtn import FROM_SOURCE, FROM_TARGET, REAL
+from zoo.recipes import Recipe
+from zoo.runs import Run
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +190,47 @@ def test_transfer_takes_pixels_and_keeps_shape(classifier):
     )
 
 
+def test_transfer_is_by_the_average(classifier):
+    model = tiny(classifier)
+    model.compile(averaging=0.9)
+    for variable in model.averaged_generator.weights:
+        variable.assign(2 * variable + 0.1)
+    (source, _), _ = next(iter(pairs()))
+    expected = model.averaged_generator(model.features_of(source), training=False)
+    np.testing.assert_allclose(model.transfer(source), expected, atol=1e-6)
+    trained = model.generator(model.features_of(source), training=False)
+    assert np.abs(expected - trained).max() > 1e-3
+
+
+def test_a_grid_has_source_images_above_what_they_become(classifier, tmp_path):
+    model = tiny(classifier)
+    pixels, _ = zoo.data.load_arrays("digits", "test", image_size=16, limit=20)
+    grid, columns = model.sample_grid(16, images=pixels)
+    assert columns == 4
+    rows = grid.reshape(4, 4, 16, 16, 1)
+    for row, first in ((0, 0), (2, 4)):
+        given = pixels[first : first + 4]
+        np.testing.assert_array_equal(zoo.images.to_uint8(rows[row]), given)
+        np.testing.assert_allclose(rows[row + 1], model.transfer(given), atol=1e-6)
+    for n, given, asked, columns, count in (
+        (64, 3, None, 3, 6),  # All of the few there are,
+        (7, 20, 3, 3, 6),  # whole rows,
+        (2, 20, 5, 5, 10),  # two at least.
+    ):
+        grid, found = model.sample_grid(n, 0, asked, images=pixels[:given])
+        assert (found, len(grid)) == (columns, count)
+
+    model.compile()
+    film = zoo.callbacks.SampleGrid(tmp_path, n=16, images=pixels)
+    model.fit(pairs(), steps_per_epoch=2, callbacks=[film], verbose=0)
+    expected = zoo.plots.image_grid(*model.sample_grid(16, images=pixels))
+    with Image.open(tmp_path / "000002.png") as last:
+        np.testing.assert_array_equal(last, expected)
+    blind = zoo.callbacks.SampleGrid(tmp_path / "blind")
+    with pytest.raises(ValueError, match="pass source images"):
+        model.fit(pairs(), steps_per_epoch=2, callbacks=[blind], verbose=0)
+
+
 def test_features_may_be_a_preset_or_a_network(classifier, tmp_path):
     classifier.save_to_preset(tmp_path / "f")
     images = np.zeros((1, 16, 16, 1), np.float32)
@@ -229,3 +273,25 @@ def test_folders_named_as_presets_are_not_taken_for_them(tmp_path, monkeypatch):
     for target in ("mnist", "mnist:3.0.1"):
         measured = model.measure(name=("digits", target), **sizes)
         assert measured == {f"transfer_accuracy[{network}]": round(accuracy, 4)}
+
+
+def test_a_run_shows_source_images_above_their_transfers(tmp_path):
+    data = {"name": ["digits", "digits"], "image_size": 28, "channels": 3}
+    networks = {"generator_filters": 2, "discriminator_filters": 2}
+    recipe = Recipe("dtn", data, {"features": "classifier_mnist_m", **networks})
+    run, model = Run(tmp_path / "run", recipe), recipe.build()
+    model.compile()
+    run.start()
+    images, _ = load_arrays("digits", image_size=28, channels=3, limit=32)
+    expected = plots.image_grid(*model.sample_grid(images=images))
+    model.fit(
+        recipe.load_data(),
+        steps_per_epoch=2,
+        verbose=0,
+        callbacks=run.callbacks(model),
+    )
+    samples = tmp_path / "run" / "samples"
+    names = sorted(path.name for path in samples.iterdir())
+    assert names == ["000000.png", "000002.png", "samples.gif"]
+    with Image.open(samples / "000000.png") as shown:
+        np.testing.assert_array_equal(shown, expected)

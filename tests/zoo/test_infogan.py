@@ -95,6 +95,14 @@ def test_the_bound_rises_on_digits_and_stays_below_its_ceiling():
     assert metrics.code_matching_error(read, asked) < 0.2
 
 
+def test_measured_information_of_blind_guesses_is_zero():
+    model = small(categorical_codes=2, num_categories=4)
+    *_, last = (layer for layer in model.discriminator.layers if layer.weights)
+    last.set_weights([np.zeros_like(weights) for weights in last.get_weights()])
+    measured = model.measure(name="digits", split="test[:40]", image_size=16)
+    assert measured["information"] == pytest.approx(0, abs=1e-3)
+
+
 @keras.saving.register_keras_serializable("tests")
 class Nothing(zoo.losses.AdversarialLoss):
     """A game that is always 0, so that only information moves the weights."""
@@ -137,6 +145,12 @@ def test_the_reward_follows_a_schedule(tmp_path):
         assert history["generator_loss"][0] == pytest.approx(
             -expected * history["information"][0], rel=1e-5
         )
+    # As a learning rate does, it begins anew with a new optimizer.
+    model.compile(loss=Nothing(), categorical_weight=schedule, continuous_weight=0)
+    history = model.fit(train, steps_per_epoch=1, verbose=0).history
+    assert history["generator_loss"][0] == pytest.approx(
+        -0.5 * history["information"][0], rel=1e-5
+    )
 
 
 def test_one_code_varies_along_a_row():
