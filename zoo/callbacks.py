@@ -1,13 +1,16 @@
 """Callbacks for `fit`, beside those of Keras, which all work unchanged."""
 
+import io
 import pathlib
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from zoo import plots
+from zoo import files, plots
 from zoo.checkpoints import BackupAndResume
 
 __all__ = [
@@ -20,8 +23,14 @@ __all__ = [
 ]
 
 
+#: Text in a PNG, by its keyword, that tells pictures of a film from those of others.
+_KEYWORD, _MARK = "Software", "zoo.callbacks"
+
+
 class _Film:
     """The pictures of one training, files named by their steps, and their animation.
+
+    Pictures in the folder that others have put there stay as they are.
 
     Args:
         directory: Folder of the pictures.
@@ -42,8 +51,21 @@ class _Film:
         return not self._pictures()
 
     def add(self, step, picture):
-        """Writes the picture of a step."""
-        picture.save(self.directory / f"{_name(step)}.png")
+        """Writes the picture of a step, unless a file of others has its name."""
+        path = self.directory / f"{_name(step)}.png"
+        if path.exists() and not _is_of_a_film(path):
+            warnings.warn(
+                f"{path} is none of this callback's pictures and stays as it is, so "
+                f"step {step} has no picture.",
+                stacklevel=2,
+            )
+            return
+        mark = PngInfo()
+        mark.add_text(_KEYWORD, _MARK)
+        png = io.BytesIO()
+        picture.save(png, "png", pnginfo=mark)
+        # Whole or not at all: half a picture would not be known as ours.
+        files.write_bytes(path, png.getvalue())
 
     def save(self, path, frames_per_second):
         """Writes the animation of all pictures; see `zoo.plots.save_animation`."""
@@ -51,16 +73,28 @@ class _Film:
         for picture in self._pictures():
             with Image.open(picture) as frame:
                 frames.append(frame.copy())
-        plots.save_animation(frames, path, frames_per_second)
+        if frames:  # There are none where files of others had all the names.
+            plots.save_animation(frames, path, frames_per_second)
 
     def _pictures(self):
-        names = self.directory.glob("*.png")
-        ours = [p for p in names if p.stem.isdecimal() and p.stem == _name(int(p.stem))]
-        return sorted(ours, key=lambda path: int(path.stem))
+        named = (
+            path
+            for path in self.directory.glob("*.png")
+            if path.stem.isdecimal() and path.stem == _name(int(path.stem))
+        )
+        return sorted(filter(_is_of_a_film, named), key=lambda path: int(path.stem))
 
 
 def _name(step):
     return f"{step:06d}"
+
+
+def _is_of_a_film(path):
+    try:
+        with Image.open(path) as picture:
+            return picture.info.get(_KEYWORD) == _MARK
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False  # Nothing that we would write.
 
 
 class SampleGrid(keras.callbacks.Callback):
@@ -70,15 +104,22 @@ class SampleGrid(keras.callbacks.Callback):
     the end of training they become an animation, `samples.gif`. A training that starts
     anew in the same directory takes the place of the one before.
 
+    A `zoo.DTN` has no seeds: it shows rows of images that it is given above what it
+    makes of them, `SampleGrid(directory, images=source_images)`.
+
     Args:
         directory: Where to write `000000.png` (before training), then one picture named
-            by its step for each time.
+            by its step for each time. Files of others stay.
         every: `"epoch"`, or a number of steps.
         n: Number of samples.
         seed: First of their seeds.
         columns: Samples a row; None for a class a column, or a square grid.
         log_dir: Folder for TensorBoard events with the same pictures, or None.
-        **conditions: Passed on to `sample_grid`, such as `labels`.
+        **conditions: Passed on to the model's `sample_grid`, such as `labels`.
+
+    Raises:
+        ValueError: If `every` is something else; from `fit`, if the model has no
+            samples to show, or `sample_grid` refuses the conditions.
     """
 
     def __init__(
@@ -102,6 +143,15 @@ class SampleGrid(keras.callbacks.Callback):
         self.conditions = conditions
         self.log_dir = log_dir
         self._writer = None
+
+    def set_model(self, model):
+        """Takes the model, if it has samples to show."""
+        if not hasattr(model, "sample_grid"):
+            raise ValueError(
+                "SampleGrid shows the samples of a generator, or the images that a DTN "
+                f"transfers. A {type(model).__name__} makes no images."
+            )
+        super().set_model(model)
 
     def on_train_begin(self, logs=None):
         """Writes the grid that the untrained model gives."""
@@ -138,10 +188,13 @@ class SampleGrid(keras.callbacks.Callback):
 
 
 class TrainingCurves(keras.callbacks.Callback):
-    """Draws losses and accuracies over epochs, anew after each epoch.
+    """Draws what is logged over epochs, anew after each epoch.
+
+    A model that has been trained before goes on with the curves there are; one that has
+    not starts them anew.
 
     Args:
-        path: The picture, a `.png`.
+        path: The picture, a `.png`; see `zoo.plots.training_curves`.
         history: Dict of the values of earlier epochs, for a run that goes on.
     """
 
@@ -150,10 +203,19 @@ class TrainingCurves(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
         self.history = {name: list(values) for name, values in (history or {}).items()}
 
+    def on_train_begin(self, logs=None):
+        """Forgets the curves of another training, where this one starts anew."""
+        if int(self.model.steps.numpy()) == 0:
+            self.history = {}
+
     def on_epoch_end(self, epoch, logs=None):
         """Adds the epoch and draws."""
-        for name, value in (logs or {}).items():
-            self.history.setdefault(name, []).append(float(value))
+        logs = logs or {}
+        before = max(map(len, self.history.values()), default=0)
+        # Not every epoch has all, such as those of validation_freq=5.
+        for name in {**self.history, **logs}:
+            values = self.history.setdefault(name, [None] * before)
+            values.append(float(logs[name]) if name in logs else None)
         self.path.parent.mkdir(parents=True, exist_ok=True)
         plots.training_curves(self.history).save(self.path)
 
@@ -161,10 +223,14 @@ class TrainingCurves(keras.callbacks.Callback):
 class DensityAnimation(keras.callbacks.Callback):
     """Films a one-dimensional GAN: data, samples and decision boundary over time.
 
+    Where the discriminator's output is no probability, as `least_squares`, `hinge` and
+    `wasserstein` have it, the film shows the output on an axis of its own.
+
     Args:
         path: The animation, `.gif` or `.mp4` (see `zoo.plots.save_animation`). The
             trained model's picture is written beside it as `.png`, and the frames in a
             folder of that name, by which a training that is resumed goes on with them.
+            Files of others there stay.
         data: 1-D array of real data.
         every: Steps between two frames.
         low: Lower end of the axis.
@@ -205,12 +271,13 @@ class DensityAnimation(keras.callbacks.Callback):
 
     def picture(self):
         """Draws the model as it is."""
-        logits = self.model.discriminate(self.grid[:, None])
+        output, loss = self.model.discriminate(self.grid[:, None]), self.model.loss
         return plots.densities(
             self.data,
             self.model.generate(len(self.data)),
             self.grid,
-            1 / (1 + np.exp(-np.asarray(logits))),
+            np.asarray(tf.sigmoid(output) if loss.probabilistic else output),
+            boundary=None if loss.probabilistic else loss.boundary,
             title=f"step {int(self.model.steps.numpy())}",
         )
 
@@ -271,29 +338,18 @@ class ForOptimizer(keras.callbacks.Callback):
         super().set_params(params)
         self.callback.set_params(params)
 
-    def on_train_begin(self, logs=None):
-        """Passes the moment on."""
-        self.callback.on_train_begin(logs)
 
-    def on_train_end(self, logs=None):
+def _passing_on(hook):
+    def pass_on(self, *arguments, **named):
         """Passes the moment on."""
-        self.callback.on_train_end(logs)
+        getattr(self.callback, hook)(*arguments, **named)
 
-    def on_epoch_begin(self, epoch, logs=None):
-        """Passes the moment on."""
-        self.callback.on_epoch_begin(epoch, logs)
+    return pass_on
 
-    def on_epoch_end(self, epoch, logs=None):
-        """Passes the moment on."""
-        self.callback.on_epoch_end(epoch, logs)
 
-    def on_train_batch_begin(self, batch, logs=None):
-        """Passes the moment on."""
-        self.callback.on_train_batch_begin(batch, logs)
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Passes the moment on."""
-        self.callback.on_train_batch_end(batch, logs)
+for _hook in dir(keras.callbacks.Callback):
+    if _hook.startswith("on_"):
+        setattr(ForOptimizer, _hook, _passing_on(_hook))
 
 
 class _OneOptimizerView:

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from zoo.generative import seeds_of
 from zoo.images import from_uint8
-from zoo.metrics.arrays import squared_distances
+from zoo.metrics import arrays
 
 
 def interpolate(start, end, steps, path="spherical"):
@@ -181,14 +181,30 @@ def nearest(queries, candidates, k=3):
     candidates = candidates.reshape(len(candidates), -1).astype(np.float64)
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k), np.float32)
-    for part, squares in squared_distances(queries, candidates):
+    for part, squares in arrays.squared_distances(queries, candidates):
         best = np.argpartition(squares, k - 1, axis=1)[:, :k]
         # By differences, for the sums in `squares` cancel for close pairs.
-        exact = np.linalg.norm(queries[part, None] - candidates[best], axis=-1)
+        exact = _distances(queries[part], candidates, best)
         order = exact.argsort(axis=1)
         indices[part] = np.take_along_axis(best, order, axis=1)
         distances[part] = np.take_along_axis(exact, order, axis=1)
     return Neighbours(indices, distances)
+
+
+def _distances(queries, candidates, chosen):
+    """Returns distances `[n, k]` of queries to the candidates chosen for each.
+
+    The differences, k rows for each query, are formed in blocks: they can be far larger
+    than the distances to all candidates, if these are few.
+    """
+    distances = np.empty(chosen.shape)
+    differences_bytes = chosen.shape[1] * candidates[0].nbytes
+    height = max(1, arrays.BLOCK_BYTES // differences_bytes)
+    for start in range(0, len(queries), height):
+        part = slice(start, start + height)
+        differences = queries[part, None] - candidates[chosen[part]]
+        distances[part] = np.linalg.norm(differences, axis=-1)
+    return distances
 
 
 def features_of(model, images):

@@ -20,8 +20,8 @@ class AdversarialLoss:
     """One objective for each player of the game.
 
     Attributes:
-        probabilistic: Whether the logits stand for probabilities, so that one-sided
-            label smoothing has a meaning.
+        probabilistic: Whether the sigmoid of the logits is a probability, so that
+            one-sided label smoothing has a meaning. Otherwise they are scores.
         boundary: Output of the discriminator above which a sample counts as taken for
             real.
     """

@@ -121,46 +121,79 @@ def to_image(figure, dpi=100):
 
 
 def training_curves(history):
-    """Draws losses and discriminator accuracies over epochs.
+    """Draws losses, shares and what else was logged over epochs.
+
+    The sum of the losses, `loss`, and the learning rate are left out.
 
     Args:
-        history: Dict from a log's name to its values by epoch, as
-            `keras.callbacks.History.history`.
+        history: Dict from a log's name to its values, one for each epoch, as
+            `keras.callbacks.History.history`; None for an epoch that has none.
 
     Returns:
-        `PIL.Image.Image` with the losses above, shares of 1 below where there are any.
+        `PIL.Image.Image` with the losses above, shares of 1 below where there are any,
+        and a panel for each other number, together with that of the validation.
+
+    Raises:
+        ValueError: If some have fewer values than there are epochs.
     """
-    losses = {k: v for k, v in history.items() if k.endswith("_loss")}
-    shares = {k: v for k, v in history.items() if k.endswith("accuracy")}
-    panels = [(losses, "loss")] + [(shares, "share")] * bool(shares)
+    epochs = max(map(len, history.values()), default=0)
+    if short := [name for name, values in history.items() if len(values) < epochs]:
+        raise ValueError(
+            f"Expected {epochs} values of each name, None for epochs without one: a "
+            "list does not say which epochs validation_freq has left out, and "
+            "zoo.callbacks.TrainingCurves knows. "
+            f"Received: {len(history[short[0]])} of {short[0]}"
+        )
+    panels = _panels(history)
     figure = Figure(figsize=(8, 3.2 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
-    for axes, (curves, unit) in zip(grid, panels, strict=True):
+    for axes, (unit, curves) in zip(grid, panels.items(), strict=True):
         for name, values in curves.items():
-            epochs = np.arange(1, len(values) + 1)
+            known = [i for i, value in enumerate(values) if value is not None]
             axes.plot(
-                epochs,
-                values,
-                marker="." if len(values) < 50 else None,
+                [1 + i for i in known],
+                [values[i] for i in known],
+                marker="." if len(known) < 50 else None,
                 label=name.replace("_", " "),
             )
         axes.set_ylabel(unit)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
+        if unit == "share":
+            axes.set_ylim(-0.02, 1.02)
     grid[-1].set_xlabel("epoch")
-    if shares:
-        grid[-1].set_ylim(-0.02, 1.02)
     return to_image(figure)
 
 
-def densities(real, generated, grid, decision, title=""):
+def _panels(history):
+    """Returns a dict from each panel's unit to the part of the history it shows."""
+    panels = {"loss": {}, "share": {}}
+    for name, values in history.items():
+        base = name.removeprefix("val_")
+        if base in ("loss", "learning_rate"):
+            continue
+        if base.endswith("_loss"):
+            unit = "loss"
+        elif base.endswith("accuracy"):
+            unit = "share"
+        else:
+            unit = base.replace("_", " ")
+        panels.setdefault(unit, {})[name] = values
+    if not panels["share"]:
+        del panels["share"]
+    return panels
+
+
+def densities(real, generated, grid, decision, boundary=None, title=""):
     """Draws the picture of the one-dimensional GAN.
 
     Args:
         real: 1-D array of data.
         generated: 1-D array of samples.
         grid: Points of the axis, ascending.
-        decision: Probability of being real that the discriminator gives each of them.
+        decision: Probability of being real that the discriminator gives each of them;
+            or, with a boundary, its output, which has an axis of its own.
+        boundary: Output above which a point counts as taken for real.
         title: Title of the picture.
 
     Returns:
@@ -169,6 +202,7 @@ def densities(real, generated, grid, decision, title=""):
     """
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
+    legend = []
     bins = np.linspace(grid[0], grid[-1], 101)
     for values, colour, label in (
         (real, _REAL, "data"),
@@ -178,12 +212,18 @@ def densities(real, generated, grid, decision, title=""):
         height, _ = np.histogram(inside, bins, density=True)
         middle = (bins[1:] + bins[:-1]) / 2
         axes.fill_between(middle, height, step="mid", color=colour, alpha=0.35)
-        axes.step(middle, height, where="mid", color=colour, label=label)
-    axes.plot(grid, decision, color=_BOUNDARY, label="decision boundary D(x)")
-    axes.axhline(0.5, color=_BOUNDARY, linestyle=":", linewidth=0.8)
+        legend += axes.step(middle, height, where="mid", color=colour, label=label)
     axes.set(xlim=(grid[0], grid[-1]), ylim=(0, 1.4), xlabel="x", title=title)
-    axes.set_ylabel("density, probability")
-    axes.legend(frameon=False, loc="upper left")
+    if boundary is None:
+        scale, name, boundary = axes, "decision boundary D(x)", 0.5
+        axes.set_ylabel("density, probability")
+    else:
+        scale, name = axes.twinx(), "discriminator's output D(x)"
+        axes.set_ylabel("density")
+        scale.set_ylabel("output")
+    legend += scale.plot(grid, decision, color=_BOUNDARY, label=name)
+    scale.axhline(boundary, color=_BOUNDARY, linestyle=":", linewidth=0.8)
+    scale.legend(handles=legend, frameon=False, loc="upper left")
     return to_image(figure)
 
 

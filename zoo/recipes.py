@@ -95,8 +95,13 @@ class Recipe:
             )
 
     def load_arrays(self, limit):
-        """Returns the first images of the data, float in [-1, 1], and their labels."""
+        """Returns the first images of the data, float in [-1, 1], and their labels.
+
+        Of two domains it takes the source.
+        """
         known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
+        if not isinstance(known["name"], str):
+            known["name"], *_ = known["name"]
         images, labels = data.load_arrays(**known, limit=limit)
         return from_uint8(images), labels
 

@@ -9,9 +9,9 @@
         seconds.json      how long the training took
         events/           the same for TensorBoard, with the sample grids
         latents.png       where images lie among an autoencoder's latents
-        samples/          grids of the same seeds over time, and samples.gif
+        samples/          grids of the same seeds, or transfers, and samples.gif
         densities/        of a one-dimensional GAN instead, densities.gif and .png
-        curves.png        losses and accuracies over epochs
+        curves.png        what was logged, over epochs
         model/            the trained model, a preset
 """
 
@@ -33,6 +33,7 @@ from zoo.adversarial import AdversarialModel
 from zoo.autoencoder import AutoencoderModel
 from zoo.checkpoints import BackupAndResume, CheckpointError
 from zoo.distribution import is_chief
+from zoo.dtn import DTN
 from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
 
@@ -141,6 +142,9 @@ class Run:
         ]
 
     def _pictures(self, model):
+        if isinstance(model, DTN):
+            source, _ = self.recipe.load_arrays(limit=32)
+            return [self._sample_grid(images=source)]
         if not isinstance(model, GenerativeModel):
             return []
         if model.image_shape == (1,) and isinstance(model, AdversarialModel):
@@ -149,16 +153,19 @@ class Run:
             return [zoo.callbacks.DensityAnimation(path, real)]
         if len(model.image_shape) != 3:
             return []
-        pictures = [
-            zoo.callbacks.SampleGrid(
-                self.folder / "samples", log_dir=self.folder / "events" / "samples"
-            )
-        ]
+        pictures = [self._sample_grid()]
         if isinstance(model, AutoencoderModel) and model.latent_dim > 1:
             images, labels = self.recipe.load_arrays(limit=5000)
             path = self.folder / "latents.png"
             pictures.append(zoo.callbacks.LatentSpace(path, images, labels))
         return pictures
+
+    def _sample_grid(self, **conditions):
+        return zoo.callbacks.SampleGrid(
+            self.folder / "samples",
+            log_dir=self.folder / "events" / "samples",
+            **conditions,
+        )
 
     def _trim_log(self):
         """Drops the logs of epochs after the last checkpoint; returns the rest."""

@@ -57,6 +57,7 @@ class VAE(AutoencoderModel):
     """
 
     logged = ("reconstruction_loss", "divergence_loss", "euclidean_error")
+    euclidean_name = "euclidean_error"
 
     def __init__(
         self,
@@ -117,7 +118,6 @@ class VAE(AutoencoderModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        self._average_decoder(averaging)
         self._compile(
             {"autoencoder": autoencoder_optimizer},
             {"averaging": averaging},
@@ -135,7 +135,7 @@ class VAE(AutoencoderModel):
             objectives["autoencoder"] = (
                 logs["reconstruction_loss"] + logs["divergence_loss"]
             )
-        return self.end_step(**logs)
+        return self.end_step(tf.shape(images)[0], **logs)
 
     def test_step(self, data):
         """Computes the bound of a batch; feeds `metrics`."""

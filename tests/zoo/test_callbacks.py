@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import zoo
+from zoo import plots
 
 
 def compiled(**arguments):
@@ -77,9 +78,72 @@ def test_pictures_of_others_stay_where_a_film_is_made(gan, train, tmp_path):
     assert Image.open(tmp_path / "samples.gif").n_frames == 2
 
 
+def test_a_film_takes_no_name_from_pictures_of_others(gan, train, tmp_path):
+    for name in ("000000.png", "000001.png", "000004.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    (tmp_path / "000005.png").write_text("no picture at all")
+    (tmp_path / "000006.png").mkdir()
+    before = {p: p.read_bytes() for p in tmp_path.glob("*.png") if p.is_file()}
+    with pytest.warns(UserWarning, match=r"000004\.png is none of this .* step 4 has"):
+        fit(gan, train, zoo.callbacks.SampleGrid(tmp_path, n=4))
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / "000008.png").exists()
+    assert Image.open(tmp_path / "samples.gif").n_frames == 1
+
+
+def test_a_film_without_a_picture_of_its_own_is_not_made(gan, train, tmp_path):
+    for name in ("000000.png", "000004.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    with pytest.warns(UserWarning, match="has no picture"):
+        fit(gan, train, zoo.callbacks.SampleGrid(tmp_path, n=4), epochs=1)
+    assert not (tmp_path / "samples.gif").exists()
+
+
+def test_grids_of_a_model_without_images_are_refused():
+    network = zoo.Classifier((16, 16, 1), num_classes=10, filters=(4,), seed=0)
+    with pytest.raises(ValueError, match="A Classifier makes no images"):
+        zoo.callbacks.SampleGrid("grids").set_model(network)
+
+
 def test_curves_are_drawn(gan, train, tmp_path):
     fit(gan, train, zoo.callbacks.TrainingCurves(tmp_path / "curves.png"))
     assert Image.open(tmp_path / "curves.png").size[0] > 400
+
+
+def test_curves_of_the_validation_are_at_its_epochs(gan, train, tmp_path):
+    curves = zoo.callbacks.TrainingCurves(tmp_path / "curves.png")
+    gan.fit(
+        train,
+        epochs=5,
+        steps_per_epoch=1,
+        validation_data=zoo.load_data("digits", "test", image_size=16, batch_size=99),
+        validation_freq=2,
+        callbacks=[curves],
+        verbose=0,
+    )
+    known = [value is not None for value in curves.history["val_generator_loss"]]
+    assert known == [False, True, False, True, False]
+    assert None not in curves.history["generator_loss"]
+
+
+def test_curves_are_of_one_training(train, tmp_path):
+    curves = zoo.callbacks.TrainingCurves(tmp_path / "curves.png")
+
+    def epochs_drawn(model, epochs, *callbacks):
+        fit(model, train, curves, *callbacks, epochs=epochs)
+        return {len(values) for values in curves.history.values()}
+
+    gan = compiled()
+    assert epochs_drawn(gan, 2) == {2}
+    # A model that goes on goes on with its curves, another begins its own,
+    assert epochs_drawn(gan, 1) == {3}
+    backup = zoo.callbacks.BackupAndResume(tmp_path / "checkpoints")
+    assert epochs_drawn(compiled(), 1, backup) == {1}
+    # and one that is resumed, in this process or the next, keeps what it had.
+    assert epochs_drawn(compiled(), 3, backup) == {3}
+    path = curves.path
+    curves = zoo.callbacks.TrainingCurves(path, curves.history)
+    assert epochs_drawn(compiled(), 4, backup) == {4}
 
 
 def test_keras_callbacks_work_unchanged(gan, train, tmp_path):
@@ -227,18 +291,42 @@ def test_schedules_reach_either_optimizer(gan, train, player):
 
 
 def test_a_wrapped_callback_hears_of_everything(gan, train):
-    heard = []
+    def listener():
+        class Listener(keras.callbacks.Callback):
+            heard = ()
 
-    class Listener(keras.callbacks.Callback):
-        pass
+        def hears(name):
+            def hook(self, *arguments, logs=None):
+                self.heard += ((name, *arguments),)
 
-    names = [name for name in dir(Listener) if name.startswith("on_train_")]
-    for name in [*names, "on_epoch_begin", "on_epoch_end"]:
-        setattr(Listener, name, lambda self, *_, name=name, **__: heard.append(name))
-    fit(gan, train, zoo.callbacks.ForOptimizer("generator", Listener()), epochs=1)
-    batches = ["on_train_batch_begin", "on_train_batch_end"] * 4
-    epoch = ["on_epoch_begin", *batches, "on_epoch_end"]
-    assert heard == ["on_train_begin", *epoch, "on_train_end"]
+            return hook
+
+        for name in dir(Listener):
+            if name.startswith("on_"):
+                setattr(Listener, name, hears(name))
+        return Listener()
+
+    bare, wrapped = listener(), listener()
+    callbacks = [bare, zoo.callbacks.ForOptimizer("generator", wrapped)]
+    test = zoo.load_data("digits", "test", image_size=16, batch_size=99)
+    gan.fit(
+        train,
+        steps_per_epoch=2,
+        validation_data=test,
+        callbacks=callbacks,
+        verbose=0,
+    )
+    gan.predict(np.zeros((3, 4)), callbacks=callbacks, verbose=0)
+    assert {name for name, *_ in bare.heard} == {
+        "on_epoch_begin",
+        "on_epoch_end",
+        *(
+            f"on_{part}_{end}"
+            for part in ("train", "test", "predict")
+            for end in ("begin", "end", "batch_begin", "batch_end")
+        ),
+    }
+    assert wrapped.heard == bare.heard
 
 
 def test_a_plateau_lowers_the_rate_of_one_optimizer(gan, train):
@@ -280,8 +368,11 @@ def test_the_density_animation(train, tmp_path):
     callback = zoo.callbacks.DensityAnimation(
         tmp_path / "film.gif", np.random.default_rng(0).normal(4, 0.5, 500), every=5
     )
+    (tmp_path / "film").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "film" / "000003.png")
     gan.fit(data, verbose=0, callbacks=[callback])
     assert Image.open(tmp_path / "film.gif").n_frames == 3
+    assert Image.open(tmp_path / "film" / "000003.png").size == (4, 4)
     assert (
         Image.open(tmp_path / "film.png").size == Image.open(tmp_path / "film.gif").size
     )
@@ -292,6 +383,43 @@ def test_the_density_animation(train, tmp_path):
     )
     gan.fit(data, verbose=0, callbacks=[again])
     assert Image.open(tmp_path / "film.gif").n_frames == 5
+
+
+@pytest.mark.parametrize(
+    ("loss", "boundary"),
+    [
+        ("non_saturating", None),
+        ("minimax", None),
+        ("least_squares", 0.5),
+        ("hinge", 0.0),
+        ("wasserstein", 0.0),
+    ],
+)
+def test_densities_show_what_the_output_is(loss, boundary, monkeypatch):
+    gan = zoo.GAN(
+        generator=zoo.one_dimensional.Generator(),
+        discriminator=zoo.one_dimensional.Discriminator(),
+        prior=zoo.priors.StratifiedRange(1, -8.0, 8.0),
+        seed=0,
+    )
+    gan.compile(loss=loss)
+    callback = zoo.callbacks.DensityAnimation("film.gif", np.zeros(9))
+    callback.set_model(gan)
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    axes = callback.picture().axes
+    curve, line = (each.get_ydata() for each in axes[-1].get_lines()[-2:])
+    output = np.asarray(gan.discriminate(callback.grid[:, None]))
+    named = axes[-1].get_legend().get_texts()[-1].get_text()
+    if boundary is None:
+        assert len(axes) == 1
+        assert named == "decision boundary D(x)"
+        np.testing.assert_allclose(curve, 1 / (1 + np.exp(-output)), rtol=1e-5)
+        assert list(line) == [0.5, 0.5]
+    else:
+        assert [one.get_ylabel() for one in axes] == ["density", "output"]
+        assert named == "discriminator's output D(x)"
+        np.testing.assert_array_equal(curve, output)
+        assert list(line) == [boundary, boundary]
 
 
 def test_a_film_that_cannot_be_made_is_refused_before_the_training(monkeypatch):

@@ -1,5 +1,7 @@
 """Tools for the latents, on generators whose latents are known."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -102,6 +104,22 @@ def test_nearest_equals_a_plain_search(monkeypatch):
     itself = latent.nearest(candidates, candidates, k=1)
     np.testing.assert_array_equal(itself.indices[:, 0], np.arange(50))
     assert (itself.distances == 0).all()
+
+
+def test_nearest_among_few_takes_bounded_memory(monkeypatch):
+    monkeypatch.setattr(arrays, "BLOCK_BYTES", 2**20)
+    random = np.random.default_rng(0)
+    queries, candidates = random.normal(size=(4000, 256)), random.normal(size=(5, 256))
+    tracemalloc.start()
+    try:
+        found = latent.nearest(queries, candidates, k=3)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # A float64 copy of the queries, some blocks, and the results.
+    assert peak < queries.nbytes + 8 * 2**20
+    distances = np.linalg.norm(queries[:, None] - candidates, axis=-1)
+    np.testing.assert_array_equal(found.indices, distances.argsort(axis=1)[:, :3])
 
 
 def test_inversion_finds_the_latents_of_a_sample():

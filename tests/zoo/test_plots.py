@@ -1,0 +1,83 @@
+"""Pictures show the numbers that they are given."""
+
+import numpy as np
+import pytest
+
+from zoo import plots
+
+
+@pytest.fixture
+def panels(monkeypatch):
+    """Draws training curves; returns them by the panels' units, as points by name."""
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+
+    def drawn(history):
+        return {
+            axes.get_ylabel(): {
+                line.get_label(): list(zip(*line.get_data(), strict=True))
+                for line in axes.get_lines()
+            }
+            for axes in plots.training_curves(history).axes
+        }
+
+    return drawn
+
+
+def test_values_are_drawn_at_their_epochs(panels):
+    history = {"a_loss": [5.0, 4.0, 3.0, 2.0], "val_a_loss": [None, 7.0, None, 6.0]}
+    assert panels(history)["loss"] == {
+        "a loss": [(1, 5.0), (2, 4.0), (3, 3.0), (4, 2.0)],
+        "val a loss": [(2, 7.0), (4, 6.0)],
+    }
+
+
+def test_every_number_has_a_panel(panels):
+    names = (
+        "loss",
+        "generator_loss",
+        "information",
+        "discriminator_accuracy",
+        "l_tv",
+        "val_loss",
+        "val_l_tv",
+        "learning_rate",
+    )
+    drawn = panels({name: [0.5] for name in names})
+    assert [(unit, list(curves)) for unit, curves in drawn.items()] == [
+        ("loss", ["generator loss"]),
+        ("share", ["discriminator accuracy"]),
+        ("information", ["information"]),
+        ("l tv", ["l tv", "val l tv"]),
+    ]
+
+
+def test_a_grid_goes_row_by_row_on_white():
+    levels = np.array([10, 20, 30], np.uint8)
+    images = np.broadcast_to(levels[:, None, None, None], (3, 3, 4, 1))
+    # Two pixels around each.
+    expected = np.full((2 + 3 + 2 + 3 + 2, 2 + 4 + 2 + 4 + 2), 255)
+    expected[2:5, 2:6] = 10
+    expected[2:5, 8:12] = 20
+    expected[7:10, 2:6] = 30
+    np.testing.assert_array_equal(plots.image_grid(images), expected)
+    np.testing.assert_array_equal(plots.image_grid(images / 127.5 - 1), expected)
+    one_row = np.asarray(plots.image_grid(images, columns=9))
+    assert one_row[2, [2, 8, 14]].tolist() == [10, 20, 30]
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 4, 1), (4, 4, 1), (1, 4, 4, 2), (4, 4)])
+def test_a_grid_is_of_images(shape):
+    with pytest.raises(ValueError, match=r"at least one image.*Received: shape \("):
+        plots.image_grid(np.zeros(shape))
+
+
+def test_an_animation_has_frames(tmp_path):
+    with pytest.raises(ValueError, match="no frames"):
+        plots.save_animation([], tmp_path / "none.gif")
+    assert not list(tmp_path.iterdir())
+
+
+def test_values_of_unknown_epochs_are_refused():
+    history = {"a_loss": [1.0] * 10, "val_a_loss": [1.0] * 2}
+    with pytest.raises(ValueError, match=r"Expected 10 values .* 2 of val_a_loss"):
+        plots.training_curves(history)
