@@ -11,11 +11,13 @@ try:
 
     if keras.backend.backend() != "tensorflow":
         raise ImportError(f"Keras runs on {keras.backend.backend()!r}")
+    if keras.config.image_data_format() != "channels_last":
+        raise ImportError("image_data_format is 'channels_first'")
 except (ImportError, ValueError) as error:
     raise ImportError(
-        "The zoo trains under TensorFlow. Set the environment variable "
-        "KERAS_BACKEND=tensorflow before Python starts, or name tensorflow in "
-        f"~/.keras/keras.json. Received: {error}"
+        "The zoo trains under TensorFlow, with channels last. Set the environment "
+        "variable KERAS_BACKEND=tensorflow before Python starts, or name tensorflow "
+        f"and channels_last in ~/.keras/keras.json. Received: {error}"
     ) from error
 
 from zoo import (

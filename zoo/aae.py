@@ -10,7 +10,6 @@ from zoo.autoencoder import AutoencoderModel, check_rows, euclidean
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.layers import ClusterHeads
-from zoo.model import label_means
 
 #: The paper's length of the latents for each form (sections 4 to 6 and appendix A).
 _LATENT_DIMS = {
@@ -390,14 +389,10 @@ class AAE(AutoencoderModel):
             raise ValueError(
                 f"input_noise is 0 or more. Received: input_noise={input_noise}"
             )
-        self.loss = losses.get(loss)
-        self.head_distance = head_distance
-        self.input_noise = input_noise
-        self._average_decoder(averaging)
         self._compile(
             optimizers,
             {
-                "loss": self.loss,
+                "loss": losses.get(loss),
                 "head_distance": head_distance,
                 "input_noise": input_noise,
                 "averaging": averaging,
@@ -418,7 +413,7 @@ class AAE(AutoencoderModel):
                 "reconstruction_loss": self._reconstruction_loss(
                     images, reconstructions, labels
                 ),
-                **self._head_loss(),
+                **self._head_loss(self.decoder),
             }
             objectives["autoencoder"] = sum(logs.values())
 
@@ -451,7 +446,8 @@ class AAE(AutoencoderModel):
                 loss, accuracy = self.label_loss(labels, code.category_logits)
                 objectives["classifier"] = loss
             logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
-        return self.end_step(**logs)
+        count = tf.shape(images)[0]
+        return self.end_step(count, self._label_weights(labels), **logs)
 
     def test_step(self, data):
         """Does the phases of a batch without training; feeds `metrics`."""
@@ -472,17 +468,20 @@ class AAE(AutoencoderModel):
                 self.loss.discriminator(real[name], fake[name]) for name in real
             ),
             **self._accuracies(real, fake),
-            **self._head_loss(),
+            **self._head_loss(self.decoder_in_use()),
         }
-        weights = {}
-        if self.form == "supervised":
-            labelled = tf.reduce_sum(tf.cast(labels >= 0, tf.float32))
-            weights = {"reconstruction_loss": labelled}
         if self.form == "semi_supervised":
-            loss, accuracy, known = label_means(labels, code.category_logits)
+            loss, accuracy = self.label_loss(labels, code.category_logits)
             logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
-            weights = {name: known for name in logs if name.startswith("classif")}
-        return self._log(logs, count, weights)
+        return self._log(logs, count, self._label_weights(labels))
+
+    def _label_weights(self, labels):
+        """Returns by how many rows the logs of labelled rows alone weigh."""
+        names = {
+            "supervised": ["reconstruction_loss"],
+            "semi_supervised": ["classification_loss", "classification_accuracy"],
+        }.get(self.form, [])
+        return {name: self.mean_count(labels >= 0) for name in names}
 
     def unpack(self, data):
         """Splits a batch into images and labels, None where the form needs none."""
@@ -518,11 +517,11 @@ class AAE(AutoencoderModel):
             return self.mean_where(labels >= 0, errors)
         return tf.reduce_mean(errors)
 
-    def _head_loss(self):
+    def _head_loss(self, decoder):
         """Keeps the cluster heads apart (section 7); nothing without them."""
         if not self.cluster_heads:
             return {}
-        heads = self._heads(self.decoder)
+        heads = self._heads(decoder)
         return {"head_loss": heads.crowding(self.head_distance)}
 
     def _drawn(self, seeds, rows, labels):

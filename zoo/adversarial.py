@@ -140,32 +140,24 @@ class AdversarialModel(GenerativeModel):
         Raises:
             ValueError: If an argument is out of range or two do not go together.
         """
-        self.loss = losses.get(loss, matching=True)
-        self.penalty = losses.get_penalty(penalty)
-        self.penalty_weight = (
-            self.penalty.default_weight
-            if self.penalty and penalty_weight is None
-            else penalty_weight
-        )
-        self.discriminator_steps = discriminator_steps
-        self.update = update
-        self.label_smoothing = label_smoothing
-        self._check_compile()
-        self._average_decoder(averaging)
+        penalty = losses.get_penalty(penalty)
+        if penalty and penalty_weight is None:
+            penalty_weight = penalty.default_weight
+        settings = {
+            "loss": losses.get(loss, matching=True),
+            "penalty": penalty,
+            "penalty_weight": penalty_weight,
+            "discriminator_steps": discriminator_steps,
+            "update": update,
+            "label_smoothing": label_smoothing,
+        }
+        self._check_game(**settings)
         self._compile(
             {
                 "generator": generator_optimizer,
                 "discriminator": discriminator_optimizer,
             },
-            {
-                "loss": self.loss,
-                "penalty": self.penalty,
-                "penalty_weight": penalty_weight,
-                "discriminator_steps": discriminator_steps,
-                "update": update,
-                "label_smoothing": label_smoothing,
-                "averaging": averaging,
-            },
+            {**settings, "averaging": averaging},
             metrics=metrics,
             **keras_arguments,
         )
@@ -200,6 +192,7 @@ class AdversarialModel(GenerativeModel):
 
         discriminator_losses, real_logits, fake_logits = zip(*logs, strict=True)
         return self.end_step(
+            tf.shape(images)[0],
             generator_loss=objectives["generator"],
             discriminator_loss=tf.reduce_mean(discriminator_losses),
             **accuracies(
@@ -248,6 +241,7 @@ class AdversarialModel(GenerativeModel):
             objectives["discriminator"] = [loss, *penalty]
             objectives["generator"] = self.loss.generator(fake_logits)
         return self.end_step(
+            tf.shape(images)[0],
             generator_loss=objectives["generator"],
             discriminator_loss=loss,
             **accuracies(real_logits, fake_logits, self.loss.boundary),
@@ -383,48 +377,67 @@ class AdversarialModel(GenerativeModel):
                     f"{list(conditions) or 'nothing'}, rows of shapes {expected}. "
                     f"It takes rows of shapes {taken}."
                 )
+        self._check_judgement()
 
-    def _check_compile(self):
-        if self.update not in ("alternate", "simultaneous"):
+    def _check_judgement(self):
+        """Raises `ValueError` unless the discriminator returns a logit a row."""
+        shape = self.discriminator.output_shape
+        if shape not in ((None,), (None, 1)):
+            raise ValueError(
+                "The discriminator must return a logit for each row, of shape [n] or "
+                f"[n, 1]. It returns shape {shape}."
+            )
+        networks.check_logits("discriminator", self.discriminator.outputs[0])
+
+    def _check_game(
+        self,
+        loss,
+        penalty,
+        penalty_weight,
+        discriminator_steps,
+        update,
+        label_smoothing,
+    ):
+        """Raises `ValueError` unless these arguments of `compile` go together."""
+        if update not in ("alternate", "simultaneous"):
             raise ValueError(
                 "Expected update='alternate' or 'simultaneous'. "
-                f"Received: update={self.update!r}"
+                f"Received: update={update!r}"
             )
-        steps = self.discriminator_steps
+        steps = discriminator_steps
         if not isinstance(steps, int) or steps < 1:
             raise ValueError(
                 f"Expected a positive integer. Received: discriminator_steps={steps!r}"
             )
-        if self.update == "simultaneous" and steps > 1:
+        if update == "simultaneous" and steps > 1:
             raise ValueError(
                 "update='simultaneous' moves both players once a batch; with "
                 f"discriminator_steps={steps} use update='alternate'."
             )
-        if self.matches_features:
-            self.loss.features(self.discriminator)
-        if self.update == "simultaneous" and self.matches_features:
-            raise ValueError(
-                "'feature_matching' looks at features of real images beside generated "
-                "ones, which update='simultaneous' has no pass for: use 'alternate'."
-            )
-        if not 0 <= self.label_smoothing < 0.5:
+        if isinstance(loss, losses.FeatureMatching):
+            loss.features(self.discriminator)
+            if update == "simultaneous":
+                raise ValueError(
+                    "'feature_matching' looks at features of real images beside "
+                    "generated ones, which update='simultaneous' has no pass for: use "
+                    "'alternate'."
+                )
+        if not 0 <= label_smoothing < 0.5:
             raise ValueError(
                 "label_smoothing is a share from 0 to below 0.5. "
-                f"Received: label_smoothing={self.label_smoothing}"
+                f"Received: label_smoothing={label_smoothing}"
             )
-        if self.label_smoothing and not self.loss.probabilistic:
+        if label_smoothing and not loss.probabilistic:
             raise ValueError(
                 f"label_smoothing needs a loss of probabilities, and "
-                f"{type(self.loss).__name__} has none. Use 'non_saturating' or "
+                f"{type(loss).__name__} has none. Use 'non_saturating' or "
                 "'minimax', or leave label_smoothing at 0."
             )
-        if self.penalty_weight is not None and not self.penalty_weight >= 0:
+        if penalty_weight is not None and not penalty_weight >= 0:
+            raise ValueError(f"penalty_weight is 0 or more. Received: {penalty_weight}")
+        if penalty_weight is not None and penalty is None:
             raise ValueError(
-                f"penalty_weight is 0 or more. Received: {self.penalty_weight}"
-            )
-        if self.penalty_weight is not None and self.penalty is None:
-            raise ValueError(
-                f"penalty_weight={self.penalty_weight} has no effect without a penalty."
+                f"penalty_weight={penalty_weight} has no effect without a penalty."
             )
         mixing = [
             layer.name
@@ -432,7 +445,7 @@ class AdversarialModel(GenerativeModel):
             if isinstance(layer, layers.BatchNormalization)
             or getattr(layer, "across_batch", False)
         ]
-        if self.penalty and mixing:
+        if penalty and mixing:
             raise ValueError(
                 "A penalty asks for each row's own gradient, and the discriminator's "
                 f"{', '.join(mixing)} mix the rows (Gulrajani et al. 2017, section 4). "

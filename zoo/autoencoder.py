@@ -58,6 +58,8 @@ class AutoencoderModel(GenerativeModel):
 
     decoder_name = "decoder"
     network_names = ("encoder", "decoder")
+    #: What the model logs `euclidean` as, and `measure` names it.
+    euclidean_name = "reconstruction_loss"
 
     def __init__(
         self,
@@ -306,7 +308,7 @@ class AutoencoderModel(GenerativeModel):
         return plots.latent_space(latents, labels, prior, manifold)
 
     def measure(self, **data_arguments):
-        """Returns `reconstruction_loss`, that of the AAE, of test images."""
+        """Returns `euclidean` of test images, by the name that `fit` logs it under."""
         images, labels = load_arrays(**data_arguments)
         told = {"labels": labels} if self.reconstruction_conditions else {}
         if told and labels is None:
@@ -315,7 +317,7 @@ class AutoencoderModel(GenerativeModel):
                 f"have none. Received: {data_arguments}"
             )
         errors = euclidean(self._pixels(images), self.reconstruct(images, **told))
-        return {"reconstruction_loss": round(float(np.mean(errors)), 3)}
+        return {self.euclidean_name: round(float(np.mean(errors)), 3)}
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -36,13 +36,31 @@ class AveragedModel(Model):
         """See `Model.networks`; the averaged decoder stands for the trained one."""
         return {**super().networks(), self.decoder_name: self.decoder_in_use()}
 
-    def _average_decoder(self, averaging):
-        """Creates or drops the averaged copy, for `compile(averaging=)`."""
-        if averaging is not None and not 0 < averaging < 1:
+    def _set(self, averaging, **settings):
+        """See `Model._set`; creates or drops the averaged copy."""
+        self._check_averaging(averaging)
+        super()._set(**settings)
+        self._average_decoder(averaging)
+
+    def _check_averaging(self, averaging):
+        if averaging is None:
+            return
+        if not 0 < averaging < 1:
             raise ValueError(
                 "averaging is the decay of the averaged weights, between 0 and 1, such "
                 f"as 0.999, or None. Received: averaging={averaging}"
             )
+        dtypes = {variable.dtype for variable in self._decoder().weights}
+        halves = dtypes & {"float16", "bfloat16"}
+        if halves:
+            raise ValueError(
+                f"Steps towards an average are too small for {halves.pop()} weights. "
+                "Build the model with a mixed policy, such as dtype='mixed_bfloat16', "
+                "or leave averaging out."
+            )
+
+    def _average_decoder(self, averaging):
+        """Creates or drops the averaged copy."""
         self.averaging = averaging
         self._forget_average()
         if averaging is None:
@@ -105,7 +123,7 @@ class AveragedModel(Model):
         # Mirrored variables are assigned in one place, for all replicas.
         tf.distribute.get_replica_context().merge_call(move_all)
 
-    def end_step(self, **values):
+    def end_step(self, *args, **values):
         """See `Model.end_step`; averages the decoder as well."""
         self._update_average()
-        return super().end_step(**values)
+        return super().end_step(*args, **values)

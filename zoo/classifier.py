@@ -22,7 +22,8 @@ class Classifier(DiscriminativeModel):
     2014), on which the label head is linear.
 
     `fit` takes batches `(images, labels)`, `zoo.load_data(..., labels=True)`; rows with
-    the label -1 are left out. It logs, as does `evaluate`:
+    the label -1 are left out. It logs, as does `evaluate`, whose labels are never
+    smoothed:
 
     | name | unit | what |
     |---|---|---|
@@ -174,9 +175,6 @@ class Classifier(DiscriminativeModel):
                 "shift is a number of pixels within the image. "
                 f"Received: shift={shift} for image_shape={self.image_shape}"
             )
-        self.shift = shift
-        self.flip = flip
-        self.label_smoothing = label_smoothing
         self._compile(
             {"network": network_optimizer},
             {"shift": shift, "flip": flip, "label_smoothing": label_smoothing},
@@ -196,7 +194,11 @@ class Classifier(DiscriminativeModel):
             objectives["network"], accuracy = self.label_loss(
                 labels, logits, self.label_smoothing
             )
-        return self.end_step(label_loss=objectives["network"], label_accuracy=accuracy)
+        return self.end_step(
+            self.mean_count(labels >= 0),
+            label_loss=objectives["network"],
+            label_accuracy=accuracy,
+        )
 
     def test_step(self, data):
         """Measures the loss and the accuracy of a batch."""

@@ -8,6 +8,7 @@ from zoo import networks
 from zoo.discriminative import DiscriminativeModel
 from zoo.layers import GradientReversal
 from zoo.schedules import InverseDecay, progress
+from zoo.training_loop import unscaled
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -120,6 +121,7 @@ class DANN(DiscriminativeModel):
         self._check_networks()
         rows = self.features.output_shape[1:]
         networks.check_shapes("domain_head", self.domain_head, rows, (1,))
+        networks.check_logits("domain_head", self.domain_head.outputs[0])
         self.reverse_gradient = GradientReversal()
         self.built = True
 
@@ -190,7 +192,6 @@ class DANN(DiscriminativeModel):
                 "domain_weight is 0 or more: its gradient is reversed already. "
                 f"Received: domain_weight={domain_weight}"
             )
-        self.domain_weight = domain_weight
         self._compile(
             {"network": network_optimizer},
             {"domain_weight": domain_weight},
@@ -205,7 +206,8 @@ class DANN(DiscriminativeModel):
         It rises from 0, while the domain head still tells noise, to `domain_weight`
         (section 4).
         """
-        p = progress(self.steps.value, self.total_steps.value)
+        step = unscaled(self.network_optimizer).iterations
+        p = progress(step.value, self.total_steps.value)
         return self.domain_weight * (2.0 / (1.0 + tf.exp(-10.0 * p)) - 1.0)
 
     def train_step(self, data):
@@ -224,7 +226,10 @@ class DANN(DiscriminativeModel):
             # The reversal makes of this sum the label loss minus λ times the domain
             # loss for the features, and plus for the domain head (equation 1).
             objectives["network"] = label_loss + domain_loss
+        known = self.mean_count(labels >= 0)
         return self.end_step(
+            tf.shape(source)[0],
+            weights={"label_loss": known, "label_accuracy": known},
             label_loss=label_loss,
             label_accuracy=label_accuracy,
             domain_loss=domain_loss,

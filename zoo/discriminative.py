@@ -11,8 +11,9 @@ from zoo import networks
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.metrics import label_accuracy
-from zoo.model import Model, label_means
+from zoo.model import Model
 from zoo.schedules import ProgressSchedule
+from zoo.training_loop import unscaled
 
 
 class DiscriminativeModel(Model):
@@ -53,13 +54,15 @@ class DiscriminativeModel(Model):
         rows = self.features.output_shape[1:]
         logits = (self.num_classes,)
         networks.check_shapes("label_head", self.label_head, rows, logits)
+        networks.check_logits("label_head", self.label_head.outputs[0])
 
     # Inference
 
     def call(self, inputs, training=False):
         """Maps images `[n, *image_shape]` in [-1, 1] to float32 `[n, num_classes]`."""
         features = self.features(inputs, training=training)
-        return keras.ops.softmax(self.label_head(features, training=training))
+        logits = self.label_head(features, training=training)
+        return keras.ops.softmax(keras.ops.cast(logits, "float32"))
 
     def classify(self, images, batch_size=256):
         """Returns the probabilities of the classes.
@@ -110,16 +113,17 @@ class DiscriminativeModel(Model):
         """See `zoo.model.Model.players`."""
         return {"network": [getattr(self, name) for name in self.network_names]}
 
-    def _compile(self, optimizers, arguments, *, total_steps, **kwargs):
+    def _compile(self, optimizers, settings, *, total_steps, **kwargs):
         """See `Model._compile`; `total_steps` ends the schedules, None asks `fit`."""
-        self.total_steps.assign(total_steps or 0)
-        super()._compile(
-            optimizers, {**arguments, "total_steps": total_steps}, **kwargs
-        )
-        optimizer = self._compile_arguments["network_optimizer"]
-        schedule = getattr(optimizer, "inner_optimizer", optimizer)._learning_rate
+        super()._compile(optimizers, {**settings, "total_steps": total_steps}, **kwargs)
+        schedule = unscaled(self.network_optimizer)._learning_rate
         if isinstance(schedule, ProgressSchedule):
             schedule.total_steps = self.total_steps
+
+    def _set(self, total_steps, **settings):
+        """See `Model._set`."""
+        super()._set(**settings)
+        self.total_steps.assign(total_steps or 0)
 
     def fit(self, *args, **kwargs):
         """Trains, as `zoo.Model.fit`.
@@ -168,12 +172,12 @@ class DiscriminativeModel(Model):
             logits: Tensor of shape `[n, num_classes]`.
 
         Returns:
-            Loss and accuracy, means over the labelled rows of this replica, and the
-            number of these, by which batches weigh.
+            Loss and accuracy, see `Model.label_loss`, and `Model.mean_count` of the
+            labelled rows, by which batches weigh.
         """
-        labels = self._checked(labels)
+        loss, accuracy = self.label_loss(labels, logits)
         self.feed_metrics(labels, tf.nn.softmax(logits))
-        return label_means(labels, logits)
+        return loss, accuracy, self.mean_count(labels >= 0)
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -1,5 +1,6 @@
 """Unsupervised cross-domain image generation (Taigman et al., 2017)."""
 
+import math
 import os
 
 import keras
@@ -116,6 +117,7 @@ class DTN(AveragedModel):
         networks.check_shapes(
             "discriminator", self.discriminator, self.image_shape, (3,)
         )
+        networks.check_logits("discriminator", self.discriminator.outputs[0])
         self.built = True
 
     def build_generator(self):
@@ -172,6 +174,37 @@ class DTN(AveragedModel):
             ValueError: If the images have another shape.
         """
         return self._in_batches(self, [self._pixels(images)], batch_size)
+
+    def sample_grid(self, n=64, seed=0, columns=None, *, images=None):
+        """Returns what a picture of the transfer shows: images above their transfers.
+
+        Args:
+            n: About how many images, those given and those made of them together;
+                whole rows, and no more than n unless two rows have more.
+            seed: Has no part: nothing is drawn.
+            columns: Images a row; None for a square grid.
+            images: Source images `[m, *image_shape]`, uint8, or float in [-1, 1], of
+                which the first are taken.
+
+        Returns:
+            Tuple of float32 `[rows * columns, *image_shape]`, a row of source images
+            and the row of their transfers in turn, and the number of columns.
+
+        Raises:
+            ValueError: If there are no images, or they have another shape.
+        """
+        del seed
+        if images is None or not len(images):
+            raise ValueError(
+                "A DTN draws no samples, it transfers images: pass source images, such "
+                "as SampleGrid(directory, images=source_images)."
+            )
+        columns = min(columns or math.ceil(math.sqrt(n)), len(images))
+        pairs_of_rows = max(1, min(n // 2, len(images)) // columns)
+        source = self._pixels(images[: pairs_of_rows * columns])
+        rows = (pairs_of_rows, columns, *self.image_shape)
+        both = [part.reshape(rows) for part in (source, self.transfer(source))]
+        return np.stack(both, axis=1).reshape(-1, *self.image_shape), columns
 
     def embed(self, images, batch_size=256):
         """Returns f of images of either domain.
@@ -269,31 +302,23 @@ class DTN(AveragedModel):
         Raises:
             ValueError: If a weight is negative, or all are 0.
         """
-        self.weights_of_terms = {
-            "l_gang": gang_weight,
-            "l_const": const_weight,
-            "l_tid": tid_weight,
-            "l_tv": tv_weight,
+        weights = {
+            "gang_weight": gang_weight,
+            "const_weight": const_weight,
+            "tid_weight": tid_weight,
+            "tv_weight": tv_weight,
         }
-        weights = self.weights_of_terms.values()
-        if not all(weight >= 0 for weight in weights) or not any(weights):
+        if not all(w >= 0 for w in weights.values()) or not any(weights.values()):
             raise ValueError(
                 "The weights of the generator's terms are 0 or more, and not all 0. "
-                f"Received: {self.weights_of_terms}"
+                f"Received: {weights}"
             )
-        self._average_decoder(averaging)
         self._compile(
             {
                 "generator": generator_optimizer,
                 "discriminator": discriminator_optimizer,
             },
-            {
-                "gang_weight": gang_weight,
-                "const_weight": const_weight,
-                "tid_weight": tid_weight,
-                "tv_weight": tv_weight,
-                "averaging": averaging,
-            },
+            {**weights, "averaging": averaging},
             metrics=metrics,
             **keras_arguments,
         )
@@ -325,6 +350,7 @@ class DTN(AveragedModel):
             objectives_of_g["generator"] = self._weighted(terms)
 
         return self.end_step(
+            count,
             generator_loss=objectives_of_g["generator"],
             **terms,
             discriminator_loss=objectives["discriminator"],
@@ -344,7 +370,12 @@ class DTN(AveragedModel):
     def _weighted(self, terms):
         return sum(
             weight * terms[name]
-            for name, weight in self.weights_of_terms.items()
+            for name, weight in (
+                ("l_gang", self.gang_weight),
+                ("l_const", self.const_weight),
+                ("l_tid", self.tid_weight),
+                ("l_tv", self.tv_weight),
+            )
             if weight
         )
 
@@ -444,10 +475,10 @@ def _frozen_copy(features):
         features = Model.from_preset(features)
     if isinstance(features, DiscriminativeModel):
         features = features.features
-    if not isinstance(features, keras.Model) or not features.built:
+    if not isinstance(features, keras.Model) or not getattr(features, "inputs", None):
         raise ValueError(
             "features is the fixed network f: a zoo.Classifier, the name of a preset "
-            "of one, or a built Keras model from images to rows. "
+            "of one, or a functional or sequential Keras model from images to rows. "
             f"Received: features={features!r}"
         )
     shapes = features.input_shape[1:], features.output_shape[1:]

@@ -18,9 +18,12 @@ class GAN(AdversarialModel):
 
     Args:
         image_shape: Shape of a sample: `(height, width, channels)`, or `(length,)`
-            for vectors. Follows from `generator` where that is given.
+            for vectors. Follows from `generator` where that is given. The default
+            generator's numbers are from -1 to 1; vectors of another range need one of
+            your own, such as `zoo.one_dimensional` has.
         latent_dim: Length of a latent row, 100 by default.
-        prior: `"uniform"`, `"normal"`, `"stratified"` or a `zoo.priors.Prior`.
+        prior: `"uniform"`, `"normal"`, `"stratified"` for one number a row, or a
+            `zoo.priors.Prior`.
         generator_units: Widths of the generator's hidden layers.
         discriminator_units: Widths of the discriminator's maxout layers.
         generator: Keras model from latents `[n, latent_dim]` to samples, instead of

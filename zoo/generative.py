@@ -1,6 +1,7 @@
 """What models that turn latents into samples share: prior and generating."""
 
 import math
+import numbers
 
 import keras
 import numpy as np
@@ -306,6 +307,9 @@ def seeds_of(n, seed, seeds):
                 f"Received: {seeds!r}"
             )
         return seeds.astype(np.int64)
+    for name, value in (("n", n), ("seed", seed)):
+        if not isinstance(value, numbers.Integral):
+            raise ValueError(f"{name} is an integer. Received: {name}={value!r}")
     if n < 0:
         raise ValueError(f"n is the number of samples. Received: n={n}")
     try:

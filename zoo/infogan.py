@@ -15,6 +15,7 @@ from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
 from zoo.data import load_arrays
 from zoo.metrics import code_matching_error
+from zoo.training_loop import unscaled
 
 
 class InferredCodes(NamedTuple):
@@ -293,17 +294,13 @@ class InfoGAN(AdversarialModel):
                     "or schedules of keras.optimizers.schedules. Received: "
                     f"{name}={weight!r}"
                 )
-        self.loss = losses.get(loss)
-        self.categorical_weight = categorical_weight
-        self.continuous_weight = continuous_weight
-        self._average_decoder(averaging)
         self._compile(
             {
                 "generator": generator_optimizer,
                 "discriminator": discriminator_optimizer,
             },
             {
-                "loss": self.loss,
+                "loss": losses.get(loss),
                 "categorical_weight": categorical_weight,
                 "continuous_weight": continuous_weight,
                 "averaging": averaging,
@@ -338,6 +335,7 @@ class InfoGAN(AdversarialModel):
             objectives["generator"] = generator_loss
 
         return self.end_step(
+            count,
             generator_loss=generator_loss,
             discriminator_loss=discriminator_loss,
             information=information[0],
@@ -384,7 +382,10 @@ class InfoGAN(AdversarialModel):
 
     def _at_this_step(self, weight):
         if isinstance(weight, LearningRateSchedule):
-            return tf.cast(weight(self.steps.value), tf.float32)
+            # Its optimizer starts anew with each `compile`, as rates do. The
+            # discriminator's has moved on when the generator's turn comes.
+            step = unscaled(self.generator_optimizer).iterations
+            return tf.cast(weight(step.value), tf.float32)
         return weight
 
     def information(self, codes, guessed):
@@ -547,8 +548,7 @@ class InfoGAN(AdversarialModel):
     def _columns(self):
         return self.num_categories if self.categorical_codes else 10
 
-    def _check_shapes(self):
-        super()._check_shapes()
+    def _check_judgement(self):
         expected = {
             "logits": (),
             "category_logits": (self.categorical_codes, self.num_categories),
@@ -564,6 +564,7 @@ class InfoGAN(AdversarialModel):
                 f"The discriminator must make rows of shapes {expected}, by name. "
                 f"It makes {made}."
             )
+        networks.check_logits("discriminator", self.discriminator.output["logits"])
 
     def get_config(self):
         """Returns the constructor's arguments."""

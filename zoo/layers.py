@@ -121,9 +121,11 @@ class MinibatchDiscrimination(keras.layers.Layer):
         matrices = ops.reshape(
             ops.matmul(inputs, self.kernel), (-1, self.num_kernels, self.kernel_dim)
         )
+        # Half precision would lose a small closeness beside a row's own, 1.
+        matrices = ops.cast(matrices, "float32")
         differences = ops.expand_dims(matrices, 1) - ops.expand_dims(matrices, 0)
         closeness = ops.exp(-ops.sum(ops.abs(differences), axis=-1))
-        others = ops.sum(closeness, axis=1) - 1
+        others = ops.cast(ops.sum(closeness, axis=1) - 1, inputs.dtype)
         return ops.concatenate([inputs, others], axis=-1)
 
     def compute_output_shape(self, input_shape):

@@ -9,7 +9,9 @@ in `zoo.training_loop`.
 
 import contextlib
 import functools
+import inspect
 import json
+import random
 import types
 from typing import ClassVar
 
@@ -19,7 +21,12 @@ import tensorflow as tf
 
 from zoo import data, presets, rng
 from zoo.images import from_uint8
-from zoo.training_loop import TrainingLoop, refuse_unsupported, spans_workers
+from zoo.training_loop import (
+    TrainingLoop,
+    refuse_unsupported,
+    spans_workers,
+    unscaled,
+)
 
 #: Arguments of `compile` that change how steps run, and not what they do.
 _HOW_KERAS_RUNS = ("run_eagerly", "jit_compile", "steps_per_execution")
@@ -56,9 +63,8 @@ class Model(TrainingLoop):
 
     def __init__(self, *, seed=None, name=None, dtype=None):
         super().__init__(name=name, dtype=dtype)
-        self.seed = int(
-            np.random.default_rng().integers(2**31) if seed is None else seed
-        )
+        # Python's generator is one of those that keras.utils.set_random_seed seeds.
+        self.seed = random.randrange(2**31) if seed is None else int(seed)
         self._given_networks = []
         self.steps = self._counter("steps")
         self._evaluated_batches = self._counter("evaluated_batches")
@@ -113,6 +119,13 @@ class Model(TrainingLoop):
         for name, network in self.networks().items():
             getattr(copy, name).set_weights(network.get_weights())
         return copy
+
+    def export(self, *args, **kwargs):
+        """Raises: Keras's exports have no signatures that a server could batch."""
+        raise ValueError(
+            "Models of the zoo are exported by export.to_saved_model(model, "
+            '"models/NAME"), or `python -m export`.'
+        )
 
     def save_to_preset(self, folder, metadata=None):
         """Writes the model as a preset; see `zoo.presets.save`."""
@@ -183,35 +196,36 @@ class Model(TrainingLoop):
         """Compiles with what `get_compile_config` returned; Keras calls it."""
         self.compile(**keras.saving.deserialize_keras_object(config))
 
-    def _compile(self, optimizers, arguments, metrics=None, **keras_arguments):
+    def _compile(self, optimizers, settings, metrics=None, **keras_arguments):
         """Readies the model for `fit`; every subclass's `compile` ends here.
+
+        Nothing of the model changes before all arguments are checked.
 
         Args:
             optimizers: Dict from player to an optimizer, its name, its config, or None
                 for the paper's.
-            arguments: The subclass's own arguments of `compile`, to be saved.
+            settings: The subclass's own arguments of `compile`, checked; they become
+                attributes, and are saved.
             metrics: Metrics for `evaluate`; they compare real with generated images.
             **keras_arguments: `run_eagerly`, `jit_compile` and `steps_per_execution`,
                 as `keras.Model.compile` takes them.
         """
         strategy = self.distribute_strategy
         refuse_unsupported(strategy, keras_arguments)
+        self._refuse_foreign(keras_arguments)
         defaults = self.default_optimizers()
         chosen = {
             player: keras.optimizers.get(defaults[player] if given is None else given)
             for player, given in optimizers.items()
         }
-        if "optimizer" in keras_arguments:
-            raise ValueError(
-                f"{type(self).__name__} has an optimizer for each of its players. Pass "
-                f"{', '.join(f'{player}_optimizer' for player in defaults)} instead of "
-                "optimizer."
-            )
         if len({id(optimizer) for optimizer in chosen.values()}) < len(chosen):
             raise ValueError(
                 "The networks share one optimizer object, whose state would mix up "
                 f"their gradients. Pass one to each of {sorted(chosen)}."
             )
+        for player, optimizer in chosen.items():
+            _check_optimizer(f"{player}_optimizer", optimizer, strategy)
+        self._set(**settings)
         with strategy.scope():
             # Without optimizer=None Keras would add an RMSprop of its own. XLA is a
             # choice: it helps some models and slows others on the CPU.
@@ -235,7 +249,7 @@ class Model(TrainingLoop):
         self._compile_arguments = types.MappingProxyType(
             {
                 **{f"{player}_optimizer": chosen[player] for player in chosen},
-                **arguments,
+                **settings,
                 "metrics": metrics,
                 **keras_arguments,
             }
@@ -244,6 +258,27 @@ class Model(TrainingLoop):
         self._optimizer_configs = {
             f"{player}_optimizer": _config_of(chosen[player]) for player in chosen
         }
+
+    def _set(self, **settings):
+        """Makes attributes of what `compile` was told, once all of it is checked."""
+        for name, value in settings.items():
+            setattr(self, name, value)
+
+    def _refuse_foreign(self, keras_arguments):
+        """Raises for arguments of `keras.Model.compile` that would have no effect."""
+        foreign = sorted(set(keras_arguments) - set(_HOW_KERAS_RUNS))
+        if not foreign:
+            return
+        own = [
+            name
+            for name, parameter in inspect.signature(self.compile).parameters.items()
+            if parameter.kind is not parameter.VAR_KEYWORD
+        ]
+        raise ValueError(
+            f"{type(self).__name__}.compile does not take {', '.join(foreign)}. It has "
+            "its paper's losses, and an optimizer for each of its players. It takes "
+            f"{', '.join([*own, *_HOW_KERAS_RUNS])}."
+        )
 
     def settings(self):
         """Returns, as JSON, what `compile` was told that has a part in the training.
@@ -296,6 +331,11 @@ class Model(TrainingLoop):
                 f"{type(self).__name__} trains on images of one data set. Received a "
                 "batch of two."
             )
+        if isinstance(images, dict):
+            raise ValueError(
+                f"{type(self).__name__} takes batches of images, alone or in a tuple "
+                f"with labels. Received a dict of {sorted(images)}: map it to a tuple."
+            )
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"{type(self).__name__} was built for samples of shape "
@@ -334,6 +374,12 @@ class Model(TrainingLoop):
         if images.dtype == np.uint8:
             images = from_uint8(images)
         self._check_images(images)
+        if images.size and len(self.image_shape) == 3 and np.abs(images).max() > 2:
+            raise ValueError(
+                f"{type(self).__name__} takes float pixels from -1 to 1. Received "
+                f"numbers from {images.min()} to {images.max()}: map levels from 0 to "
+                "255 by zoo.images.from_uint8."
+            )
         return images.astype(np.float32)
 
     def _in_batches(self, function, arrays, batch_size):
@@ -436,9 +482,11 @@ class Model(TrainingLoop):
         # normalisation's offset.
         with tf.control_dependencies([losses[player] for player in players]):
             for player in players:
-                self._optimizer(player).apply_gradients(
-                    zip(gradients[player], self._trained_by(player), strict=True)
-                )
+                variables = self._trained_by(player)
+                if variables:  # None are left of networks that the user froze.
+                    self._optimizer(player).apply_gradients(
+                        zip(gradients[player], variables, strict=True)
+                    )
 
     def _optimizer(self, player):
         return getattr(self, f"{player}_optimizer")
@@ -470,11 +518,15 @@ class Model(TrainingLoop):
         Returns:
             float32 scalar.
         """
-        context = tf.distribute.get_replica_context()
-        marked = tf.cast(marked, tf.float32)
-        count = context.all_reduce("sum", tf.reduce_sum(marked))
-        replicas = self.distribute_strategy.num_replicas_in_sync
-        return tf.reduce_sum(values * marked) * replicas / tf.maximum(count, 1.0)
+        shares = tf.reduce_sum(values * tf.cast(marked, tf.float32))
+        return tf.math.divide_no_nan(shares, self.mean_count(marked))
+
+    def mean_count(self, marked):
+        """Returns how many rows are marked, the mean of all replicas.
+
+        By it the logs weigh what `mean_where` returns.
+        """
+        return self.mean_of_replicas(tf.reduce_sum(tf.cast(marked, tf.float32)))
 
     def label_loss(self, labels, logits, label_smoothing=0.0):
         """Returns the cross entropy in nats and the accuracy of the labelled rows.
@@ -499,26 +551,31 @@ class Model(TrainingLoop):
         """Returns the mean of a tensor over replicas, through which gradients flow."""
         return tf.distribute.get_replica_context().all_reduce("mean", value)
 
-    def end_step(self, **values):
+    def end_step(self, count, weights=None, **values):
         """Counts the step and returns the logs of `train_step`.
 
         Args:
+            count: Rows of this replica, by which the batch weighs in the epoch.
+            weights: Dict from the names that weigh otherwise to their weights, such as
+                `mean_count` of the rows with labels.
             **values: A scalar for each name in `logged`, the mean of this replica.
         """
-        self.steps.assign_add(1)
-        return self._log(values)
+        # Data whose length is not known end in the middle of a step.
+        with tf.control_dependencies(list(values.values())):
+            self.steps.assign_add(1)
+        return self._log(values, count, weights)
 
     def feed_metrics(self, expected, given):
         """Gives `compile(metrics=)`, if there are any, a batch in `test_step`."""
         if self._compile_metrics is not None:
             self._compile_metrics.update_state(expected, given)
 
-    def _log(self, values, weight=None, weights=None):
+    def _log(self, values, weight, weights=None):
         """Adds a batch to the means over the epoch, and returns them.
 
         Args:
             values: Dict from name to scalar.
-            weight: What the batch weighs, such as its rows; None for 1.
+            weight: What the batch weighs, such as its rows.
             weights: Dict from the names that weigh otherwise to their weights.
         """
         total = sum(value for name, value in values.items() if name.endswith("_loss"))
@@ -578,7 +635,29 @@ class _RunningMeans:
 
 def _counted(value, weight):
     """Returns a mean, or 0 in place of that over no rows, which is no number."""
-    return value if weight is None else tf.where(tf.equal(weight, 0), 0.0, value)
+    return tf.where(tf.equal(weight, 0), 0.0, value)
+
+
+def _check_optimizer(name, optimizer, strategy):
+    """Raises `ValueError` where an optimizer would not do what it is asked to."""
+    inner = unscaled(optimizer)
+    if inner.use_ema:
+        raise ValueError(
+            f"{name} has use_ema=True, whose averages nothing here uses. Leave it out; "
+            "models that make samples have compile(averaging=)."
+        )
+    clipping = [
+        f"{argument}={getattr(inner, argument)}"
+        for argument in ("clipnorm", "global_clipnorm", "clipvalue")
+        if getattr(inner, argument) is not None
+    ]
+    replicas = strategy.num_replicas_in_sync
+    if clipping and replicas > 1:
+        raise ValueError(
+            f"{name} has {', '.join(clipping)}, and Keras clips before it adds up the "
+            f"gradients of the {replicas} replicas: another training than on one. "
+            "Leave it out, or train on one replica."
+        )
 
 
 def label_rows(labels, logits, label_smoothing=0.0):
@@ -593,20 +672,6 @@ def label_rows(labels, logits, label_smoothing=0.0):
     entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
     hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
     return entropies, tf.cast(hits, tf.float32)
-
-
-def label_means(labels, logits):
-    """Returns cross entropy and accuracy of this replica's labelled rows, and how many.
-
-    For evaluation, where batches weigh by that number; see `label_rows`.
-    """
-    known = tf.cast(labels >= 0, tf.float32)
-    count = tf.reduce_sum(known)
-    loss, accuracy = (
-        tf.math.divide_no_nan(tf.reduce_sum(known * rows), count)
-        for rows in label_rows(labels, logits)
-    )
-    return loss, accuracy, count
 
 
 def _sums_of_two(gradients, others):

@@ -345,6 +345,27 @@ def check_shapes(name, network, taken, given):
         )
 
 
+def check_logits(name, output):
+    """Raises `ValueError` where a network ends in probabilities, not in logits.
+
+    Args:
+        name: What the error calls the network.
+        output: The network's symbolic output.
+    """
+    last = output._keras_history.operation
+    activation = getattr(last, "activation", None)
+    ends = {
+        keras.activations.sigmoid: "sigmoid",
+        keras.activations.softmax: "softmax",
+    }
+    if isinstance(last, layers.Softmax) or activation in ends:
+        raise ValueError(
+            f"The {name} must return logits: the losses here take the "
+            f"{ends.get(activation, 'softmax')} themselves. Leave it out of the last "
+            f"layer, {last.name}."
+        )
+
+
 def row_shapes(network):
     """Returns a list of the shape of a row of each of the network's inputs."""
     shape = network.input_shape

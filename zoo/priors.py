@@ -7,6 +7,10 @@ import tensorflow as tf
 
 from zoo import rng
 
+#: Folded into the seeds that parts are drawn by. Conditions fold in 1, 2 and so on, and
+#: with one of these a class would go with a part.
+_PART = 2**32
+
 
 class Prior:
     """A distribution over latent rows; the row of one seed is always the same.
@@ -32,6 +36,9 @@ class Prior:
 
     def sample(self, seeds):
         """Draws one row a seed.
+
+        Conditions are drawn from `rng.fold_in(seeds, 1)`, `rng.fold_in(seeds, 2)` and
+        so on: fold in another number where you need one, lest they go together.
 
         Args:
             seeds: int64 tensor of shape `[n]`.
@@ -145,12 +152,26 @@ class Uniform(Prior):
 
 @keras.saving.register_keras_serializable("zoo")
 class StratifiedRange(Uniform):
-    """Uniform on a range; a training batch has one row in each of its equal parts.
+    """Uniform on a range; a training batch has one number in each of its equal parts.
 
-    Row i of a batch of n falls into the i-th of n strata in every dimension, which
-    covers the range evenly and lowers the variance of the gradient. A single row,
-    as `generate` asks for, is plainly uniform.
+    Row i of a batch of n falls into the i-th of n strata, which covers the range evenly
+    and lowers the variance of the gradient. A single row, as `generate` asks for, is
+    plainly uniform.
+
+    Args:
+        width: Length of a latent row, always 1.
+        low: Where the range begins.
+        high: Where it ends.
     """
+
+    def __init__(self, width=1, low=-1.0, high=1.0):
+        if width != 1:
+            raise ValueError(
+                "A stratified range has latents of one number: with more of them, all "
+                "would lie in the same stratum. Take latent_dim=1, or the prior "
+                f"'uniform'. Received: latent_dim={width}"
+            )
+        super().__init__(width, low, high)
 
     def sample_batch(self, seeds, rows, batch_size):
         """See `Prior.sample_batch`."""
@@ -188,7 +209,8 @@ class LabelledPrior(Prior):
         Returns:
             float32 tensor of shape `[n, width]`.
         """
-        drawn = rng.integers(rng.fold_in(seeds, 1), 1, self.num_classes)[:, 0]
+        own = rng.fold_in(seeds, _PART)
+        drawn = rng.integers(own, 1, self.num_classes)[:, 0]
         if labels is None:
             return self.sample_part(seeds, drawn)
         labels = tf.cast(labels, tf.int64)

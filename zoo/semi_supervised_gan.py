@@ -13,7 +13,6 @@ from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.layers import RowNoise, WeightNormalizedDense, noise_seeds
 from zoo.metrics import label_accuracy
-from zoo.model import label_means
 
 #: The arguments of its own that an architecture has.
 _ARCHITECTURES = {
@@ -239,17 +238,15 @@ class SemiSupervisedGAN(AdversarialModel):
             raise ValueError(
                 f"input_noise is 0 or more. Received: input_noise={input_noise}"
             )
-        self.loss = losses.get(loss, matching=True)
-        self.input_noise = input_noise
-        if self.matches_features:
-            self.loss.features(self.discriminator)
-        self._average_decoder(averaging)
+        loss = losses.get(loss, matching=True)
+        if isinstance(loss, losses.FeatureMatching):
+            loss.features(self.discriminator)
         self._compile(
             {
                 "generator": generator_optimizer,
                 "discriminator": discriminator_optimizer,
             },
-            {"loss": self.loss, "input_noise": input_noise, "averaging": averaging},
+            {"loss": loss, "input_noise": input_noise, "averaging": averaging},
             metrics=metrics,
             **keras_arguments,
         )
@@ -281,7 +278,10 @@ class SemiSupervisedGAN(AdversarialModel):
                 ),
             )
 
+        known = self.mean_count(labels >= 0)
         return self.end_step(
+            count,
+            weights={"classification_loss": known, "classification_accuracy": known},
             generator_loss=objectives["generator"],
             discriminator_loss=unsupervised,
             classification_loss=supervised,
@@ -308,7 +308,8 @@ class SemiSupervisedGAN(AdversarialModel):
         fake = self.decoder_in_use()(latents, training=False)
         class_logits = self.discriminator(images, training=False)
         real_logits, fake_logits = self.logits_of(class_logits), self.discriminate(fake)
-        supervised, accuracy, known = label_means(labels, class_logits)
+        supervised, accuracy = self.label_loss(labels, class_logits)
+        known = self.mean_count(labels >= 0)
         self.feed_metrics(images, fake)
         return self._log(
             {
@@ -372,11 +373,11 @@ class SemiSupervisedGAN(AdversarialModel):
         wrong = 1 - label_accuracy(self.classify(images), labels)
         return {"test_error": round(wrong, 4)}
 
-    def _check_shapes(self):
-        super()._check_shapes()
+    def _check_judgement(self):
         networks.check_shapes(
             "discriminator", self.discriminator, self.image_shape, (self.num_classes,)
         )
+        networks.check_logits("discriminator", self.discriminator.outputs[0])
 
     def get_config(self):
         """Returns the constructor's arguments."""

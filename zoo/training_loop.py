@@ -7,10 +7,12 @@ with the rows of a batch divided equally among the replicas.
 
 import functools
 import types
+import warnings
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.optimizers.schedules import LearningRateSchedule
 
 from zoo import data
 from zoo.checkpoints import BackupAndResume
@@ -85,10 +87,12 @@ class TrainingLoop(keras.Model):
         """Trains, as `keras.Model.fit`, with these differences.
 
         With data from `zoo.load_data`, epoch e has the order that follows from the
-        data's seed and e, whether or not the epochs before it ran in this process. And
-        a `zoo.callbacks.BackupAndResume` among the callbacks continues an interrupted
-        training where it ended, in mid-epoch if need be. Rows are not weighed, and each
-        replica gets as many.
+        data's seed and e, whether or not the epochs before it ran in this process; and
+        where `initial_epoch` is left out, a model that has been trained goes on in the
+        data where it is, so that a loop of `fit(epochs=1)` sees what one long `fit`
+        does. A `zoo.callbacks.BackupAndResume` among the callbacks continues an
+        interrupted training where it ended, in mid-epoch if need be. Rows are not
+        weighed, and each replica gets as many.
 
         Returns:
             `keras.callbacks.History` of the epochs run here.
@@ -104,11 +108,16 @@ class TrainingLoop(keras.Model):
             raise ValueError(_ROWS_COUNT_ALIKE)
         split = kwargs.get("validation_split") or 0.0
         self._check_division(x, batch_size, split, steps_per_epoch)
-        backup = next(
-            (c for c in callbacks or [] if isinstance(c, BackupAndResume)), None
-        )
+        # Keras takes one alone, lists in lists, and its own list.
+        callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
+        callbacks = [callback for callback in callbacks if callback is not None]
+        backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
         position = backup.restore(self) if backup else None
+        # The place in the data of epoch 0.
+        start = 0 if backup or initial_epoch else int(self.steps.numpy())
         initial_epoch, batch = position or (initial_epoch, 0)
+        if initial_epoch < epochs:
+            self._warn_of_rates_at_0()
         run = functools.partial(
             super().fit,
             y=y,
@@ -160,7 +169,7 @@ class TrainingLoop(keras.Model):
             if self.stop_training:
                 return self.history
         history = run(
-            x=data.epochs(x, batch=initial_epoch * length),
+            x=data.epochs(x, batch=start + initial_epoch * length),
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=length,
@@ -172,6 +181,39 @@ class TrainingLoop(keras.Model):
             for name, values in past.items():
                 history.history[name] = values + history.history.get(name, [])
         return history
+
+    def evaluate(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        verbose="auto",
+        sample_weight=None,
+        **kwargs,
+    ):
+        """Measures the model, as `keras.Model.evaluate`; rows are not weighed.
+
+        Raises:
+            ValueError: If they are to be.
+        """
+        if sample_weight is not None:
+            raise ValueError(_ROWS_COUNT_ALIKE)
+        return super().evaluate(x, y, batch_size, verbose, **kwargs)
+
+    def _warn_of_rates_at_0(self):
+        """Warns where a schedule is over: training would change nothing."""
+        over = [
+            f"{player}_optimizer"
+            for player in self.players()
+            if has_ended(self._optimizer(player))
+        ]
+        if over:
+            warnings.warn(
+                f"The learning rate of {', '.join(over)} is 0: its schedule is over. "
+                "Compile anew to train on, or with a schedule for all the steps, "
+                "total_steps where compile has it.",
+                stacklevel=3,
+            )
 
     def _as_of_a_dataset(self, batches):
         """Returns the batches, those that `train_on_batch` was given as a dataset's."""
@@ -225,6 +267,18 @@ class TrainingLoop(keras.Model):
                 "shares (replicas times discriminator_steps). Choose a batch size, and "
                 "a number of rows, that can."
             )
+
+
+def unscaled(optimizer):
+    """Returns the optimizer itself, out of its loss scaling."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def has_ended(optimizer):
+    """Whether the schedule of an optimizer's learning rate is at 0."""
+    optimizer = unscaled(optimizer)
+    follows = isinstance(optimizer._learning_rate, LearningRateSchedule)
+    return follows and float(optimizer.learning_rate) == 0
 
 
 def spans_workers(strategy):

@@ -180,6 +180,8 @@ def test_errors_name_what_is_wrong():
     model = tiny()
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.classify(np.zeros((2, 8, 9, 1), np.uint8))
+    with pytest.raises(ValueError, match=r"pixels from -1 to 1\. Received numbers"):
+        model.classify(np.full((2, 8, 8, 1), 255.0))
     with pytest.raises(ValueError, match="shift is a number of pixels"):
         model.compile(shift=8)
     with pytest.raises(ValueError, match="label_smoothing is a share"):

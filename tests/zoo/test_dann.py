@@ -50,7 +50,7 @@ def test_reversal_follows_the_schedule_of_the_paper():
     model = tiny(seed=0)
     model.compile(total_steps=200, domain_weight=2.0)
     for step, p in ((0, 0), (20, 0.1), (100, 0.5), (200, 1), (500, 1)):
-        model.steps.assign(step)
+        model.network_optimizer.iterations.assign(step)
         expected = 2 * (2 / (1 + math.exp(-10 * p)) - 1)
         assert float(model.reversal()) == pytest.approx(expected, abs=1e-6)
 
@@ -62,6 +62,17 @@ def test_learning_rate_follows_the_schedule_of_the_paper():
     assert int(model.total_steps) == 8
     rate = float(model.network_optimizer.learning_rate)
     assert rate == pytest.approx(0.01 / 11**0.75)
+
+
+def test_schedules_begin_anew_with_each_compile():
+    model = tiny(seed=0)
+    model.compile()
+    histories = [model.fit(pairs(4), epochs=3, verbose=0).history]
+    model.compile()
+    histories.append(model.fit(pairs(4), epochs=3, verbose=0).history)
+    first, second = (history["reversal"] for history in histories)
+    assert first == pytest.approx(second)
+    assert first[0] < first[2]
 
 
 def test_schedules_survive_a_file_and_another_number_of_epochs(tmp_path):
@@ -96,7 +107,7 @@ def gradients(domain_weight):
     """Gradients of one step for features and domain head, at λ = `domain_weight`."""
     model = tiny(seed=0)
     model.compile(keras.optimizers.SGD(1.0), domain_weight, total_steps=1)
-    model.steps.assign(100)
+    model.network_optimizer.iterations.assign(100)
     before = [network.get_weights() for network in model.networks().values()]
     model.fit(pairs(1), verbose=0)
     after = [network.get_weights() for network in model.networks().values()]
@@ -123,7 +134,7 @@ def test_the_features_climb_the_domain_loss_that_the_head_descends():
 def test_unlabelled_source_rows_count_for_the_domain_alone():
     model = tiny(seed=0)
     model.compile(total_steps=1)
-    model.steps.assign(1)
+    model.network_optimizer.iterations.assign(1)
     (images, labels), target = next(iter(pairs(1)))
     test = tf.data.Dataset.from_tensors(((images, tf.zeros_like(labels) - 1), target))
     logs = model.evaluate(test, verbose=0, return_dict=True)

@@ -16,11 +16,6 @@ from zoo.data import DataInfo, describe, epochs, load_arrays, load_data, selecti
 
 
 @pytest.fixture
-def shared_tfds(shared_data, monkeypatch):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(shared_data / "tfds"))
-
-
-@pytest.fixture
 def mnist_m(shared_data):
     return shared_data / "mnist_m"
 
@@ -477,7 +472,8 @@ def test_workers_take_their_rows_in_order():
         ({"name": "digits", "split": "test[500:]"}, r"test has 297.*'test\[500:\]'"),
         ({"name": "digits", "batch_size": 0}, r"batch_size must be 1 or more.*0"),
         ({"name": "digits", "batch_size": 2000}, r"digits has 1500.*batches of 2000"),
-        ({"name": "digits", "image_size": 0}, r"image_size must be 1 or more.*0"),
+        ({"name": "digits", "image_size": 0}, r"one integer of 1 or more.*0"),
+        ({"name": "digits", "image_size": (16, 16)}, r"one integer .*\(16, 16\)"),
         ({"name": "digits", "channels": 2}, r"1 channel \(grey\) or 3.*2 channels"),
         ({"name": "digits", "size": 32}, r"settings of 'gaussian'.*size=32"),
         ({"name": "digits", "labelled": 105}, r"multiple of the 10 classes.*105"),
@@ -593,6 +589,19 @@ def test_a_set_that_cannot_be_downloaded(tmp_path, monkeypatch):
         load_data("svhn_cropped")
     assert "\n" not in str(caught.value)
     assert not [*tmp_path.iterdir()]
+
+
+def test_labelled_needs_one_data_set_with_labels():
+    with pytest.raises(ValueError, match="for one data set, not for two domains"):
+        load_data(("digits", "digits"), labelled=10)
+    images, _ = numbered(9)
+    with pytest.raises(ValueError, match="labelled= needs labels, and"):
+        load_data((images, np.full(9, -1)), batch_size=4, labelled=3)
+
+
+def test_numbers_are_no_arrays_of_images():
+    with pytest.raises(ValueError, match="'gaussian' is numbers, not images"):
+        load_arrays("gaussian")
 
 
 def test_labelled_needs_the_images_in_memory(shared_tfds, monkeypatch):

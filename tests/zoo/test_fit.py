@@ -1,6 +1,7 @@
 """What `fit`, `evaluate` and their forms for one batch take, and what they refuse."""
 
 import os
+import warnings
 
 import keras
 import numpy as np
@@ -82,10 +83,204 @@ def test_weights_of_rows_are_refused():
     with pytest.raises(ValueError, match=r"images and labels\. Received 3 arrays"):
         cgan().fit(weighed, verbose=0)
 
+    with pytest.raises(ValueError, match="rows that count alike"):
+        cgan().evaluate(ROWS, LABELS, sample_weight=ones)
 
-def test_one_optimizer_is_refused_by_the_names_of_those_that_there_are():
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"optimizer": "adam"}, {"loss_weights": 7.0}, {"weighted_metrics": []}],
+)
+def test_arguments_without_effect_are_refused_by_the_names_of_those_with(arguments):
     with pytest.raises(ValueError, match="generator_optimizer, discriminator_optimi"):
-        gan(optimizer="adam")
+        gan(**arguments)
+
+
+def test_a_loss_is_refused_where_the_paper_has_but_one():
+    for model in (zoo.Classifier((16, 16, 1), 3), zoo.VAE((16, 16, 1))):
+        with pytest.raises(ValueError, match="compile does not take loss"):
+            model.compile(loss="mse")
+
+
+def test_optimizers_that_would_not_do_what_they_say_are_refused():
+    def sgd(**arguments):
+        return keras.optimizers.SGD(0.1, **arguments)
+
+    with pytest.raises(ValueError, match=r"generator_optimizer .*averaging"):
+        gan(generator_optimizer=sgd(use_ema=True))
+    gan(generator_optimizer=sgd(clipnorm=1.0))
+    for clipping in ("clipnorm", "global_clipnorm", "clipvalue"):
+        with (
+            zoo.strategy("mirrored", 2).scope(),
+            pytest.raises(ValueError, match=f"{clipping}=0.5.*train on one replica"),
+        ):
+            gan(generator_optimizer=sgd(**{clipping: 0.5}))
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"loss": "wasserstein", "label_smoothing": 0.1},
+        {"loss": "wasserstein", "averaging": 2.0},
+        {"loss": "wasserstein", "weighted_metrics": []},
+    ],
+)
+def test_a_refused_compile_changes_nothing(wrong):
+    ours, theirs = gan(), gan()
+    before = ours.settings()
+    with pytest.raises(ValueError, match=r"Received|does not take|needs a loss"):
+        ours.compile(**wrong)
+    assert ours.settings() == before
+    for model in (ours, theirs):
+        model.fit(ROWS, batch_size=8, shuffle=False, verbose=0)
+    assert_same_weights(ours, theirs)
+
+
+def test_averages_of_half_precision_weights_are_refused():
+    model = zoo.GAN((3,), 3, dtype="bfloat16", generator_units=(4,))
+    with pytest.raises(ValueError, match="too small for bfloat16 weights"):
+        model.compile(averaging=0.999)
+
+
+def test_a_frozen_player_stays_as_it_is():
+    model = gan()
+    model.generator.trainable = False
+    model.compile()
+    before = [network.get_weights() for network in model.networks().values()]
+    model.fit(ROWS, batch_size=8, verbose=0)
+    moved = [
+        any(
+            (one != other).any()
+            for one, other in zip(network.get_weights(), weights, strict=True)
+        )
+        for network, weights in zip(model.networks().values(), before, strict=True)
+    ]
+    assert moved == [False, True]
+
+
+def test_models_without_a_seed_follow_keras():
+    seeds = []
+    for _ in range(2):
+        keras.utils.set_random_seed(5)
+        seeds.append([zoo.GAN((3,), 3).seed, zoo.GAN((3,), 3).seed])
+    assert seeds[0] == seeds[1]
+    assert seeds[0][0] != seeds[0][1]
+
+
+class Epochs(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.seen.append(epoch)
+
+
+def test_callbacks_are_taken_as_keras_takes_them(tmp_path):
+    alone = Epochs()
+    gan().fit(ROWS, batch_size=8, verbose=0, callbacks=alone)
+    assert alone.seen == [0]
+
+    data = zoo.load_data("digits", image_size=8, batch_size=64)
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    digits().fit(data, epochs=2, steps_per_epoch=2, verbose=0, callbacks=[[backup]])
+    for among_others in (True, False):
+        model, epochs = digits(), Epochs()
+        callbacks = [[zoo.callbacks.BackupAndResume(tmp_path)], epochs]
+        if not among_others:
+            callbacks = keras.callbacks.CallbackList(keras.tree.flatten(callbacks))
+        model.fit(data, epochs=3, steps_per_epoch=2, verbose=0, callbacks=callbacks)
+        assert epochs.seen == ([2] if among_others else [])
+
+
+def test_a_loop_of_fits_is_one_long_fit():
+    data = zoo.load_data("digits", image_size=8, batch_size=64)
+    one, several = digits(), digits()
+    one.fit(data, epochs=3, steps_per_epoch=2, verbose=0)
+    for _ in range(3):
+        several.fit(data, epochs=1, steps_per_epoch=2, verbose=0)
+    assert_same_weights(one, several)
+
+
+def test_data_of_unknown_length_count_their_batches():
+    def batches():
+        yield from ROWS.reshape(3, 8, 3)
+
+    spec = tf.TensorSpec((8, 3), tf.float32)
+    data = tf.data.Dataset.from_generator(batches, output_signature=spec)
+    model = gan()
+    model.fit(data, epochs=2, verbose=0)
+    assert int(model.steps) == int(model.generator_optimizer.iterations) == 6
+
+
+def test_a_schedule_that_is_over_is_warned_of():
+    schedule = keras.optimizers.schedules.PolynomialDecay(0.1, 3, 0.0)
+    model = gan(generator_optimizer=keras.optimizers.SGD(schedule))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(ROWS, batch_size=8, verbose=0)
+        model.fit(ROWS, batch_size=8, epochs=0, verbose=0)
+    with pytest.warns(UserWarning, match="generator_optimizer is 0.*Compile anew"):
+        model.fit(ROWS, batch_size=8, verbose=0)
+
+
+def test_logs_of_labelled_rows_are_means_over_them():
+    """However many of a batch's rows have labels, none at all among them."""
+    rows = np.random.default_rng(0).uniform(-1, 1, (64, 16, 16, 1)).astype("float32")
+    labels = np.full(64, -1)
+    labels[[0, 1, 2, 40]] = [0, 1, 2, 0]
+    still = {
+        f"{player}_optimizer": keras.optimizers.SGD(0.0)
+        for player in ("generator", "discriminator")
+    }
+    model = zoo.SemiSupervisedGAN((16, 16, 1), 3, layer_noise=0.0, seed=0)
+    model.compile(**still)
+    trained = model.fit(rows, labels, batch_size=8, verbose=0).history
+    tested = model.evaluate(rows, labels, batch_size=64, verbose=0, return_dict=True)
+    for name in ("classification_loss", "classification_accuracy"):
+        assert trained[name][0] == pytest.approx(tested[name], rel=1e-4), name
+
+
+def test_a_smaller_last_batch_counts_by_its_rows():
+    still = {
+        f"{player}_optimizer": keras.optimizers.SGD(0.0)
+        for player in ("generator", "discriminator")
+    }
+    rows = np.concatenate([np.zeros((16, 3)), np.ones((2, 3))]).astype("float32")
+    model = gan(**still)
+    shares = [
+        model.evaluate(part, verbose=0, return_dict=True)["real_accuracy"]
+        for part in (rows[:16], rows[16:])
+    ]
+    assert sorted(shares) == [0, 1]
+    logs = model.fit(rows, batch_size=16, shuffle=False, verbose=0).history
+    expected = (16 * shares[0] + 2 * shares[1]) / 18
+    assert logs["real_accuracy"][0] == pytest.approx(expected)
+
+
+def test_a_resumed_training_drops_out_what_an_uninterrupted_one_does(tmp_path):
+    def model():
+        discriminator = keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                keras.layers.Flatten(),
+                keras.layers.Dropout(0.5, seed=3),
+                keras.layers.Dense(1, kernel_initializer="ones"),
+            ]
+        )
+        made = zoo.GAN(
+            (8, 8, 1), 3, generator_units=(4,), discriminator=discriminator, seed=0
+        )
+        made.compile()
+        return made
+
+    data = zoo.load_data("digits", image_size=8, batch_size=64)
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    whole, first, rest = model(), model(), model()
+    whole.fit(data, epochs=2, steps_per_epoch=3, verbose=0)
+    first.fit(data, epochs=1, steps_per_epoch=3, verbose=0, callbacks=[backup])
+    rest.fit(data, epochs=2, steps_per_epoch=3, verbose=0, callbacks=[backup])
+    assert_same_weights(whole, rest)
 
 
 def test_rows_that_cannot_be_divided_are_refused():

@@ -125,6 +125,29 @@ def test_compile_refuses(arguments, message):
         tiny_dcgan().compile(**arguments)
 
 
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        (keras.layers.Dense(1, activation="sigmoid", name="last"), "sigmoid.*last"),
+        (keras.layers.Dense(2), r"a logit for each row.*\(None, 2\)"),
+        (keras.layers.Activation("sigmoid"), "must return logits"),
+        (keras.layers.Softmax(), "softmax"),
+    ],
+)
+def test_discriminators_without_a_logit_a_row_are_refused(last, message):
+    layers = [keras.Input((3,)), keras.layers.Dense(1), last]
+    with pytest.raises(ValueError, match=message):
+        zoo.GAN((3,), discriminator=keras.Sequential(layers))
+
+
+def test_classifiers_of_probabilities_are_refused():
+    head = keras.Sequential(
+        [keras.Input((4,)), keras.layers.Dense(3, activation="softmax")]
+    )
+    with pytest.raises(ValueError, match="label_head must return logits"):
+        zoo.Classifier((8, 8, 1), 3, filters=(4,), label_head=head)
+
+
 def test_the_step_of_fit_is_that_of_keras(monkeypatch):
     """Ours, Keras's own, and Keras's of several steps a call train the same weights."""
     data = zoo.load_data("digits", image_size=16, batch_size=16)

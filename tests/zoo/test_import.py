@@ -19,3 +19,17 @@ def test_another_backend_is_one_clear_error(backend):
     last = done.stderr.splitlines()[-1]
     assert last.startswith("ImportError: The zoo trains under TensorFlow")
     assert backend in last
+
+
+def test_channels_first_are_one_clear_error(tmp_path):
+    (tmp_path / "keras.json").write_text('{"image_data_format": "channels_first"}')
+    done = subprocess.run(
+        [sys.executable, "-c", "import zoo"],
+        env={**os.environ, "KERAS_HOME": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: The zoo trains under TensorFlow")
+    assert "'channels_first'" in last

@@ -41,6 +41,15 @@ def test_minibatch_discrimination_finds_a_collapsed_batch():
     assert (layer(np.ones((1, 4), np.float32)).numpy()[:, 4:] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", ["mixed_float16", "mixed_bfloat16"])
+def test_minibatch_discrimination_keeps_a_small_closeness_in_half_precision(dtype):
+    layer = MinibatchDiscrimination(num_kernels=1, kernel_dim=1, dtype=dtype)
+    layer.build((None, 1))
+    layer.kernel.assign([[1.0]])
+    output = layer(np.array([[0.0], [8.0]], np.float32)).numpy()[:, 1:]
+    np.testing.assert_allclose(output.astype(float), np.exp(-8), rtol=0.01)
+
+
 def test_minibatch_discrimination_refuses_images():
     with pytest.raises(ValueError, match="flatten first"):
         MinibatchDiscrimination(2, 3)(np.zeros((2, 8, 8, 1), np.float32))

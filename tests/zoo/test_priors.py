@@ -6,6 +6,7 @@ import pytest
 import tensorflow as tf
 from scipy import integrate, stats
 
+import zoo
 from zoo import priors
 
 MIXTURE = priors.GaussianMixture(num_classes=7, radius=2.0, along=0.8, across=0.2)
@@ -13,7 +14,7 @@ ROLL = priors.SwissRoll(num_classes=5, radius=2.0, turns=1.5)
 EVERY = [
     priors.Normal(3, stddev=2.0),
     priors.Uniform(3),
-    priors.StratifiedRange(3),
+    priors.StratifiedRange(1),
     MIXTURE,
     ROLL,
 ]
@@ -105,6 +106,20 @@ def test_a_label_out_of_range_means_any_part(prior):
     np.testing.assert_array_equal(chosen[[0, 3]], anything[[0, 3]])
 
 
+def test_parts_and_conditions_of_a_seed_have_nothing_to_do_with_one_another():
+    mixture = priors.GaussianMixture(num_classes=2, radius=9.0)
+    model = zoo.CGAN((4,), num_classes=2, latent_dim=2, prior=mixture)
+    seeds = tf.range(4000, dtype=tf.int64)
+    (labels,) = model.complete({}, seeds)
+    parts = mixture.sample(seeds)[:, 0] < 0
+    assert abs(np.corrcoef(labels, parts)[0, 1]) < 0.05
+
+
+def test_strata_are_of_one_number():
+    with pytest.raises(ValueError, match="latent_dim=100"):
+        zoo.GAN((4,), prior="stratified")
+
+
 def test_all_parts_are_drawn_equally():
     points = MIXTURE.sample(tf.range(7000)).numpy()
     nearest = np.round(np.arctan2(points[:, 1], points[:, 0]) / (2 * np.pi / 7)) % 7
@@ -133,6 +148,20 @@ def test_priors_of_the_plane_refuse_another_width(name):
     assert priors.get(name, 2).width == 2
     with pytest.raises(ValueError, match="latent_dim=2"):
         priors.get(name, 8)
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: priors.Normal(0), "at least 1 number.*width=0"),
+        (lambda: priors.GaussianMixture(num_classes=0), "1 part.*num_classes=0"),
+        (lambda: priors.get("cauchy", 3), r"Unknown prior.*'normal'.*'cauchy'"),
+        (lambda: priors.get(3.0, 3), r"a name or a zoo\.priors\.Prior.*prior=3\.0"),
+    ],
+)
+def test_what_is_no_prior_is_refused(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()
 
 
 def test_a_prior_of_another_width_than_asked_for_is_refused():

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import numbers
 import re
 
 import numpy as np
@@ -32,8 +33,13 @@ def select(name, split, image_size, channels):
         ValueError: If there is nothing of that name or split, or if it cannot be
             brought to one shape.
     """
-    if image_size is not None and image_size < 1:
-        raise ValueError(f"image_size must be 1 or more. Received: {image_size}")
+    if image_size is not None and not (
+        isinstance(image_size, numbers.Integral) and image_size >= 1
+    ):
+        raise ValueError(
+            "image_size is the height and width, one integer of 1 or more. Received: "
+            f"image_size={image_size!r}"
+        )
     if channels is not None:
         check_channels(channels, of="channels=")
     source = find_source(name)
