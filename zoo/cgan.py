@@ -32,7 +32,8 @@ class CGAN(AdversarialModel):
         image_shape: Shape of a sample: `(height, width, channels)`, or `(length,)` for
             vectors.
         num_classes: Number of classes, for a condition `labels`.
-        condition_dim: Length of a vector, for a condition `conditions`.
+        condition_dim: Length of a vector, for a condition `conditions`. Classes given
+            as one-hot vectors can be mixed: `generate(conditions=[0.5, 0.5, 0.0])`.
         architecture: `"mlp"`, the paper's perceptrons (its dropout is left out), or
             `"convolutional"`, the networks of DCGAN, for 16 to 128 pixels.
         latent_dim: Length of a latent row, 100 by default.

@@ -495,8 +495,13 @@ class InfoGAN(AdversarialModel):
         ceiling = self.categorical_codes * math.log(self.num_categories)
         return float(ceiling + log_q.sum(axis=(1, 2)).mean())
 
-    def vary(self, code, rows=1, seed=0, columns=None, low=-2.0, high=2.0):
+    def vary(
+        self, code, rows=1, seed=0, columns=None, low=-2.0, high=2.0, **conditions
+    ):
         """Generates rows in each of which one code varies and all else stays.
+
+        The paper's figures 2 (c) and (d), a category a row: `vary(1, rows=10,
+        categories=[[k] for k in range(10)])`.
 
         Args:
             code: Which: the categorical codes are 0 ... N-1, then the continuous ones.
@@ -505,12 +510,14 @@ class InfoGAN(AdversarialModel):
             columns: Images a row; None for all categories, or 10.
             low: Where a continuous code starts. In training they are in (-1, 1).
             high: Where it ends.
+            **conditions: `categories` and `codes` for each row, or one for all, as
+                `generate` takes them; those left out are drawn from the row's seed.
 
         Returns:
             float32 numpy array `[rows * columns, *image_shape]`, row by row.
 
         Raises:
-            ValueError: If there is no such code.
+            ValueError: If there is no such code, or as `generate` does.
         """
         if not 0 <= code < self.categorical_codes + self.continuous_codes:
             raise ValueError(
@@ -521,8 +528,8 @@ class InfoGAN(AdversarialModel):
         columns = columns or self._columns()
         seeds = np.repeat(np.arange(seed, seed + rows), columns)
         given = {
-            name: condition.checked(name, None, len(seeds)).copy()
-            for name, condition in self.conditions.items()
+            name: np.repeat(values, columns, axis=0)
+            for name, values in self.checked_conditions(conditions, rows).items()
         }
         if code < self.categorical_codes:
             values = np.arange(columns) % self.num_categories

@@ -162,6 +162,13 @@ def test_one_code_varies_along_a_row():
     images = model.vary(2, columns=3)
     expected = model.generate(seeds=[0, 0, 0], codes=[[-2.0], [0.0], [2.0]])
     np.testing.assert_allclose(images, expected, atol=1e-6)
+    images = model.vary(2, rows=2, columns=2, categories=[[0, 1], [2, -1]])
+    expected = model.generate(
+        seeds=[0, 0, 1, 1],
+        categories=[[0, 1], [0, 1], [2, -1], [2, -1]],
+        codes=[[-2.0], [2.0]] * 2,
+    )
+    np.testing.assert_allclose(images, expected, atol=1e-6)
     samples, columns = model.sample_grid(20)
     assert columns == 3
     assert len(samples) == 3 * 2 * 3
