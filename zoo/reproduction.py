@@ -211,7 +211,7 @@ ROWS = {
         },
     ),
     "gan_parzen": _parzen(
-        "GAN", "gan_mnist_parzen", 225, 2, "Goodfellow et al. 2014, table 1"
+        "GAN", "gan_mnist", 225, 2, "Goodfellow et al. 2014, table 1"
     ),
     "cgan_parzen": _parzen(
         "CGAN", "cgan_mnist_mlp", 132, 1.8, "Mirza & Osindero 2014, table 1"

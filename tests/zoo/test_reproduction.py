@@ -42,7 +42,7 @@ def test_a_row_changes_only_settings_that_there_are(name):
 
 
 #: Recipes that stop at this share of their schedule, since they are best there.
-STOPPED = {"gan_mnist": 9 / 10}
+STOPPED = {"gan_mnist": 9 / 10, "gan_parzen": 9 / 10}
 
 
 @pytest.mark.parametrize(
@@ -53,10 +53,8 @@ STOPPED = {"gan_mnist": 9 / 10}
     ],
     ids=[*ROWS, *recipes.names()],
 )
-def test_rates_that_fall_have_fallen_when_the_training_ends(
-    name, recipe, shared_data, monkeypatch
-):
-    monkeypatch.setenv("TFDS_DATA_DIR", str(shared_data / "tfds"))
+@pytest.mark.usefixtures("shared_tfds")
+def test_rates_that_fall_have_fallen_when_the_training_ends(name, recipe):
     rates = [
         optimizer["config"].get("learning_rate")
         for optimizer in recipe.compile.values()
