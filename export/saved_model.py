@@ -12,11 +12,7 @@ import tensorflow as tf
 import zoo
 from export.signatures import signatures_of
 from export.warmup import write_warmup
-
-try:
-    import fcntl
-except ImportError:  # Windows, where nobody removes what they leave.
-    fcntl = None
+from zoo import locks
 
 #: Versions travel as int64.
 _MAX_VERSION = 2**63 - 1
@@ -134,21 +130,13 @@ def _remove_abandoned(partial):
 
 @contextlib.contextmanager
 def _locked(folder):
-    """Tries to lock a folder, and yields whether that worked.
-
-    The system frees the lock of a process that dies.
-    """
-    if fcntl is None:
+    """Tries to lock a folder, and yields whether that worked."""
+    if os.name == "nt":  # It does not open folders.
         yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:  # Somebody has it, or the file system has no locks.
-            yield False
-        else:
-            yield True
+        yield locks.take(descriptor, wait=False)
     finally:
         os.close(descriptor)
 

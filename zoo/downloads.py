@@ -8,10 +8,7 @@ import time
 import urllib.error
 import urllib.request
 
-try:
-    import fcntl
-except ImportError:  # Windows, where two processes must not fetch one file at once.
-    fcntl = None
+from zoo import locks
 
 #: Seconds without a byte after which a download counts as broken.
 _TIMEOUT = 30
@@ -43,11 +40,10 @@ def sha256_of(path):
 def locked(folder):
     """Waits until no other process fetches into a folder of the cache.
 
-    The system frees the lock of a process that dies; the file stays.
+    On Windows it does not wait: there two processes must not fetch one file at once.
     """
     with open(folder / ".lock", "w") as file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+        locks.take(file, wait=True)
         yield
 
 

@@ -374,6 +374,7 @@ class Model(TrainingLoop):
         if images.dtype == np.uint8:
             images = from_uint8(images)
         self._check_images(images)
+        # Levels, not noise or a network's own output that oversteps a little.
         if images.size and len(self.image_shape) == 3 and np.abs(images).max() > 2:
             raise ValueError(
                 f"{type(self).__name__} takes float pixels from -1 to 1. Received "

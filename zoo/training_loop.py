@@ -189,6 +189,7 @@ class TrainingLoop(keras.Model):
         batch_size=None,
         verbose="auto",
         sample_weight=None,
+        *args,
         **kwargs,
     ):
         """Measures the model, as `keras.Model.evaluate`; rows are not weighed.
@@ -198,7 +199,7 @@ class TrainingLoop(keras.Model):
         """
         if sample_weight is not None:
             raise ValueError(_ROWS_COUNT_ALIKE)
-        return super().evaluate(x, y, batch_size, verbose, **kwargs)
+        return super().evaluate(x, y, batch_size, verbose, None, *args, **kwargs)
 
     def _warn_of_rates_at_0(self):
         """Warns where a schedule is over: training would change nothing."""

@@ -136,6 +136,17 @@ def test_generate(client, tiny):
         )
 
 
+@contextlib.contextmanager
+def client_of(module, folder):
+    """A client of a server of one model: a module, by its function `sample`."""
+    tf.saved_model.save(module, str(folder / "1"), signatures={"sample": module.sample})
+    with (
+        serving.Server(folder.parent, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        yield client
+
+
 def test_an_answer_of_several_outputs_needs_predict(tmp_path):
     class Two(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "seeds")])
@@ -143,13 +154,7 @@ def test_an_answer_of_several_outputs_needs_predict(tmp_path):
             return {"images": seeds, "more": seeds}
 
     module = Two()
-    tf.saved_model.save(
-        module, str(tmp_path / "two" / "1"), signatures={"sample": module.sample}
-    )
-    with (
-        serving.Server(tmp_path, port=0) as server,
-        serving.Client(server.address) as client,
-    ):
+    with client_of(module, tmp_path / "two") as client:
         with pytest.raises(
             serving.RequestError, match=r"answers sample with .*; call predict"
         ):
@@ -182,13 +187,7 @@ def test_codes_that_are_left_out_are_drawn_by_the_model(tmp_path):
             return {"images": level[:, :, None, None]}
 
     module = Coded()
-    tf.saved_model.save(
-        module, str(tmp_path / "coded" / "1"), signatures={"sample": module.sample}
-    )
-    with (
-        serving.Server(tmp_path, port=0) as server,
-        serving.Client(server.address) as client,
-    ):
+    with client_of(module, tmp_path / "coded") as client:
         assert client.generate("coded", 3).ravel().tolist() == [1, 1, 1]
         given = client.generate("coded", 1, categories=[[4]], codes=[[0.5, 0.0]])
         assert given.ravel().tolist() == [50]
