@@ -1,6 +1,6 @@
 """Requests per second of the embedded server, as ratios within one run.
 
-    python -m benchmarks.serve --rounds 3 --seconds 2       # about ten minutes
+    python -m benchmarks.serve --rounds 3 --seconds 2       # about 18 minutes
     python -m benchmarks.serve --model dcgan28 --seconds 2 --rounds 1 --soak 0
 
 One seed a request. Five things are measured in turn, in several rounds, on the same
@@ -36,6 +36,12 @@ MODELS = {
     "dcgan28": ((28, 28, 1), None),
     "dcgan28_narrow": ((28, 28, 1), "dcgan_mnist"),
     "dcgan64_narrow": ((64, 64, 3), "dcgan_afhq_cats_64"),
+}
+#: Forms of an export: its dtype policy, and whether XLA compiles it.
+FORMS = {
+    "plain": ("float32", False),
+    "xla": ("float32", True),
+    "bfloat16": ("bfloat16", False),
 }
 
 
@@ -91,6 +97,10 @@ class Worker:
         self._messages.close()
 
 
+def _name(model, form):
+    return f"{model}_{form}"
+
+
 def _say(answer):
     print(json.dumps(answer), flush=True)
 
@@ -100,7 +110,7 @@ def _questions():
 
 
 def export(folder, models):
-    """Writes each model plain and compiled by XLA."""
+    """Writes each model in all forms."""
     import zoo
     from export import to_saved_model
     from zoo.recipes import Recipe
@@ -108,10 +118,11 @@ def export(folder, models):
     for name in models:
         shape, recipe = MODELS[name]
         widths = Recipe.of_preset(recipe).model if recipe else {}
-        model = zoo.DCGAN(shape, seed=0, **widths)
-        for suffix, compiled in (("", False), ("_xla", True)):
+        for form, (dtype, compiled) in FORMS.items():
             to_saved_model(
-                model, pathlib.Path(folder) / f"{name}{suffix}", jit_compile=compiled
+                zoo.DCGAN(shape, seed=0, dtype=dtype, **widths),
+                pathlib.Path(folder) / _name(name, form),
+                jit_compile=compiled,
             )
     _say({})
 
@@ -344,7 +355,9 @@ _ROLES = {
 @click.option(
     "--model", "models", multiple=True, type=click.Choice(list(MODELS)), default=MODELS
 )
-@click.option("--compiled/--plain", default=True, help="Also as compiled by XLA.")
+@click.option(
+    "--form", "forms", multiple=True, type=click.Choice(list(FORMS)), default=FORMS
+)
 @click.option(
     "--threads",
     default=0,
@@ -352,7 +365,7 @@ _ROLES = {
 )
 @click.option("--role", hidden=True)
 @click.argument("arguments", nargs=-1)
-def main(seconds, rounds, soak, models, compiled, threads, role, arguments):
+def main(seconds, rounds, soak, models, forms, threads, role, arguments):
     """Measure the embedded server against direct calls and a no-op server."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if role == "export":
@@ -361,11 +374,7 @@ def main(seconds, rounds, soak, models, compiled, threads, role, arguments):
         return _ROLES[role](*arguments)
     with tempfile.TemporaryDirectory() as folder:
         Worker("export", folder, *models)._process.wait()
-        names = [
-            f"{name}{suffix}"
-            for name in models
-            for suffix in (("", "_xla") if compiled else ("",))
-        ]
+        names = [_name(model, form) for model in models for form in forms]
         compare(folder, names, threads, seconds, rounds, soak)
 
 

@@ -7,6 +7,7 @@ import signal
 
 import click
 
+import zoo
 from export.saved_model import BATCH_SIZES, to_saved_model
 from zoo import runs
 from zoo.commands.errors import Command
@@ -45,13 +46,17 @@ def _stop(number, frame):
     help="Compile the networks by XLA, for servers with it.",
 )
 @click.option(
+    "--dtype",
+    help="Dtype policy to compute by, such as bfloat16. [default: the model's own]",
+)
+@click.option(
     "--batch-sizes",
     type=Integers(),
     default=",".join(map(str, BATCH_SIZES)),
     show_default=True,
     help="Batches to warm up, those that the model is to be served with.",
 )
-def main(preset_or_run, models, name, version, jit_compile, batch_sizes):
+def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
     """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
     name = name or _name_of(preset_or_run)
     if not re.fullmatch(r"[^./:][^/:]*", name):
@@ -61,7 +66,7 @@ def main(preset_or_run, models, name, version, jit_compile, batch_sizes):
             "beginning with a dot."
         )
     written = to_saved_model(
-        preset_or_run,
+        zoo.from_preset(preset_or_run, dtype=dtype),
         pathlib.Path(models) / name,
         version,
         batch_sizes=batch_sizes,

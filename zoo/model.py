@@ -132,22 +132,25 @@ class Model(TrainingLoop):
         presets.save(self, folder, metadata)
 
     @classmethod
-    def from_preset(cls, handle, sha256=None):
+    def from_preset(cls, handle, sha256=None, dtype=None):
         """Loads the model of a preset.
 
         Args:
             handle: Name of a built-in preset (`zoo.list_presets()`), a preset's or a
                 run's folder, or a base URL.
             sha256: Expected SHA-256 of the preset's `metadata.json`.
+            dtype: Dtype policy to compute by, such as `"bfloat16"`; None for the one
+                that the model was saved with. Networks that somebody gave to the model
+                keep their own.
 
         Returns:
             The model, uncompiled; its class is this one or derives from it.
 
         Raises:
             ValueError: If the preset is unknown, incomplete, damaged, newer than this
-                package, or of another class.
+                package, or of another class; or if there is no such policy.
         """
-        return presets.load(handle, cls, sha256)
+        return presets.load(handle, cls, sha256, dtype)
 
     def players(self):
         """Returns a dict from each optimizer's name to the networks it trains."""

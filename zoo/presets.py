@@ -49,28 +49,31 @@ def list_presets():
     return presets
 
 
-def load(handle, base, sha256=None):
+def load(handle, base, sha256=None, dtype=None):
     """Loads the model of a preset; see `zoo.from_preset`.
 
     Args:
         handle: Name of a built-in preset, a folder, the folder of a run, or a base URL.
         base: Class that the model must be, or derive from.
         sha256: Expected SHA-256 of `metadata.json`, which pins everything else.
+        dtype: Dtype policy of the networks instead of the preset's.
 
     Returns:
         The model, uncompiled.
 
     Raises:
         ValueError: If the handle is unknown, a file is missing or damaged, or the
-            preset is of another class, made by a newer version, or unsafe to load.
+            preset is of another class, made by a newer version, or unsafe to load; or
+            if there is no such policy.
     """
+    changes = {} if dtype is None else {"dtype": _policy(dtype)}
     folder = resolve(handle, sha256)
     metadata = check(folder, sha256)
     config = _read_json(folder / CONFIG)
     model_class = _class_named(config, metadata, folder, base)
     try:
         with SafeModeScope(True):
-            model = model_class.from_config(config.get("config"))
+            model = model_class.from_config({**config.get("config"), **changes})
         model.load_weights(folder / WEIGHTS)
     except (
         ArithmeticError,
@@ -85,6 +88,17 @@ def load(handle, base, sha256=None):
     ) as error:
         raise _misfit(error, metadata, folder) from error
     return model
+
+
+def _policy(dtype):
+    """Returns the config of a dtype policy."""
+    try:
+        return keras.dtype_policies.serialize(keras.dtype_policies.get(dtype))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Expected the name of a dtype policy, such as 'bfloat16' or "
+            f"'mixed_bfloat16'. Received: dtype={dtype!r}"
+        ) from error
 
 
 def save(model, folder, metadata=None):

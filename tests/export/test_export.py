@@ -303,6 +303,32 @@ def test_xla_compiles_the_networks_and_gives_the_same_picture(tiny, tmp_path):
     assert np.abs(difference).max() <= 1
 
 
+def test_half_precision_has_the_same_signatures_and_almost_the_same_picture(
+    tiny, tmp_path
+):
+    tiny.save_to_preset(tmp_path / "gan")
+    folders = []
+    for dtype in ("float32", "bfloat16"):
+        models = tmp_path / dtype
+        done = CliRunner().invoke(
+            export_command,
+            [f"{tmp_path}/gan", f"{models}", "--batch-sizes", "3", "--dtype", dtype],
+        )
+        assert done.exit_code == 0, done.output
+        folders.append(models / "gan" / "1")
+    found = load_as_tensorflow_serving_does(*folders)
+    full, half = (found[str(folder)]["signatures"] for folder in folders)
+    assert full == half
+    ours, theirs = (np.load(folder / "answers.npz") for folder in folders)
+    difference = ours["sample/3/images"].astype(int) - theirs["sample/3/images"]
+    assert 0 < np.abs(difference).max() < 10
+    size_of = [
+        sum(path.stat().st_size for path in folder.glob("variables/*.data*"))
+        for folder in folders
+    ]
+    assert size_of[1] < 0.7 * size_of[0]
+
+
 def test_minibatch_discrimination_has_no_discriminate():
     gan = zoo.GAN(
         generator=zoo.one_dimensional.Generator(),

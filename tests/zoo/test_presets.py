@@ -316,6 +316,28 @@ def test_a_pinned_hash_must_match(preset):
         zoo.from_preset(preset, sha256="0" * 64)
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16", "float16"])
+def test_a_model_computes_by_the_policy_that_is_asked_for(preset, dtype):
+    ours, theirs = zoo.from_preset(preset), zoo.from_preset(preset, dtype=dtype)
+    assert theirs.dtype_policy.name == dtype
+    difference = ours.generate(16, seed=0) - theirs.generate(16, seed=0)
+    assert 0 < np.abs(difference).max() < 0.1
+
+
+def test_a_model_keeps_its_policy_unless_another_is_asked_for(tmp_path):
+    path = tmp_path / "half"
+    gan = zoo.GAN((8, 8, 1), generator_units=(4,), seed=0, dtype="mixed_bfloat16")
+    gan.save_to_preset(path)
+    assert zoo.from_preset(path).dtype_policy.name == "mixed_bfloat16"
+    assert zoo.from_preset(path, dtype="float32").dtype_policy.name == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["bfloat", "int8", 16])
+def test_an_unknown_policy_is_named(preset, dtype):
+    with pytest.raises(ValueError, match=f"of a dtype policy.*dtype={dtype!r}"):
+        zoo.from_preset(preset, dtype=dtype)
+
+
 def test_unknown_names_say_what_there_is(tmp_path):
     with pytest.raises(ValueError, match=r"Unknown preset. Expected one of \["):
         zoo.from_preset("dcgan_of_the_moon")
