@@ -353,10 +353,18 @@ _ROLES = {
 @click.option("--rounds", default=5, help="How often each is measured.")
 @click.option("--soak", default=100_000, help="Requests while memory is watched.")
 @click.option(
-    "--model", "models", multiple=True, type=click.Choice(list(MODELS)), default=MODELS
+    "--model",
+    "models",
+    multiple=True,
+    type=click.Choice(list(MODELS)),
+    default=list(MODELS),
 )
 @click.option(
-    "--form", "forms", multiple=True, type=click.Choice(list(FORMS)), default=FORMS
+    "--form",
+    "forms",
+    multiple=True,
+    type=click.Choice(list(FORMS)),
+    default=list(FORMS),
 )
 @click.option(
     "--threads",
@@ -364,7 +372,7 @@ _ROLES = {
     help="The server's --tensorflow-intra-op-parallelism.",
 )
 @click.option("--role", hidden=True)
-@click.argument("arguments", nargs=-1)
+@click.argument("arguments", nargs=-1, metavar="")
 def main(seconds, rounds, soak, models, forms, threads, role, arguments):
     """Measure the embedded server against direct calls and a no-op server."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

@@ -35,18 +35,25 @@ def to_saved_model(
         version: Positive integer; None takes the number after the highest there.
         batch_sizes: Sequence or array of the batch sizes to warm up. Name the ones the
             model is to be served with.
-        jit_compile: Compile the networks by XLA: faster from about 8 rows on, compiled
-            once for each batch size, and only for servers that have XLA.
+        jit_compile: Compile the networks by XLA, once for each batch size and only for
+            servers that have it. That is faster or slower, by processor and network:
+            measure (benchmarks/README.md).
 
     Returns:
         `pathlib.Path` of the version's folder.
 
     Raises:
         FileExistsError: If the version is there already; versions never change.
+        TypeError: If the model is none of the zoo's, and no name.
         ValueError: If the version or a batch size is not a positive integer.
     """
-    if not isinstance(model, zoo.Model):
+    if isinstance(model, (str, os.PathLike)):
         model = zoo.from_preset(model)
+    if not isinstance(model, zoo.Model):
+        raise TypeError(
+            "Expected a model of the zoo, or the name or folder of a preset or of a "
+            f"run. Received: {type(model).__name__}"
+        )
     # True is an int.
     if version is not None and not (
         isinstance(version, (int, np.integer))

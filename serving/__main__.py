@@ -282,7 +282,8 @@ def _client_options(command):
 @click.option(
     "--labels",
     callback=_numbers,
-    help="Classes, such as 0,1,2; repeated over the rows.",
+    help="Classes, such as 0,1,2; repeated over the rows. The server draws one where a "
+    "number is no class.",
 )
 @click.option("--version", type=int, help="Version, instead of the newest.")
 @click.option("--version-label", help="Version label, such as stable.")

@@ -62,6 +62,8 @@ _LAST_ATTEMPT = 0.25
 _NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
 _HUNG_UP = re.compile("(to connect|connections to).*(Socket closed|reset by peer)")
 _NOT_TRUSTED = re.compile("Tls handshake|SSL_ERROR|erification")
+_NOT_SERVED = ("Servable not found", "Could not find")
+_NO_LABEL = "Unrecognized servable version label"
 
 # Words where a message passes the limit of the client or of the server: gRPC's, and
 # those of the embedded server.
@@ -221,7 +223,8 @@ class _Calls:
             seed: The first row's seed; the others count on from it.
             seeds: The seed of each row, instead of `n` and `seed`.
             labels: The class of each row, or one for all, where the model is
-                conditional; -1, or nothing, draws one from the row's seed.
+                conditional; -1, or nothing, draws one from the row's seed, and so
+                does a number that is no class.
             conditions: The condition vector of each row, where the model takes one.
             categories: The categorical codes of each row (InfoGAN); -1, or nothing,
                 draws them from the row's seed.
@@ -758,6 +761,10 @@ def _in_words(error, address):
         message = f"no answer from {address}, is a server running there? ({message})"
     elif code == grpc.StatusCode.UNAVAILABLE:
         message = f"{address} cannot answer now, try again later ({message})"
+    elif code == grpc.StatusCode.NOT_FOUND and message.startswith(_NOT_SERVED):
+        message = f"{address} serves no such model, or not in that version ({message})"
+    elif message.startswith(_NO_LABEL):
+        message = f"{address} has no version with that label ({message})"
     elif code == grpc.StatusCode.DEADLINE_EXCEEDED:
         message = (
             f"{address} did not answer in time ({message}); "

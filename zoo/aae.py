@@ -486,7 +486,7 @@ class AAE(AutoencoderModel):
     def unpack(self, data):
         """Splits a batch into images and labels, None where the form needs none."""
         images, *given = data if isinstance(data, (tuple, list)) else [data]
-        self._check_images(images)
+        self._check_batch(images)
         if self.form not in _LABELLED:
             return images, None
         if not given:

@@ -60,6 +60,7 @@ class AdversarialModel(GenerativeModel):
             image_shape = generator.output_shape[1:]
         if image_shape is None:
             raise ValueError("Pass image_shape, or a generator that it follows from.")
+        image_shape = networks.sample_shape(image_shape)
         if latent_dim is None and isinstance(prior, str):
             latent_dim = (
                 100
@@ -67,7 +68,7 @@ class AdversarialModel(GenerativeModel):
                 else math.prod(networks.row_shapes(generator)[0])
             )
         super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape
         self._remember_given(generator=generator, discriminator=discriminator)
         with self._networks_policy():
             self.generator = generator or self.build_generator()
@@ -269,7 +270,7 @@ class AdversarialModel(GenerativeModel):
     def unpack(self, data):
         """Splits a batch into images and the list of conditions of both networks."""
         images, *given = data if isinstance(data, (tuple, list)) else [data]
-        self._check_images(images)
+        self._check_batch(images)
         if not self.conditions:
             return images, []
         given = [values for values in given if values is not None]

@@ -85,8 +85,9 @@ class AutoencoderModel(GenerativeModel):
             image_shape = decoder.output_shape[1:]
         if image_shape is None:
             raise ValueError("Pass image_shape, or a decoder that it follows from.")
+        image_shape = networks.sample_shape(image_shape)
         super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape
         self.posterior = posterior
         self.units = tuple(units)
         self.batch_normalization = batch_normalization

@@ -237,7 +237,8 @@ class DensityAnimation(keras.callbacks.Callback):
         high: Upper end of the axis.
 
     Raises:
-        ValueError: If the suffix is another, or `every` no number of steps.
+        ValueError: If the suffix is another, or `every` no number of steps; from `fit`,
+            if the model is no GAN of single numbers.
         RuntimeError: If ffmpeg, which a `.mp4` needs, is missing.
     """
 
@@ -251,6 +252,17 @@ class DensityAnimation(keras.callbacks.Callback):
         self.every = every
         self.grid = np.linspace(low, high, 401, dtype=np.float32)
         self.film = _Film(self.path.with_suffix(""))
+
+    def set_model(self, model):
+        """Takes the model, if it is a GAN of numbers."""
+        is_gan = hasattr(model, "discriminate")
+        if not (is_gan and tuple(model.image_shape) == (1,)):
+            raise ValueError(
+                "DensityAnimation films GANs of single numbers, image_shape (1,). "
+                f"Received a {type(model).__name__}"
+                + (f" of {model.image_shape}." if is_gan else ".")
+            )
+        super().set_model(model)
 
     def on_train_begin(self, logs=None):
         """Takes the frame of the untrained model."""
@@ -287,8 +299,11 @@ class LatentSpace(keras.callbacks.Callback):
 
     Args:
         path: The picture, a `.png`; see `zoo.plots.latent_space`.
-        images: Array `[n, height, width, channels]`, float in [-1, 1].
+        images: Array `[n, height, width, channels]`, uint8 or float in [-1, 1].
         labels: Integers `[n]`, the images' classes, or None.
+
+    Raises:
+        ValueError: From `fit`, if the model is another.
     """
 
     def __init__(self, path, images, labels=None):
@@ -296,6 +311,15 @@ class LatentSpace(keras.callbacks.Callback):
         self.path = pathlib.Path(path)
         self.images = images
         self.labels = labels
+
+    def set_model(self, model):
+        """Takes the model, if it has latents of images."""
+        if not hasattr(model, "latent_space"):
+            raise ValueError(
+                "LatentSpace draws where an AAE or a VAE puts images. Received a "
+                f"{type(model).__name__}, which encodes none."
+            )
+        super().set_model(model)
 
     def on_epoch_end(self, epoch, logs=None):
         """Draws the model as it is."""

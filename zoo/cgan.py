@@ -22,11 +22,24 @@ class CGAN(AdversarialModel):
     """A GAN whose networks are both told a condition: `D(x|y)` and `G(z|y)`.
 
     The game is that of equation 2, algorithm 1 with `y` in both networks, so
-    `train_step`, its logs and `compile` are `AdversarialModel`'s. `y` is a class, given
-    to the networks as one number a class, or any vector, such as attributes.
+    `train_step` and `compile` are those of `zoo.GAN`. `y` is a class, given to the
+    networks as one number a class, or any vector, such as attributes.
 
-    Batches are `(images, labels)`, or `(images, vectors)`. A row whose label is -1, for
-    unlabelled, is played without a condition: the class numbers of both networks are 0.
+    `fit` takes batches `(images, labels)`, or `(images, vectors)`. A row whose label is
+    -1, for unlabelled, is played without a condition: the class numbers of both
+    networks are 0. It logs:
+
+    | name | unit | what |
+    |---|---|---|
+    | `loss` | nats | sum of both losses, for callbacks that watch it; no quality |
+    | `generator_loss` | nats | the generator's, by `compile(loss=)` |
+    | `discriminator_loss` | nats | without the penalty; 2 ln 2 when it can't tell |
+    | `discriminator_accuracy` | share | mean of the two below |
+    | `real_accuracy` | share | real images with a positive logit |
+    | `fake_accuracy` | share | generated images with a negative logit |
+
+    `generator_optimizer` and `discriminator_optimizer` train the network of their name:
+    Adam 2e-4 with β1 0.5 unless others are given.
 
     Args:
         image_shape: Shape of a sample: `(height, width, channels)`, or `(length,)` for

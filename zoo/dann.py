@@ -34,6 +34,9 @@ class DANN(DiscriminativeModel):
     | `domain_accuracy` | share | mean of the shares of both domains told right |
     | `reversal` | 1 | λ_p, the factor of the reversed gradient |
 
+    `network_optimizer` trains features and both heads: momentum of 0.9 at the paper's
+    falling rate, from 0.01 on, unless another is given.
+
     Args:
         image_shape: `(height, width, channels)`.
         num_classes: Number of classes.

@@ -12,8 +12,20 @@ class DCGAN(AdversarialModel):
 
     The paper's rules: no pooling and no fully connected hidden layers, ReLU in the
     generator with tanh at its end, leaky ReLU 0.2 in the discriminator, N(0, 0.02)
-    initial weights, Adam 2e-4 with β1 0.5. The game, its logs and `compile` are
-    `AdversarialModel`'s. Labels in the data are ignored.
+    initial weights. The game and `compile` are those of `zoo.GAN`. Labels in the data
+    are ignored. `fit` takes batches of images in [-1, 1], and logs:
+
+    | name | unit | what |
+    |---|---|---|
+    | `loss` | nats | sum of both losses, for callbacks that watch it; no quality |
+    | `generator_loss` | nats | the generator's, by `compile(loss=)` |
+    | `discriminator_loss` | nats | without the penalty; 2 ln 2 when it can't tell |
+    | `discriminator_accuracy` | share | mean of the two below |
+    | `real_accuracy` | share | real images with a positive logit |
+    | `fake_accuracy` | share | generated images with a negative logit |
+
+    `generator_optimizer` and `discriminator_optimizer` train the network of their name:
+    Adam 2e-4 with β1 0.5, as in the paper, unless others are given.
 
     Args:
         image_shape: `(size, size, channels)`, 16 to 128 pixels that halve to a side of

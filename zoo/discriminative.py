@@ -37,14 +37,15 @@ class DiscriminativeModel(Model):
                 "Pass image_shape and num_classes. Received: "
                 f"image_shape={image_shape}, num_classes={num_classes}"
             )
+        image_shape = networks.sample_shape(image_shape)
         if len(image_shape) != 3 or num_classes < 2:
             raise ValueError(
                 "Expected image_shape=(height, width, channels) and at least 2 "
-                f"classes. Received: image_shape={tuple(image_shape)}, "
+                f"classes. Received: image_shape={image_shape}, "
                 f"num_classes={num_classes}"
             )
         super().__init__(**kwargs)
-        self.image_shape = tuple(image_shape)
+        self.image_shape = image_shape
         self.num_classes = num_classes
         # Part of the state, so that a resumed training keeps its schedules.
         self.total_steps = self._counter("total_steps")

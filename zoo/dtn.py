@@ -44,11 +44,14 @@ class DTN(AveragedModel):
     | `discriminator_loss` | nats | L_D (eq. 3), 3 ln 3 when it can't tell |
     | `discriminator_accuracy` | share | of the three kinds, told right |
 
+    `generator_optimizer` trains g and `discriminator_optimizer` D: Adam 2e-4 with β1
+    0.5 unless others are given. Nothing trains f.
+
     Args:
-        features: f: a `zoo.Classifier` or `zoo.DANN` trained on the source domain, the
-            preset of one (a built-in name, before a folder of that name), or a built
-            Keras model from images to rows. Its weights and statistics stay as they
-            are.
+        features: f, which has to be given: a `zoo.Classifier` or `zoo.DANN` trained on
+            the source domain, the preset of one (a built-in name, before a folder of
+            that name), or a built Keras model from images to rows. Its weights and
+            statistics stay as they are.
         generator_filters: Channels of the generator's last hidden layer.
         discriminator_filters: Channels of the discriminator's first layer.
         kernel_size: Side of the kernels.

@@ -144,6 +144,8 @@ class Inception(_FeatureNetwork):
     name = INCEPTION
 
     def __init__(self, weights=""):
+        if weights and not pathlib.Path(weights).is_file():
+            raise ValueError(f"There is no file {weights} of InceptionV3's weights.")
         try:
             network = keras.applications.InceptionV3(weights=weights or "imagenet")
         except Exception as error:  # Keras raises a bare one if a download fails.

@@ -13,8 +13,20 @@ class GAN(AdversarialModel):
     """The first GAN: two perceptrons that play the minimax game.
 
     Rectifiers in the generator, maxout in the discriminator, as in the paper (its
-    dropout is left out). Algorithm 1 is `AdversarialModel.train_step`; there too stands
-    the table of what `fit` logs. Labels in the data are ignored.
+    dropout is left out). Algorithm 1 is `AdversarialModel.train_step`. Labels in the
+    data are ignored. `fit` takes batches of samples, images in [-1, 1], and logs:
+
+    | name | unit | what |
+    |---|---|---|
+    | `loss` | nats | sum of both losses, for callbacks that watch it; no quality |
+    | `generator_loss` | nats | the generator's, by `compile(loss=)` |
+    | `discriminator_loss` | nats | without the penalty; 2 ln 2 when it can't tell |
+    | `discriminator_accuracy` | share | mean of the two below |
+    | `real_accuracy` | share | real images with a positive logit |
+    | `fake_accuracy` | share | generated images with a negative logit |
+
+    `generator_optimizer` and `discriminator_optimizer` train the network of their name:
+    Adam 2e-4 with β1 0.5 unless others are given, since the paper says only "momentum".
 
     Args:
         image_shape: Shape of a sample: `(height, width, channels)`, or `(length,)`

@@ -52,7 +52,9 @@ class InfoGAN(AdversarialModel):
     | `fake_accuracy` | share | generated images with a negative logit |
 
     Networks and codes are the paper's for MNIST (appendix C.1), with the slope 0.2 in
-    leaky rectifiers.
+    leaky rectifiers. `generator_optimizer` trains the generator, and
+    `discriminator_optimizer` the discriminator with the recognition network: Adam at
+    1e-3 and 2e-4 with β1 0.5, the paper's, unless others are given.
 
     Args:
         image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
@@ -268,7 +270,8 @@ class InfoGAN(AdversarialModel):
             generator_optimizer: Keras optimizer, name or config.
             discriminator_optimizer: Keras optimizer, name or config; it trains the
                 recognition network as well.
-            loss: As in `AdversarialModel.compile`.
+            loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
+                `"wasserstein"` or a `zoo.losses.AdversarialLoss`.
             categorical_weight: λ of the categorical codes' information, a number or a
                 Keras `LearningRateSchedule` of the step. Where it begins at a hundredth
                 of the paper's, the categories come nearer to the classes, and where it
@@ -541,6 +544,8 @@ class InfoGAN(AdversarialModel):
 
     def sample_grid(self, n=64, seed=0, columns=None, **conditions):
         """See `GenerativeModel.sample_grid`: each code varied, in as many rows each.
+
+        Each has one row at least, so that there may be more than n.
 
         With conditions the grid shows samples under these instead.
         """

@@ -13,6 +13,7 @@ import inspect
 import json
 import random
 import types
+import warnings
 from typing import ClassVar
 
 import keras
@@ -28,6 +29,9 @@ from zoo.training_loop import (
     unscaled,
 )
 
+#: Float pixels beyond this, or below its negative, are levels, and not noise or a
+#: network's own output that oversteps -1 to 1 a little.
+_MAX_PIXEL = 2
 #: Arguments of `compile` that change how steps run, and not what they do.
 _HOW_KERAS_RUNS = ("run_eagerly", "jit_compile", "steps_per_execution")
 
@@ -228,6 +232,14 @@ class Model(TrainingLoop):
             )
         for player, optimizer in chosen.items():
             _check_optimizer(f"{player}_optimizer", optimizer, strategy)
+        if self.compute_dtype == "float16" and not tf.config.list_physical_devices(
+            "GPU"
+        ):
+            warnings.warn(
+                "float16 is for GPUs: without one, as here, a step can take a hundred "
+                "times as long. Processors have mixed_bfloat16.",
+                stacklevel=3,
+            )
         self._set(**settings)
         with strategy.scope():
             # Without optimizer=None Keras would add an RMSprop of its own. XLA is a
@@ -351,10 +363,29 @@ class Model(TrainingLoop):
                 "zoo.images.from_uint8, or load them by zoo.load_data."
             )
 
+    def _check_batch(self, images):
+        """Checks a batch of `fit` or `evaluate`, its values when the step runs.
+
+        Raises:
+            ValueError: If it has another shape, or integers.
+            tf.errors.InvalidArgumentError: When the step runs, if pixels are levels.
+                XLA, `compile(jit_compile=True)`, leaves such checks out.
+        """
+        self._check_images(images)
+        if len(self.image_shape) == 3:
+            images = tf.convert_to_tensor(images)
+            tf.debugging.assert_less_equal(
+                tf.reduce_max(tf.abs(images)),
+                tf.constant(_MAX_PIXEL, images.dtype),
+                f"{type(self).__name__} takes pixels from -1 to 1, and this batch has "
+                "others. Map levels from 0 to 255 by zoo.images.from_uint8, or load "
+                "the images by zoo.load_data.",
+            )
+
     def _images_of(self, data):
         """Returns the images of a batch whose labels, if any, play no part."""
         images = data[0] if isinstance(data, (tuple, list)) else data
-        self._check_images(images)
+        self._check_batch(images)
         return images
 
     def _unpack_domains(self, data):
@@ -367,8 +398,8 @@ class Model(TrainingLoop):
                 "zoo.load_data((source, target))."
             )
         (source, labels), target = data
-        self._check_images(source)
-        self._check_images(target)
+        self._check_batch(source)
+        self._check_batch(target)
         return source, labels, target
 
     def _pixels(self, images):
@@ -377,8 +408,8 @@ class Model(TrainingLoop):
         if images.dtype == np.uint8:
             images = from_uint8(images)
         self._check_images(images)
-        # Levels, not noise or a network's own output that oversteps a little.
-        if images.size and len(self.image_shape) == 3 and np.abs(images).max() > 2:
+        of_pixels = images.size and len(self.image_shape) == 3
+        if of_pixels and np.abs(images).max() > _MAX_PIXEL:
             raise ValueError(
                 f"{type(self).__name__} takes float pixels from -1 to 1. Received "
                 f"numbers from {images.min()} to {images.max()}: map levels from 0 to "

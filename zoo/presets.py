@@ -194,6 +194,11 @@ def resolve(handle, sha256=None):
             return candidate
     if handle in list_presets():
         return built_in(handle)
+    if folder.suffix == ".keras" and folder.is_file():
+        raise ValueError(
+            f"{folder} is a model as `save` writes it, and no preset. Load it by "
+            f"keras.saving.load_model({handle!r}); its save_to_preset writes a preset."
+        )
     if folder.is_dir():
         raise ValueError(
             f"{folder} is neither a preset nor a finished run: it has no {METADATA}, "

@@ -86,12 +86,19 @@ class Recipe:
                 f"A {variant.__name__} trains on {wanted}. "
                 f"Received: data {self.data['name']!r}"
             )
+        needed = variant.data_arguments_for(self.model)
+        if self.data.get("labelled") is not None and not needed.get("labels"):
+            raise ValueError(
+                f"A {variant.__name__} with these settings learns from no labels: "
+                "leave out how many to keep. "
+                f"Received: labelled={self.data['labelled']}"
+            )
         with _one_kind_of_error(self.data):
             return data.load_data(
                 **self.data,
                 batch_size=self.batch_size,
                 shuffle_seed=self.seed,
-                **variant.data_arguments_for(self.model),
+                **needed,
             )
 
     def load_arrays(self, limit):

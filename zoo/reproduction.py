@@ -38,6 +38,8 @@ class Row:
             `{"data.labelled": 1000}`.
         beside: Other measurements to print, by name.
         paper_error: What the paper says of its number's standard error, if anything.
+        chosen_by: A measurement that sees no labels and by whose largest value one of
+            several trainings can be chosen, if there is one.
     """
 
     what: str
@@ -48,6 +50,7 @@ class Row:
     changes: dict = dataclasses.field(default_factory=dict)
     beside: tuple[str, ...] = ()
     paper_error: float | None = None
+    chosen_by: str | None = None
 
     @property
     def paper_number(self):
@@ -239,6 +242,7 @@ ROWS = {
         0.05,
         "Chen et al. 2016, section 7.2",
         beside=("information", "frechet_distance"),
+        chosen_by="information",
     ),
     "dann": _dann("DANN", 0.7666, {}),
     "dann_source_only": _dann("Source only", 0.5225, {"compile.domain_weight": 0.0}),
@@ -393,6 +397,12 @@ def line(name, results):
         f"{formatted(other, statistics.median(r.value(other) for r in results))}"
         for other in row.beside
     ]
+    if row.chosen_by and len(results) > 1:
+        chosen = max(results, key=lambda result: result.value(row.chosen_by))
+        value = formatted(row.measure, chosen.value(row.measure))
+        beside.append(
+            f"{value} for the seed with the most {row.chosen_by} ({chosen.seed})"
+        )
     seconds = statistics.median(result.training_seconds for result in results)
     cells = (
         f"`{name}`: {row.what}",

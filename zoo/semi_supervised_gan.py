@@ -45,7 +45,9 @@ class SemiSupervisedGAN(AdversarialModel):
     The perceptrons are those of the authors' program for MNIST, but that normalized
     weights start at one length, which is trained. The convolutional networks are those
     of DCGAN, narrower, the discriminator normalized by layer: a batch of a few labelled
-    images among many others has no statistics of its own.
+    images among many others has no statistics of its own. `generator_optimizer` and
+    `discriminator_optimizer` train the network of their name: Adam at 1e-3 and 3e-4
+    with β1 0.5, which are ours, unless others are given.
 
     Args:
         image_shape: `(size, size, channels)`, as in `zoo.DCGAN`.
@@ -222,7 +224,10 @@ class SemiSupervisedGAN(AdversarialModel):
         Args:
             generator_optimizer: Keras optimizer, name or config.
             discriminator_optimizer: Keras optimizer, name or config.
-            loss: As in `AdversarialModel.compile`.
+            loss: Of the generator: `"feature_matching"`, the paper's,
+                `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
+                `"wasserstein"` or a `zoo.losses.AdversarialLoss`. All but the first
+                are the discriminator's L_unsupervised, too.
             input_noise: Deviation of the Gaussian noise on all images that the
                 discriminator sees in training, pixels counted from 0 to 1; 0.3 in the
                 authors' program.
@@ -333,7 +338,7 @@ class SemiSupervisedGAN(AdversarialModel):
                 "SemiSupervisedGAN trains on batches of images and labels: "
                 "zoo.load_data(..., labels=True). Received images alone."
             )
-        self._check_images(images)
+        self._check_batch(images)
         return images, self.classes.in_training("labels", given[0])
 
     def logits_of(self, judged):

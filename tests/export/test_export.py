@@ -437,6 +437,11 @@ def test_bad_arguments_are_refused(tiny, tmp_path, arguments):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_network_alone_is_no_model(tiny, tmp_path):
+    with pytest.raises(TypeError, match=r"a model of the zoo.*Received: Functional"):
+        export.to_saved_model(tiny.generator, tmp_path)
+
+
 def test_numbers_may_be_those_of_numpy(tiny, tmp_path):
     sizes = np.array([1, 2])
     path = export.to_saved_model(tiny, tmp_path, np.int64(3), batch_sizes=sizes)

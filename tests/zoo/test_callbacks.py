@@ -105,6 +105,15 @@ def test_grids_of_a_model_without_images_are_refused():
         zoo.callbacks.SampleGrid("grids").set_model(network)
 
 
+def test_pictures_of_other_models_are_refused(gan, train, tmp_path):
+    latents = zoo.callbacks.LatentSpace(tmp_path / "x.png", np.zeros((1, 8, 8, 1)))
+    film = zoo.callbacks.DensityAnimation(tmp_path / "x.gif", np.zeros(3))
+    for callback, words in ((latents, "encodes none"), (film, "single numbers")):
+        with pytest.raises(ValueError, match=words):
+            gan.fit(train, epochs=1, callbacks=[callback], verbose=0)
+    assert not list(tmp_path.iterdir())
+
+
 def test_curves_are_drawn(gan, train, tmp_path):
     fit(gan, train, zoo.callbacks.TrainingCurves(tmp_path / "curves.png"))
     assert Image.open(tmp_path / "curves.png").size[0] > 400

@@ -45,8 +45,72 @@ def test_every_argument_has_a_flag_with_help(name):
                 flag = argument.replace("_", "-")
                 assert re.search(rf"--{flag}(?![\w-])", shown), argument
     described = flags.described_arguments(inspect.getdoc(variant))
-    for option in flags.flags_of(variant.__init__, variant.__doc__):
+    for option in flags.flags_of(variant.__init__, variant.__doc__, {}):
         assert described[option.name]
+
+
+def help_of(name):
+    """The help of a training, without breaks of lines."""
+    return " ".join(run("train", name, "--help").output.split())
+
+
+def test_the_help_of_a_recipe_has_its_own_settings():
+    shown = help_of("dcgan_mnist")
+    for text in (
+        "discriminator's first layer. [default: 32]",
+        "Side of the kernels. [default: 4]",
+        "[default: the recipe's Adam]",
+        "[default: mnist]",
+        "[default: train[:50000]]",
+    ):
+        assert text in shown
+    assert "[default: mnist_m,mnist]" in help_of("dtn_mnist_m_mnist")
+
+
+@pytest.mark.parametrize("name", ["dtn", "dann"])
+def test_the_help_says_that_two_domains_must_be_named(name):
+    shown = help_of(name)
+    assert re.search(r"Source and target, such as [^[]*\[required\]", shown)
+
+
+def test_articles():
+    assert "Train an AAE." in run("train", "--help").output
+    assert "Train a DCGAN." in run("train", "--help").output
+
+
+def test_an_empty_folder_name_starts_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = run("train", "gan", "--out", "")
+    assert done.exit_code == 1
+    assert "--out is empty" in done.output
+    assert not list(tmp_path.iterdir())
+
+
+def test_labels_for_a_model_without_use_for_them_are_refused(tmp_path):
+    done = run("train", "dcgan", "--labelled", 100, "--out", tmp_path / "run")
+    assert done.exit_code == 1
+    assert "learns from no labels" in done.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (
+            ["transfer", "PRESET", "--data", "digits"],
+            "holds a GAN. This command is for DTN.",
+        ),
+        (["latents", "PRESET", "--data", "digits"], "is for AAE and VAE."),
+        (
+            ["sample", "classifier_mnist"],
+            "a Classifier. This command is for GAN, DCGAN,",
+        ),
+    ],
+)
+def test_a_command_says_for_which_models_it_is(preset, command, words):
+    done = run(*(str(preset) if part == "PRESET" else part for part in command))
+    assert done.exit_code == 1
+    assert words in done.output
 
 
 @pytest.mark.parametrize(
@@ -93,8 +157,8 @@ def test_objects_by_their_short_names():
 
 def flag(variant, argument):
     options = itertools.chain(
-        flags.flags_of(variant.__init__, variant.__doc__),
-        flags.flags_of(variant.compile, inspect.getdoc(variant.compile)),
+        flags.flags_of(variant.__init__, variant.__doc__, {}),
+        flags.flags_of(variant.compile, inspect.getdoc(variant.compile), {}),
     )
     return next(option for option in options if option.name == argument)
 

@@ -61,6 +61,9 @@ def test_a_version_of_a_set_has_the_network_of_the_set():
 
 
 def test_weights_that_cannot_be_had_are_named(tmp_path):
-    missing = tmp_path / "missing.h5"
-    with pytest.raises(ValueError, match=f"{missing}.*Name their file"):
-        feature_networks.find(f"inception_v3:{missing}", "mnist")
+    path = tmp_path / "weights.h5"
+    with pytest.raises(ValueError, match=f"no file {path}"):
+        feature_networks.find(f"inception_v3:{path}", "mnist")
+    path.write_bytes(b"no weights")
+    with pytest.raises(ValueError, match=f"{path}.*Name their file"):
+        feature_networks.find(f"inception_v3:{path}", "mnist")

@@ -41,6 +41,37 @@ def assert_same(ours, theirs, atol=0.0):
 
 
 @every_variant
+def test_a_class_says_what_it_logs_and_what_trains_it(case):
+    model = case.build()
+    for name in ("loss", *model.logged):
+        assert f"| `{name}` |" in type(model).__doc__
+    for player in model.players():
+        assert f"`{player}_optimizer`" in type(model).__doc__
+
+
+@every_variant
+def test_levels_for_pixels_are_refused_in_training(case):
+    model = case.build()
+    model.compile(**case.compile)
+    levels = case.load_data().map(
+        lambda *batch: tf.nest.map_structure(
+            lambda x: x if x.dtype.is_integer or x.shape.rank < 4 else 127.5 * (x + 1),
+            batch if len(batch) > 1 else batch[0],
+        )
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="takes pixels from -1"):
+        model.fit(levels, epochs=1, steps_per_epoch=1, verbose=0)
+
+
+def test_float16_without_a_gpu_is_warned_of():
+    gan = zoo.GAN((4, 4, 1), 3, generator_units=(4,), seed=0, dtype="mixed_float16")
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("float16 is quick on the GPU that is here")
+    with pytest.warns(UserWarning, match="float16 is for GPUs"):
+        gan.compile()
+
+
+@every_variant
 def test_fit_moves_every_network_and_logs_what_it_promises(case):
     model = case.build()
     before = weights_of(model)

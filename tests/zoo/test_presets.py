@@ -347,6 +347,13 @@ def test_unknown_names_say_what_there_is(tmp_path):
         zoo.from_preset(tmp_path)
 
 
+def test_a_saved_model_is_no_preset(saved, tmp_path):
+    path = tmp_path / "gan.keras"
+    saved[0].save(path)
+    with pytest.raises(ValueError, match=r"keras\.saving\.load_model\(.*gan\.keras"):
+        zoo.from_preset(path)
+
+
 def test_a_recipe_elsewhere_is_none_of_ours(tmp_path, monkeypatch):
     (tmp_path / "recipe.json").write_text("{}")
     monkeypatch.chdir(tmp_path)

@@ -97,6 +97,17 @@ def test_a_line_has_the_median_and_every_seed():
     )
 
 
+def test_a_line_has_what_is_chosen_without_labels():
+    name = "infogan_codes"
+    results = [
+        result(name, seed, error, information=information, frechet_distance=0.1)
+        for seed, (error, information) in enumerate([(0.2, 2.1), (0.04, 2.3)])
+    ]
+    chosen = "4.00 % for the seed with the most information (1)"
+    assert chosen in reproduction.line(name, results)
+    assert "the most" not in reproduction.line(name, results[:1])
+
+
 def test_shares_are_printed_in_percent_beside_the_papers():
     line = reproduction.line("dann", [result("dann", 0, 0.7, source_test_accuracy=0.9)])
     assert "| 76.66 % | **70.00 %** |" in line

@@ -19,12 +19,13 @@ from zoo import losses, priors
 _NOT_FLAGS = {"self", "seed", "name", "keras_arguments"}
 
 
-def flags_of(function, documentation):
+def flags_of(function, documentation, settings):
     """Returns a `click.Option` for each argument of a constructor or of `compile`.
 
     Args:
         function: The constructor or `compile`.
         documentation: Docstring whose `Args:` section describes them.
+        settings: Dict of the arguments that stand where no flag is given.
     """
     help_texts = described_arguments(documentation)
     return [
@@ -32,7 +33,9 @@ def flags_of(function, documentation):
             ["--" + name.replace("_", "-"), name],
             type=_type(parameter, function),
             default=None,
-            help=_help(help_texts.get(name, ""), parameter.default),
+            help=with_default(
+                help_texts.get(name, ""), settings.get(name, parameter.default)
+            ),
         )
         for name, parameter in inspect.signature(function).parameters.items()
         if name not in _NOT_FLAGS
@@ -49,13 +52,25 @@ def described_arguments(documentation):
     return {name: " ".join(text.split()) for name, text in arguments}
 
 
-def _help(text, default):
+def with_default(text, default):
+    """Returns a flag's help, with what stands where it is not given.
+
+    Args:
+        text: What the flag is for.
+        default: A value as a recipe has it; None for what the text tells, and
+            `inspect.Parameter.empty` for a flag that has to be given.
+    """
     # Click would take a number sign or a backtick as it is; Markdown's are noise here.
     text = text.replace("`", "")
-    if default is inspect.Parameter.empty or default is None:
+    if default is None:
         return text
-    shown = ",".join(map(str, default)) if isinstance(default, tuple) else default
-    return f"{text} [default: {shown}]"
+    if default is inspect.Parameter.empty:
+        return f"{text} [required]"
+    if isinstance(default, (list, tuple)):
+        default = ",".join(map(str, default))
+    elif isinstance(default, dict):
+        default = f"the recipe's {default['class_name']}"
+    return f"{text} [default: {default}]"
 
 
 #: Arguments of constructors that take a network of the user's own.

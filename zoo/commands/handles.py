@@ -1,6 +1,8 @@
 """What commands load by the name, folder or URL of a preset, or the folder of a run."""
 
 from zoo.generative import GenerativeModel
+from zoo.model import Model
+from zoo.variants import VARIANTS
 
 
 def image_model(handle, kind=GenerativeModel):
@@ -13,7 +15,13 @@ def image_model(handle, kind=GenerativeModel):
     Raises:
         ValueError: If there is none of that kind, or it is one of vectors.
     """
-    model = kind.from_preset(handle)
+    model = Model.from_preset(handle)
+    if not isinstance(model, kind):
+        fitting = [v.__name__ for v in VARIANTS.values() if issubclass(v, kind)]
+        raise ValueError(
+            f"{handle} holds a {type(model).__name__}. This command is for "
+            f"{' and '.join(filter(None, [', '.join(fitting[:-1]), fitting[-1]]))}."
+        )
     if len(model.image_shape) != 3:
         raise ValueError(
             f"{handle} makes rows of shape {model.image_shape}, no images. Call its "

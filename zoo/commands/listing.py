@@ -21,8 +21,11 @@ def list_all():
     for name, metadata in presets.items():
         if metadata["trained"]:
             click.echo(f"  {name:<26} {metadata['recipe']['description']}")
-            licence = f"licence: {metadata['licence']['weights']}"
-            for line in (*_measured(metadata["measured"]), licence):
+            licence = metadata["licence"]
+            terms = f"licence: {licence['weights']}"
+            if licence["weights"] != licence["data"]:
+                terms += f" (the data: {licence['data']})"
+            for line in (*_measured(metadata["measured"]), terms):
                 click.echo(f"  {'':<26}   {line}")
     click.echo("\nRecipes without weights (python -m zoo train RECIPE):")
     for name, metadata in presets.items():

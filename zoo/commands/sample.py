@@ -9,7 +9,14 @@ from zoo.commands.handles import image_model
 
 @click.command()
 @click.argument("preset_or_run")
-@click.option("-n", "count", type=click.IntRange(1), default=64, show_default=True)
+@click.option(
+    "-n",
+    "count",
+    type=click.IntRange(1),
+    default=64,
+    show_default=True,
+    help="About how many: as many whole rows as fit, one at least.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the first sample.")
 @click.option("--columns", type=click.IntRange(1), help="Samples a row.")
 @click.option(

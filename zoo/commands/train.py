@@ -43,7 +43,9 @@ class TrainGroup(click.Group):
         """Builds the command with a flag for each argument of its variant."""
         if name in VARIANTS:
             recipe = Recipe(name, {"name": "digits", "split": "train"})
-            return _command(name, recipe, f"Train a {VARIANTS[name].__name__}.")
+            class_name = VARIANTS[name].__name__
+            article = "an" if class_name[0] in "AI" else "a"
+            return _command(name, recipe, f"Train {article} {class_name}.")
         if name in recipes.names():
             recipe = Recipe.of_preset(name)
             return _command(name, recipe, recipe.description)
@@ -55,20 +57,24 @@ def train():
     """Train a variant on any data, or a recipe as it is.
 
     Arguments of the constructor and of `compile` have a flag each, under the same
-    name. Optimizers are given as adam:learning_rate=2e-4,beta_1=0.5, and so are priors,
-    losses and penalties with arguments, as gaussian_mixture:num_classes=5,radius=4.
+    name. Optimizers are given as adam:learning_rate=2e-4,beta_1=0.5, and so are priors
+    with arguments, as gaussian_mixture:num_classes=5,radius=4.
     """
 
 
 def _command(name, recipe, description):
     variant = VARIANTS[recipe.variant]
     groups = {
-        "model": flags.flags_of(variant.__init__, variant.__doc__),
-        "compile": flags.flags_of(variant.compile, inspect.getdoc(variant.compile)),
-        "data": _data_flags(),
+        "model": flags.flags_of(variant.__init__, variant.__doc__, recipe.model),
+        "compile": flags.flags_of(
+            variant.compile, inspect.getdoc(variant.compile), recipe.compile
+        ),
+        "data": _data_flags(recipe.data, variant.domains),
     }
 
     def callback(out, resume, strategy, replicas, workers, **given):
+        if out == "":
+            raise ValueError("--out is empty. Name the folder of the run.")
         out = out or f"runs/{name}"
         recorded = _recorded(out, recipe.variant) if resume else None
         # A variant's name stands for any settings, a recipe's for its own.
@@ -127,31 +133,37 @@ def _fit_to_other_data(recipe):
         click.echo(f"The trained model will not be measured: {error}", err=True)
 
 
-def _data_flags():
+def _data_flags(data, domains):
+    what = "digits, gaussian, a tensorflow-datasets name, a folder or an .npz file"
+    if domains == 2:
+        what = f"Source and target, such as mnist_m,mnist, of these: {what}."
+    named = data["name"]
+    # A variant by itself has one data set, which does not do for two domains.
+    one_for_two = domains == 2 and isinstance(named, str)
+
+    def option(name, kind, text, default=None):
+        return click.Option(
+            [f"--{name.replace('_', '-')}"],
+            type=kind,
+            help=flags.with_default(text, data.get(name, default)),
+        )
+
     return [
         click.Option(
             ["--data", "name"],
-            help="digits, gaussian, a tensorflow-datasets name, a folder or an .npz "
-            "file; with a comma between them, two for a domain model. "
-            "[default: digits]",
             type=flags.DataName(),
+            help=flags.with_default(
+                what, inspect.Parameter.empty if one_for_two else named
+            ),
         ),
-        click.Option(
-            ["--split"], help="Split, such as train[:50000]. [default: train]"
-        ),
-        click.Option(["--image-size"], type=int, help="Side to resize images to."),
-        click.Option(["--channels"], type=int, help="1 for grey, 3 for colour."),
-        click.Option(["--labelled"], type=int, help="Keep only so many labels."),
-        click.Option(
-            ["--labelled-share"],
-            type=float,
-            help="Share of a batch with those labels. [default: 0.5]",
-        ),
-        click.Option(["--mean"], type=float, help="Mean of gaussian. [default: 4]"),
-        click.Option(
-            ["--std"], type=float, help="Deviation of gaussian. [default: 0.5]"
-        ),
-        click.Option(["--size"], type=int, help="Rows of gaussian. [default: 10000]"),
+        option("split", str, "Split, such as train[:50000].", "train"),
+        option("image_size", int, "Side to resize images to."),
+        option("channels", int, "1 for grey, 3 for colour."),
+        option("labelled", int, "Keep only so many labels."),
+        option("labelled_share", float, "Share of a batch with those labels.", 0.5),
+        option("mean", float, "Mean of gaussian.", 4),
+        option("std", float, "Deviation of gaussian.", 0.5),
+        option("size", int, "Rows of gaussian.", 10_000),
     ]
 
 

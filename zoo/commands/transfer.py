@@ -4,6 +4,7 @@ import click
 import numpy as np
 
 from zoo import data, images, plots
+from zoo.commands.handles import image_model
 from zoo.dtn import DTN
 
 
@@ -18,7 +19,7 @@ from zoo.dtn import DTN
 )
 def transfer(preset_or_run, name, split, count, columns, out):
     """Write source images with what a DTN makes of each on its right."""
-    model = DTN.from_preset(preset_or_run)
+    model = image_model(preset_or_run, DTN)
     shape = data.shape_arguments(model.image_shape)
     source, _ = data.load_arrays(name, split, **shape, limit=count)
     transferred = model.transfer(source)
