@@ -52,7 +52,7 @@ def test_a_class_says_what_it_logs_and_what_trains_it(case):
 @every_variant
 def test_levels_for_pixels_are_refused_in_training(case):
     model = case.build()
-    model.compile(**case.compile)
+    model.compile(**case.compile, run_eagerly=True)  # To compile it takes far longer.
     levels = case.load_data().map(
         lambda *batch: tf.nest.map_structure(
             lambda x: x if x.dtype.is_integer or x.shape.rank < 4 else 127.5 * (x + 1),
