@@ -19,16 +19,8 @@ from zoo.generative import GenerativeModel, join
 class AdversarialModel(GenerativeModel):
     """A generator and a discriminator that play the minimax game.
 
-    `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
-
-    | name | unit | what |
-    |---|---|---|
-    | `loss` | nats | sum of both losses, for callbacks that watch it; no quality |
-    | `generator_loss` | nats | the generator's, by `compile(loss=)` |
-    | `discriminator_loss` | nats | without the penalty; 2 ln 2 when it can't tell |
-    | `discriminator_accuracy` | share | mean of the two below |
-    | `real_accuracy` | share | real images with a positive logit |
-    | `fake_accuracy` | share | generated images with a negative logit |
+    `fit` takes batches of images in [-1, 1], alone or with labels, and logs what
+    `zoo.GAN` says.
 
     A subclass sets the attributes that its networks depend on, then calls this
     constructor, which calls `build_generator` and `build_discriminator`.

@@ -19,8 +19,8 @@ def image_model(handle, kind=GenerativeModel):
     if not isinstance(model, kind):
         fitting = [v.__name__ for v in VARIANTS.values() if issubclass(v, kind)]
         raise ValueError(
-            f"{handle} holds a {type(model).__name__}. This command is for "
-            f"{' and '.join(filter(None, [', '.join(fitting[:-1]), fitting[-1]]))}."
+            f"{handle} holds a {type(model).__name__}. This command is for models of "
+            f"{', '.join(fitting)}."
         )
     if len(model.image_shape) != 3:
         raise ValueError(
