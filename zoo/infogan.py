@@ -260,6 +260,7 @@ class InfoGAN(AdversarialModel):
         loss="non_saturating",
         categorical_weight=1.0,
         continuous_weight=0.1,
+        recognition_weight=None,
         averaging=None,
         metrics=None,
         **keras_arguments,
@@ -278,6 +279,11 @@ class InfoGAN(AdversarialModel):
                 grows, they keep apart (docs/reproduction.md).
             continuous_weight: λ of the continuous codes' information, likewise. The
                 paper says that it is smaller (section 6) and no number; 0.1 is ours.
+            recognition_weight: Weight of both in the objective of the recognition
+                network and the discriminator whose trunk it shares; None for the λ
+                above, as in equation 6. What Q converges to is the same with any. With
+                1 it learns at its full rate where the generator's λ is small, and
+                categories come nearer to the classes yet (docs/reproduction.md).
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -297,6 +303,11 @@ class InfoGAN(AdversarialModel):
                     "or schedules of keras.optimizers.schedules. Received: "
                     f"{name}={weight!r}"
                 )
+        if recognition_weight is not None and not recognition_weight >= 0:
+            raise ValueError(
+                "Information is rewarded, so its weights are numbers of 0 or more. "
+                f"Received: recognition_weight={recognition_weight!r}"
+            )
         self._compile(
             {
                 "generator": generator_optimizer,
@@ -306,6 +317,7 @@ class InfoGAN(AdversarialModel):
                 "loss": losses.get(loss),
                 "categorical_weight": categorical_weight,
                 "continuous_weight": continuous_weight,
+                "recognition_weight": recognition_weight,
                 "averaging": averaging,
             },
             metrics=metrics,
@@ -324,7 +336,7 @@ class InfoGAN(AdversarialModel):
             guessed = self.discriminator(fake, training=True)
             discriminator_loss = self.loss.discriminator(
                 real["logits"], guessed["logits"]
-            ) - self._weighted(self.information(inputs[1:], guessed))
+            ) - self._recognition_reward(self.information(inputs[1:], guessed))
             objectives["discriminator"] = discriminator_loss
         shares = accuracies(real["logits"], guessed["logits"], self.loss.boundary)
 
@@ -355,15 +367,15 @@ class InfoGAN(AdversarialModel):
         real = self.discriminator(images, training=False)
         guessed = self.discriminator(fake, training=False)
         information = self.information(codes, guessed)
-        reward = self._weighted(information)
         self.feed_metrics(images, fake)
         return self._log(
             {
-                "generator_loss": self.loss.generator(guessed["logits"]) - reward,
+                "generator_loss": self.loss.generator(guessed["logits"])
+                - self._weighted(information),
                 "discriminator_loss": self.loss.discriminator(
                     real["logits"], guessed["logits"]
                 )
-                - reward,
+                - self._recognition_reward(information),
                 "information": information[0],
                 "continuous_information": information[1],
                 **accuracies(real["logits"], guessed["logits"], self.loss.boundary),
@@ -382,6 +394,12 @@ class InfoGAN(AdversarialModel):
             self._at_this_step(self.categorical_weight) * categorical
             + self._at_this_step(self.continuous_weight) * continuous
         )
+
+    def _recognition_reward(self, information):
+        """What the discriminator's network is rewarded with for finding codes out."""
+        if self.recognition_weight is None:
+            return self._weighted(information)
+        return self.recognition_weight * sum(information)
 
     def _at_this_step(self, weight):
         if isinstance(weight, LearningRateSchedule):

@@ -191,6 +191,8 @@ def test_clear_errors():
         small(categorical_codes=0, continuous_codes=0)
     with pytest.raises(ValueError, match="0 or more"):
         small().compile(continuous_weight=-1)
+    with pytest.raises(ValueError, match="0 or more. Received: recognition_weight=-1"):
+        small().compile(recognition_weight=-1)
     with pytest.raises(ValueError, match=r"or schedules of.*categorical_weight='fast'"):
         small().compile(categorical_weight="fast")
     with pytest.raises(ValueError, match=r"positive\. Received: recognition_stddev=0"):

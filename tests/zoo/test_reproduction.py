@@ -141,10 +141,7 @@ def test_a_row_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch):
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize("ended_before", [False, True])
-def test_an_interrupted_row_goes_on_to_the_same_result(
-    tmp_path, monkeypatch, ended_before
-):
+def test_an_interrupted_row_goes_on_to_the_same_result(tmp_path, monkeypatch):
     row = dataclasses.replace(ROWS["gaussian1d"], changes={"epochs": 2})
     row.changes["data.size"] = 120
     monkeypatch.setitem(ROWS, "gaussian1d", row)
@@ -158,19 +155,22 @@ def test_an_interrupted_row_goes_on_to_the_same_result(
     row.changes["epochs"] = 1
     reproduce(tmp_path / "interrupted")
     shutil.rmtree(tmp_path / "interrupted" / "kept")
-    run = tmp_path / "interrupted" / "runs" / "gaussian1d-0"
+    shutil.copytree(tmp_path / "interrupted", tmp_path / "ended")
     row.changes["epochs"] = 2
-    if ended_before:
-        # A run that goes on says how far, and has the model of the epochs before.
-        row.recipe_of(0).save(run / "run.json")
-    else:
-        # A run that has not ended has checkpoints and no model.
-        shutil.rmtree(run / "model")
-    resumed, whole = (reproduce(tmp_path / name) for name in ("interrupted", "whole"))
-    assert resumed["measurements"] == whole["measurements"]
-    assert resumed["recipe"]["epochs"] == 2
-    log = (run / "log.csv").read_text()
-    assert len(log.splitlines()) == 3  # A heading, and two epochs.
+    interrupted, ended = (
+        tmp_path / name / "runs" / "gaussian1d-0" for name in ("interrupted", "ended")
+    )
+    # A run that has not ended has checkpoints and no model.
+    shutil.rmtree(interrupted / "model")
+    # One that goes on says how far, and has the model of the epochs before.
+    row.recipe_of(0).save(ended / "run.json")
+    whole = reproduce(tmp_path / "whole")
+    for run in (interrupted, ended):
+        resumed = reproduce(run.parents[1])
+        assert resumed["measurements"] == whole["measurements"]
+        assert resumed["recipe"]["epochs"] == 2
+        log = (run / "log.csv").read_text()
+        assert len(log.splitlines()) == 3  # A heading, and two epochs.
 
 
 def test_a_result_has_the_recipe_of_the_model_and_not_of_the_run(tmp_path, monkeypatch):

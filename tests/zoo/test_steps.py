@@ -327,11 +327,13 @@ def infogan_inputs(model, latents, seeds):
 
 def infogan_losses(model, real, guessed, inputs):
     categorical, continuous = information(inputs, guessed)
-    reward = 0.7 * categorical + 0.3 * continuous
+    reward = recognized = 0.7 * categorical + 0.3 * continuous
+    if model.recognition_weight is not None:
+        recognized = model.recognition_weight * (categorical + continuous)
     logits = real["logits"], guessed["logits"]
     return {
         "generator_loss": generator_loss(logits[1]) - reward,
-        "discriminator_loss": discriminator_loss(*logits) - reward,
+        "discriminator_loss": discriminator_loss(*logits) - recognized,
         "information": categorical,
         "continuous_information": continuous,
         **accuracies(*logits),
@@ -357,8 +359,10 @@ def infogan_by_hand(model, images):
 INFORMATION_WEIGHTS = {"categorical_weight": 0.7, "continuous_weight": 0.3}
 
 
-def test_a_step_of_infogan_is_equation_6():
-    assert_step(infogan, IMAGES, infogan_by_hand, **INFORMATION_WEIGHTS)
+@pytest.mark.parametrize("recognition_weight", [None, 0.9])
+def test_a_step_of_infogan_is_equation_6(recognition_weight):
+    weights = {**INFORMATION_WEIGHTS, "recognition_weight": recognition_weight}
+    assert_step(infogan, IMAGES, infogan_by_hand, **weights)
 
 
 def infogan_in_test(model, images):
@@ -369,8 +373,10 @@ def infogan_in_test(model, images):
     return infogan_losses(model, *judged, inputs), (images, fake)
 
 
-def test_a_test_of_infogan_has_the_same_objectives():
-    assert_test(infogan, IMAGES, infogan_in_test, averaging=0.5, **INFORMATION_WEIGHTS)
+@pytest.mark.parametrize("recognition_weight", [None, 0.9])
+def test_a_test_of_infogan_has_the_same_objectives(recognition_weight):
+    weights = {**INFORMATION_WEIGHTS, "recognition_weight": recognition_weight}
+    assert_test(infogan, IMAGES, infogan_in_test, averaging=0.5, **weights)
 
 
 # The GAN with K + 1 classes
@@ -1018,6 +1024,7 @@ SETTINGS = {
         "loss": "NonSaturating",
         "categorical_weight": 1.0,
         "continuous_weight": 0.1,
+        "recognition_weight": None,
         "averaging": None,
     },
     "semi_supervised_gan": {

@@ -89,7 +89,12 @@ _SCHEDULED = ("categorical_weight", "continuous_weight")
 
 #: What arguments are whose default, None, does not tell.
 _INTEGERS = ("condition_dim", "latent_dim", "num_classes", "start_size", "total_steps")
-_NUMBERS = ("averaging", "penalty_weight", "recognition_stddev")
+_NUMBERS = (
+    "averaging",
+    "penalty_weight",
+    "recognition_stddev",
+    "recognition_weight",
+)
 
 #: Objects that have a short name, by the argument that takes them.
 _NAMED = {"loss": losses.LOSSES, "penalty": losses.PENALTIES, "prior": priors.PRIORS}
