@@ -473,7 +473,7 @@ class AAE(AutoencoderModel):
         if self.form == "semi_supervised":
             loss, accuracy = self.label_loss(labels, code.category_logits)
             logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
-        return self._log(logs, count, self._label_weights(labels))
+        return self.end_test_step(count, self._label_weights(labels), **logs)
 
     def _label_weights(self, labels):
         """Returns by how many rows the logs of labelled rows alone weigh."""
@@ -594,7 +594,7 @@ class AAE(AutoencoderModel):
                 "Only the forms 'semi_supervised' and 'clustering' classify. "
                 f"This one is {self.form!r}."
             )
-        return self._in_batches(self.classify_rows, [self._pixels(images)], batch_size)
+        return self._in_batches(self.classify_rows, [self.pixels(images)], batch_size)
 
     def represent_rows(self, images):
         """Returns `W_C y + z` `[n, latent_dim]` of a tensor of images."""
@@ -617,7 +617,7 @@ class AAE(AutoencoderModel):
         """
         if not self.cluster_heads:
             raise ValueError("Build the model with cluster_heads=True to represent.")
-        return self._in_batches(self.represent_rows, [self._pixels(images)], batch_size)
+        return self._in_batches(self.represent_rows, [self.pixels(images)], batch_size)
 
     def latent_space(self, images, labels=None, columns=20):
         """See `AutoencoderModel.latent_space`; with cluster heads of `represent`."""

@@ -248,15 +248,13 @@ class AdversarialModel(GenerativeModel):
         real_logits = self.discriminate(images, conditions)
         fake_logits = self.discriminate(fake, conditions)
         self.feed_metrics(images, fake)
-        return self._log(
-            {
-                "generator_loss": self.generator_loss(
-                    images, fake, conditions, lambda network, inputs: network(inputs)
-                ),
-                "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
-                **accuracies(real_logits, fake_logits, self.loss.boundary),
-            },
-            weight=tf.shape(images)[0],
+        return self.end_test_step(
+            tf.shape(images)[0],
+            generator_loss=self.generator_loss(
+                images, fake, conditions, lambda network, inputs: network(inputs)
+            ),
+            discriminator_loss=self.loss.discriminator(real_logits, fake_logits),
+            **accuracies(real_logits, fake_logits, self.loss.boundary),
         )
 
     def unpack(self, data):

@@ -203,6 +203,7 @@ class AutoencoderModel(GenerativeModel):
         noise = tf.zeros(shape) if seeds is None else rng.normal(seeds, shape[1])
         outputs = network([images, noise] if self.posterior == "universal" else images)
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+        outputs = [tf.cast(output, tf.float32) for output in outputs]
         code = dict(zip(self._encoder_outputs(), outputs, strict=True))
         latents, log_variances = code["means"], code.get("log_variances")
         if log_variances is not None and seeds is not None:
@@ -257,7 +258,7 @@ class AutoencoderModel(GenerativeModel):
         Raises:
             ValueError: If the images are of another shape.
         """
-        images = self._pixels(images)
+        images = self.pixels(images)
         return self._in_batches(lambda x: self.infer(x).means, [images], batch_size)
 
     def reconstruct(self, images, batch_size=256, **conditions):
@@ -276,7 +277,7 @@ class AutoencoderModel(GenerativeModel):
         """
         return self._conditioned_batches(
             self.reconstruct_rows,
-            self._pixels(images),
+            self.pixels(images),
             self.reconstruction_conditions,
             conditions,
             batch_size,
@@ -317,7 +318,7 @@ class AutoencoderModel(GenerativeModel):
                 f"{type(self).__name__} decodes an image with its label, and the data "
                 f"have none. Received: {data_arguments}"
             )
-        errors = euclidean(self._pixels(images), self.reconstruct(images, **told))
+        errors = euclidean(self.pixels(images), self.reconstruct(images, **told))
         return {self.euclidean_name: round(float(np.mean(errors)), 3)}
 
     def get_config(self):
@@ -334,7 +335,10 @@ def euclidean(images, reconstructions):
 
     The pixels are counted from 0 to 1, as in the paper (Makhzani et al. 2016, A.2).
     """
-    difference = (ops.cast(images, "float32") - reconstructions) / 2
+    images, reconstructions = (
+        ops.cast(pixels, "float32") for pixels in (images, reconstructions)
+    )
+    difference = (images - reconstructions) / 2
     return 0.5 * ops.sum(ops.square(difference), axis=range(1, len(images.shape)))
 
 

@@ -1,4 +1,4 @@
-"""Callbacks for `fit`, beside those of Keras, which all work unchanged."""
+"""Callbacks for `fit`, beside those of Keras, which all but one work unchanged."""
 
 import io
 import pathlib

@@ -114,6 +114,13 @@ class CGAN(AdversarialModel):
         self.architecture = architecture
         self.generator_units = tuple(generator_units)
         self.discriminator_units = tuple(discriminator_units)
+        if min(len(self.generator_units), len(self.discriminator_units)) < 2:
+            raise ValueError(
+                "A perceptron's units are at least two widths, of the layer on latents "
+                "or samples and of that on the condition. Received: "
+                f"generator_units={self.generator_units}, "
+                f"discriminator_units={self.discriminator_units}"
+            )
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size

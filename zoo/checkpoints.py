@@ -6,6 +6,7 @@ the position in the data. It appears by one rename, so a kill at any moment leav
 whole ones. Where the disk has damaged the last, training goes on from the one before.
 """
 
+import contextlib
 import json
 import os
 import pathlib
@@ -64,7 +65,6 @@ class BackupAndResume(keras.callbacks.Callback):
         self.directory = pathlib.Path(directory)
         #: Signal that stopped the last `fit`, or None.
         self.interrupted = None
-        self._old_handlers = {}
         self._position = (0, 0)
         self._skipped = 0
         self._cut = False
@@ -145,6 +145,22 @@ class BackupAndResume(keras.callbacks.Callback):
             )
         return None
 
+    @contextlib.contextmanager
+    def listening(self):
+        """Takes SIGTERM and SIGINT over for a block, however that ends."""
+        self.interrupted = None
+        old_handlers = {}
+        try:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                try:
+                    old_handlers[number] = signal.signal(number, self._interrupt)
+                except ValueError:  # Only the main thread may, and this is another.
+                    break
+            yield
+        finally:
+            for number, handler in old_handlers.items():
+                signal.signal(number, handler)
+
     def start_at(self, epoch, batch):
         """Says where the epoch that begins next starts in the data."""
         self._position = (epoch, batch)
@@ -153,15 +169,8 @@ class BackupAndResume(keras.callbacks.Callback):
     # Called by Keras
 
     def on_train_begin(self, logs=None):
-        """Takes over the signals; proves that checkpoints can be written."""
-        self.interrupted = None
+        """Proves that checkpoints can be written."""
         self._cut = False
-        self._old_handlers = {}
-        for number in (signal.SIGTERM, signal.SIGINT):
-            try:
-                self._old_handlers[number] = signal.signal(number, self._interrupt)
-            except ValueError:  # Only the main thread may, and fit runs in another.
-                break
         self._save()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -194,11 +203,6 @@ class BackupAndResume(keras.callbacks.Callback):
         self._save()
         if self.interrupted is not None:
             self.model.stop_training = True
-
-    def on_train_end(self, logs=None):
-        """Gives the signals back."""
-        for number, handler in self._old_handlers.items():
-            signal.signal(number, handler)
 
     def _interrupt(self, number, frame):
         del frame

@@ -208,7 +208,7 @@ class Classifier(DiscriminativeModel):
         images, labels = self.unpack(data)
         logits = self.label_head(self.features(images, training=False))
         loss, accuracy, count = self.test_labels(labels, logits)
-        return self._log({"label_loss": loss, "label_accuracy": accuracy}, count)
+        return self.end_test_step(count, label_loss=loss, label_accuracy=accuracy)
 
     def unpack(self, data):
         """Splits a batch into images and labels."""

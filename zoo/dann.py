@@ -259,16 +259,14 @@ class DANN(DiscriminativeModel):
         loss, accuracy, count = self.test_labels(labels, self.label_head(features))
         source_logits = self.tell_domain(features)
         target_logits = self.tell_domain(self.features(target, training=False))
-        return self._log(
-            {
-                "label_loss": loss,
-                "label_accuracy": accuracy,
-                "domain_loss": domain_entropy(source_logits, target_logits),
-                "domain_accuracy": domain_accuracy(source_logits, target_logits),
-                "reversal": self.reversal(),
-            },
+        return self.end_test_step(
             tf.shape(images)[0],
             {"label_loss": count, "label_accuracy": count},
+            label_loss=loss,
+            label_accuracy=accuracy,
+            domain_loss=domain_entropy(source_logits, target_logits),
+            domain_accuracy=domain_accuracy(source_logits, target_logits),
+            reversal=self.reversal(),
         )
 
     def measure(self, *, name, **data_arguments):

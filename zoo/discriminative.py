@@ -78,7 +78,7 @@ class DiscriminativeModel(Model):
         Raises:
             ValueError: If the images have another shape.
         """
-        return self._in_batches(self, [self._pixels(images)], batch_size)
+        return self._in_batches(self, [self.pixels(images)], batch_size)
 
     def embed(self, images, batch_size=256):
         """Returns the features from which the label head tells the classes.
@@ -93,7 +93,7 @@ class DiscriminativeModel(Model):
         Raises:
             ValueError: If the images have another shape.
         """
-        return self._in_batches(self.features_of, [self._pixels(images)], batch_size)
+        return self._in_batches(self.features_of, [self.pixels(images)], batch_size)
 
     def features_of(self, images):
         """Maps a tensor of images in [-1, 1] to float32 features `[n, features]`."""
@@ -177,8 +177,12 @@ class DiscriminativeModel(Model):
             labelled rows, by which batches weigh.
         """
         loss, accuracy = self.label_loss(labels, logits)
-        self.feed_metrics(labels, tf.nn.softmax(logits))
-        return loss, accuracy, self.mean_count(labels >= 0)
+        known = labels >= 0
+        self.feed_metrics(
+            tf.boolean_mask(labels, known),
+            tf.boolean_mask(tf.nn.softmax(logits), known),
+        )
+        return loss, accuracy, self.mean_count(known)
 
     def get_config(self):
         """Returns the constructor's arguments."""

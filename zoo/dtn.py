@@ -176,7 +176,7 @@ class DTN(AveragedModel):
         Raises:
             ValueError: If the images have another shape.
         """
-        return self._in_batches(self, [self._pixels(images)], batch_size)
+        return self._in_batches(self, [self.pixels(images)], batch_size)
 
     def sample_grid(self, n=64, seed=0, columns=None, *, images=None):
         """Returns what a picture of the transfer shows: images above their transfers.
@@ -204,7 +204,7 @@ class DTN(AveragedModel):
             )
         columns = min(columns or math.ceil(math.sqrt(n)), len(images))
         pairs_of_rows = max(1, min(n // 2, len(images)) // columns)
-        source = self._pixels(images[: pairs_of_rows * columns])
+        source = self.pixels(images[: pairs_of_rows * columns])
         rows = (pairs_of_rows, columns, *self.image_shape)
         both = [part.reshape(rows) for part in (source, self.transfer(source))]
         return np.stack(both, axis=1).reshape(-1, *self.image_shape), columns
@@ -222,7 +222,7 @@ class DTN(AveragedModel):
         Raises:
             ValueError: If the images have another shape.
         """
-        return self._in_batches(self.features_of, [self._pixels(images)], batch_size)
+        return self._in_batches(self.features_of, [self.pixels(images)], batch_size)
 
     def transfer_accuracy(self, images, labels, classifier):
         """Returns the share of images that keep their class (section 5.1).
@@ -395,14 +395,12 @@ class DTN(AveragedModel):
             self.discriminator,
         )
         self.feed_metrics(target, from_source)
-        return self._log(
-            {
-                "generator_loss": self._weighted(terms),
-                **terms,
-                "discriminator_loss": sum(discriminator_terms(*logits)),
-                "discriminator_accuracy": ternary_accuracy(*logits),
-            },
-            weight=tf.shape(source)[0],
+        return self.end_test_step(
+            tf.shape(source)[0],
+            generator_loss=self._weighted(terms),
+            **terms,
+            discriminator_loss=sum(discriminator_terms(*logits)),
+            discriminator_accuracy=ternary_accuracy(*logits),
         )
 
     def get_config(self):
@@ -454,6 +452,7 @@ def ternary_accuracy(*logits):
 
 def mean_square(first, second):
     """Returns the mean squared error, which the paper takes for d and d₂."""
+    first, second = tf.cast(first, tf.float32), tf.cast(second, tf.float32)
     return tf.reduce_mean(tf.square(first - second))
 
 
@@ -462,6 +461,7 @@ def total_variation(images):
 
     Σ_ij ((z_i,j+1 - z_ij)² + (z_i+1,j - z_ij)²)^½, summed over channels too.
     """
+    images = tf.cast(images, tf.float32)
     corner = images[:, :-1, :-1]
     right, below = images[:, :-1, 1:] - corner, images[:, 1:, :-1] - corner
     # The root has no derivative at 0; even areas then give 0 and not NaN.

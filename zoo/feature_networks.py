@@ -89,6 +89,8 @@ class _FeatureNetwork:
         return {"features": self.name, "hash": self.hash, "resize": rule}
 
     def _fitted(self, images):
+        if images.shape[1:] == self.image_shape:
+            return images
         size, _, channels = self.image_shape
         return np.asarray(fit(images, size, channels))
 

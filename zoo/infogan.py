@@ -1,21 +1,18 @@
 """InfoGAN: interpretable representations (Chen et al., 2016, arXiv:1606.03657)."""
 
 import math
-import numbers
 from typing import NamedTuple
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
-from keras.optimizers.schedules import LearningRateSchedule
 
 from zoo import losses, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
 from zoo.data import load_arrays
 from zoo.metrics import code_matching_error
-from zoo.training_loop import unscaled
 
 
 class InferredCodes(NamedTuple):
@@ -129,6 +126,11 @@ class InfoGAN(AdversarialModel):
         name=None,
         dtype=None,
     ):
+        if categorical_codes and num_categories < 1:
+            raise ValueError(
+                "A categorical code has a category at least. Received: "
+                f"num_categories={num_categories}"
+            )
         if min(categorical_codes, continuous_codes) < 0 or not (
             categorical_codes + continuous_codes
         ):
@@ -273,17 +275,14 @@ class InfoGAN(AdversarialModel):
                 recognition network as well.
             loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
                 `"wasserstein"` or a `zoo.losses.AdversarialLoss`.
-            categorical_weight: λ of the categorical codes' information, a number or a
-                Keras `LearningRateSchedule` of the step. Where it begins at a hundredth
-                of the paper's, the categories come nearer to the classes, and where it
-                grows, they keep apart (docs/reproduction.md).
-            continuous_weight: λ of the continuous codes' information, likewise. The
-                paper says that it is smaller (section 6) and no number; 0.1 is ours.
+            categorical_weight: λ of the categorical codes' information.
+            continuous_weight: λ of the continuous codes' information. The paper says
+                that it is smaller (section 6) and no number; 0.1 is ours.
             recognition_weight: Weight of both in the objective of the recognition
-                network and the discriminator whose trunk it shares; None for the λ
-                above, as in equation 6. What Q converges to is the same with any. With
-                1 it learns at its full rate where the generator's λ is small, and
-                categories come nearer to the classes yet (docs/reproduction.md).
+                network and of the discriminator, whose trunk it shares; None for the
+                λ above, as in equation 6. Categories come nearest to the classes where
+                the generator's λ is a hundredth of the paper's and this is 1
+                (docs/reproduction.md).
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -291,23 +290,18 @@ class InfoGAN(AdversarialModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        for name, weight in (
-            ("categorical_weight", categorical_weight),
-            ("continuous_weight", continuous_weight),
-        ):
-            if not isinstance(weight, LearningRateSchedule) and not (
-                isinstance(weight, numbers.Real) and weight >= 0
-            ):
+        weights = {
+            "categorical_weight": categorical_weight,
+            "continuous_weight": continuous_weight,
+        }
+        if recognition_weight is not None:
+            weights["recognition_weight"] = recognition_weight
+        for name, weight in weights.items():
+            if not weight >= 0:
                 raise ValueError(
-                    "Information is rewarded, so its weights are numbers of 0 or more, "
-                    "or schedules of keras.optimizers.schedules. Received: "
-                    f"{name}={weight!r}"
+                    "Information is rewarded, so its weights are 0 or more. "
+                    f"Received: {name}={weight}"
                 )
-        if recognition_weight is not None and not recognition_weight >= 0:
-            raise ValueError(
-                "Information is rewarded, so its weights are numbers of 0 or more. "
-                f"Received: recognition_weight={recognition_weight!r}"
-            )
         self._compile(
             {
                 "generator": generator_optimizer,
@@ -334,18 +328,19 @@ class InfoGAN(AdversarialModel):
         with self.minimizing("discriminator") as objectives:
             real = self.discriminator(images, training=True)
             guessed = self.discriminator(fake, training=True)
-            discriminator_loss = self.loss.discriminator(
-                real["logits"], guessed["logits"]
-            ) - self._recognition_reward(self.information(inputs[1:], guessed))
+            logits = self.logits_of(real), self.logits_of(guessed)
+            information = self.information(inputs[1:], guessed)
+            discriminator_loss = self.loss.discriminator(*logits)
+            discriminator_loss -= self._recognition_reward(information)
             objectives["discriminator"] = discriminator_loss
-        shares = accuracies(real["logits"], guessed["logits"], self.loss.boundary)
+        shares = accuracies(*logits, self.loss.boundary)
 
         inputs = self._draw_inputs(count, stream=1)
         with self.minimizing("generator") as objectives:
             fake = self.generator(inputs, training=True)
             guessed = self.pass_through(self.discriminator, fake)
             information = self.information(inputs[1:], guessed)
-            generator_loss = self.loss.generator(guessed["logits"])
+            generator_loss = self.loss.generator(self.logits_of(guessed))
             generator_loss -= self._weighted(information)
             objectives["generator"] = generator_loss
 
@@ -368,19 +363,18 @@ class InfoGAN(AdversarialModel):
         guessed = self.discriminator(fake, training=False)
         information = self.information(codes, guessed)
         self.feed_metrics(images, fake)
-        return self._log(
-            {
-                "generator_loss": self.loss.generator(guessed["logits"])
-                - self._weighted(information),
-                "discriminator_loss": self.loss.discriminator(
-                    real["logits"], guessed["logits"]
-                )
-                - self._recognition_reward(information),
-                "information": information[0],
-                "continuous_information": information[1],
-                **accuracies(real["logits"], guessed["logits"], self.loss.boundary),
-            },
-            weight=tf.shape(images)[0],
+        logits = self.logits_of(real), self.logits_of(guessed)
+        generator_loss = self.loss.generator(logits[1])
+        generator_loss -= self._weighted(information)
+        discriminator_loss = self.loss.discriminator(*logits)
+        discriminator_loss -= self._recognition_reward(information)
+        return self.end_test_step(
+            tf.shape(images)[0],
+            generator_loss=generator_loss,
+            discriminator_loss=discriminator_loss,
+            information=information[0],
+            continuous_information=information[1],
+            **accuracies(*logits, self.loss.boundary),
         )
 
     def _draw_inputs(self, count, stream):
@@ -391,8 +385,7 @@ class InfoGAN(AdversarialModel):
         """λ L_I(G, Q), with a λ for each kind of codes."""
         categorical, continuous = information
         return (
-            self._at_this_step(self.categorical_weight) * categorical
-            + self._at_this_step(self.continuous_weight) * continuous
+            self.categorical_weight * categorical + self.continuous_weight * continuous
         )
 
     def _recognition_reward(self, information):
@@ -400,14 +393,6 @@ class InfoGAN(AdversarialModel):
         if self.recognition_weight is None:
             return self._weighted(information)
         return self.recognition_weight * sum(information)
-
-    def _at_this_step(self, weight):
-        if isinstance(weight, LearningRateSchedule):
-            # Its optimizer starts anew with each `compile`, as rates do. The
-            # discriminator's has moved on when the generator's turn comes.
-            step = unscaled(self.generator_optimizer).iterations
-            return tf.cast(weight(step.value), tf.float32)
-        return weight
 
     def information(self, codes, guessed):
         """Returns L_I(G, Q) = E log Q(c|x) + H(c) in nats (equation 5).
@@ -422,6 +407,7 @@ class InfoGAN(AdversarialModel):
             continuous ones.
         """
         codes = dict(zip(self.conditions, codes, strict=True))
+        guessed = {k: tf.cast(v, tf.float32) for k, v in guessed.items()}
         categorical = continuous = tf.constant(0.0)
         if self.categorical_codes:
             log_q = tf.nn.sparse_softmax_cross_entropy_with_logits(
@@ -448,7 +434,7 @@ class InfoGAN(AdversarialModel):
 
     def logits_of(self, judged):
         """See `AdversarialModel.logits_of`."""
-        return judged["logits"]
+        return super().logits_of(judged["logits"])
 
     def recognize(self, images):
         """Returns `InferredCodes` of a batch of images, as tensors."""
@@ -469,7 +455,7 @@ class InfoGAN(AdversarialModel):
         Raises:
             ValueError: If the images have another shape.
         """
-        images = self._pixels(images)
+        images = self.pixels(images)
         return InferredCodes(
             *(
                 self._in_batches(

@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from zoo.generative import seeds_of
-from zoo.images import from_uint8
 from zoo.metrics import arrays
 
 
@@ -268,15 +267,9 @@ def invert(
     Raises:
         ValueError: If the images have another shape, or a condition is wrong.
     """
-    images = np.asarray(images)
-    if images.dtype == np.uint8:
-        images = from_uint8(images)
-    images = images.astype(np.float32)
-    if images.shape[1:] != model.image_shape or not len(images):
-        raise ValueError(
-            f"Expected images of shape [n, {', '.join(map(str, model.image_shape))}]. "
-            f"Received: shape {list(images.shape)}"
-        )
+    images = model.pixels(images)
+    if not len(images):
+        raise ValueError("Expected one image or more. Received: none")
     count = len(images)
     seeds = seeds_of(count * starts, seed, None)
     checked = model.checked_conditions(conditions, count)

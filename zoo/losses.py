@@ -168,10 +168,14 @@ class FeatureMatching(NonSaturating):
             mean_of_replicas: Function that takes a tensor to its mean over replicas,
                 with a gradient: the means are over the batch of all of them.
         """
-        real, fake = (
-            mean_of_replicas(ops.mean(ops.cast(rows, "float32"), axis=0))
-            for rows in (real_features, fake_features)
-        )
+
+        def mean(rows):
+            # Of sums and counts: replicas may have fewer rows than others, or none.
+            total = ops.sum(ops.cast(rows, "float32"), axis=0)
+            count = ops.cast(ops.shape(rows)[0], "float32")
+            return mean_of_replicas(total) / mean_of_replicas(count)
+
+        real, fake = mean(real_features), mean(fake_features)
         return ops.sum(ops.square(real - fake))
 
 

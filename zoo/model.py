@@ -69,6 +69,10 @@ class Model(TrainingLoop):
         super().__init__(name=name, dtype=dtype)
         # Python's generator is one of those that keras.utils.set_random_seed seeds.
         self.seed = random.randrange(2**31) if seed is None else int(seed)
+        if abs(self.seed) >= 2**62:
+            raise ValueError(
+                f"A seed is a number of at most 62 bits. Received: seed={seed}"
+            )
         self._given_networks = []
         self.steps = self._counter("steps")
         self._evaluated_batches = self._counter("evaluated_batches")
@@ -402,7 +406,7 @@ class Model(TrainingLoop):
         self._check_batch(target)
         return source, labels, target
 
-    def _pixels(self, images):
+    def pixels(self, images):
         """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""
         images = np.asarray(images)
         if images.dtype == np.uint8:
@@ -419,6 +423,8 @@ class Model(TrainingLoop):
 
     def _in_batches(self, function, arrays, batch_size):
         """Concatenates `function` of slices of the arrays, as float32 numpy."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size is 1 or more. Received: {batch_size}")
         count = len(arrays[0])
         if count == 0:
             # Some kernels give no rows a wrong shape.
@@ -434,7 +440,7 @@ class Model(TrainingLoop):
 
     # Verbs of train_step
 
-    def row_seeds(self, count, stream, step=None):
+    def row_seeds(self, count, stream):
         """Derives a seed for each row that this replica draws in this step.
 
         The seeds depend on the model's seed, the step, the stream and the place of the
@@ -444,7 +450,6 @@ class Model(TrainingLoop):
         Args:
             count: Rows of this replica.
             stream: Integer that tells apart the draws of one step.
-            step: Step to draw for; the current training step by default.
 
         Returns:
             Two int64 tensors of shape `[count]`: the seeds and the rows' places.
@@ -452,20 +457,29 @@ class Model(TrainingLoop):
         replica = tf.distribute.get_replica_context().replica_id_in_sync_group
         count = tf.cast(count, tf.int64)
         rows = tf.cast(replica, tf.int64) * count + tf.range(count)
-        step = self.steps.value if step is None else step
-        return rng.fold_in(
-            rng.fold_in(rng.fold_in(self.seed, step), stream), rows
-        ), rows
+        return self._seeds_of(rows, stream, self.steps.value), rows
 
     def test_row_seeds(self, count):
         """Derives seeds as `row_seeds` does, for the current batch of `evaluate`.
 
-        `evaluate` begins with the same ones each time. To be called once a batch.
+        `evaluate` begins with the same ones each time, and may leave replicas with
+        fewer rows than others. To be called once a batch.
         """
         # Training steps count up from 0, so tests take the negative numbers.
         step = -1 - self._evaluated_batches.value
         self._evaluated_batches.assign_add(1)
-        return self.row_seeds(count, stream=0, step=step)
+        context = tf.distribute.get_replica_context()
+        replica = context.replica_id_in_sync_group
+        count = tf.cast(count, tf.int64)
+        counts = context.all_reduce(
+            "sum",
+            count * tf.one_hot(replica, context.num_replicas_in_sync, dtype="int64"),
+        )
+        rows = tf.reduce_sum(counts[:replica]) + tf.range(count)
+        return self._seeds_of(rows, 0, step), rows
+
+    def _seeds_of(self, rows, stream, step):
+        return rng.fold_in(rng.fold_in(rng.fold_in(self.seed, step), stream), rows)
 
     @contextlib.contextmanager
     def minimizing(self, *players):
@@ -598,25 +612,36 @@ class Model(TrainingLoop):
         # Data whose length is not known end in the middle of a step.
         with tf.control_dependencies(list(values.values())):
             self.steps.assign_add(1)
-        return self._log(values, count, weights)
+        self._add_to_means(values, count, weights)
+        return self._results([self._loss_tracker, *self._running_means.metrics])
 
     def feed_metrics(self, expected, given):
         """Gives `compile(metrics=)`, if there are any, a batch in `test_step`."""
         if self._compile_metrics is not None:
             self._compile_metrics.update_state(expected, given)
 
-    def _log(self, values, weight, weights=None):
-        """Adds a batch to the means over the epoch, and returns them.
+    def end_test_step(self, count, weights=None, **values):
+        """Returns the logs of `test_step`: those of `end_step`, and the metrics'."""
+        self._add_to_means(values, count, weights)
+        return self._results(self.metrics)
+
+    def _add_to_means(self, values, weight, weights):
+        """Adds a batch to the means over the epoch.
 
         Args:
             values: Dict from name to scalar.
             weight: What the batch weighs, such as its rows.
-            weights: Dict from the names that weigh otherwise to their weights.
+            weights: Dict from the names that weigh otherwise to their weights, or None.
         """
         total = sum(value for name, value in values.items() if name.endswith("_loss"))
         self._loss_tracker.update_state(_counted(total, weight), sample_weight=weight)
         self._running_means.update(values, weight, weights or {})
-        logs = self.get_metrics_result()
+
+    def _results(self, metrics):
+        logs = {}
+        for metric in metrics:
+            result = metric.result()
+            logs |= result if isinstance(result, dict) else {metric.name: result}
         if spans_workers(self.distribute_strategy):
             # Keras concatenates the workers' logs and cannot do so with scalars.
             logs = {name: value[None] for name, value in logs.items()}
@@ -692,6 +717,13 @@ def _check_optimizer(name, optimizer, strategy):
             f"{name} has {', '.join(clipping)}, and Keras clips before it adds up the "
             f"gradients of the {replicas} replicas: another training than on one. "
             "Leave it out, or train on one replica."
+        )
+    if inner.gradient_accumulation_steps and replicas > 1:
+        raise ValueError(
+            f"{name} has gradient_accumulation_steps="
+            f"{inner.gradient_accumulation_steps}, and Keras decides in a graph's "
+            f"branch whether to update, where {replicas} replicas cannot meet. Leave "
+            "it out, or train on one replica."
         )
 
 

@@ -148,18 +148,24 @@ class Recipe:
         known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
         return {**known, "split": self.test_split}
 
-    def compile_arguments(self):
-        """Returns the arguments of `compile`, with objects for their configs."""
+    def compile_model(self, model):
+        """Compiles a model with the recipe's arguments, objects for their configs.
+
+        Raises:
+            ValueError: If an argument is unknown, out of range, or no config.
+        """
         # Keras puts objects into the configs that it is given.
         arguments = copy.deepcopy(self.compile)
         # Optimizers stay configs: `compile` finds those by a short name such as adam.
         with _one_kind_of_error(self.compile):
-            return {
-                name: value
-                if name.endswith("optimizer")
-                else keras.saving.deserialize_keras_object(value)
-                for name, value in arguments.items()
-            }
+            model.compile(
+                **{
+                    name: value
+                    if name.endswith("optimizer")
+                    else keras.saving.deserialize_keras_object(value)
+                    for name, value in arguments.items()
+                }
+            )
 
     @classmethod
     def load(cls, path):

@@ -316,18 +316,16 @@ class SemiSupervisedGAN(AdversarialModel):
         supervised, accuracy = self.label_loss(labels, class_logits)
         known = self.mean_count(labels >= 0)
         self.feed_metrics(images, fake)
-        return self._log(
-            {
-                "generator_loss": self.generator_loss(
-                    images, fake, [], lambda network, inputs: network(inputs)
-                ),
-                "discriminator_loss": self.loss.discriminator(real_logits, fake_logits),
-                "classification_loss": supervised,
-                "classification_accuracy": accuracy,
-                **accuracies(real_logits, fake_logits, self.loss.boundary),
-            },
-            weight=tf.shape(images)[0],
-            weights={"classification_loss": known, "classification_accuracy": known},
+        return self.end_test_step(
+            tf.shape(images)[0],
+            {"classification_loss": known, "classification_accuracy": known},
+            generator_loss=self.generator_loss(
+                images, fake, [], lambda network, inputs: network(inputs)
+            ),
+            discriminator_loss=self.loss.discriminator(real_logits, fake_logits),
+            classification_loss=supervised,
+            classification_accuracy=accuracy,
+            **accuracies(real_logits, fake_logits, self.loss.boundary),
         )
 
     def unpack(self, data):
@@ -365,7 +363,7 @@ class SemiSupervisedGAN(AdversarialModel):
         Raises:
             ValueError: If the images are of another shape.
         """
-        return self._in_batches(self.classify_rows, [self._pixels(images)], batch_size)
+        return self._in_batches(self.classify_rows, [self.pixels(images)], batch_size)
 
     def measure(self, **data_arguments):
         """Returns `test_error`, the share of images that are classified wrong.

@@ -5,6 +5,7 @@ order that the data's seed and the epoch give, from the middle of an epoch if ne
 with the rows of a batch divided equally among the replicas.
 """
 
+import contextlib
 import functools
 import types
 import warnings
@@ -100,8 +101,9 @@ class TrainingLoop(keras.Model):
         Raises:
             ValueError: If an epoch is no whole number of calls of
                 `steps_per_execution` steps, batches can't be divided among the
-                replicas, rows are to be weighed, or an epoch has no more steps than an
-                interrupted one had done.
+                replicas, rows are to be weighed, an epoch has no more steps than an
+                interrupted one had done, or Keras's `BackupAndRestore` is among the
+                callbacks, which can't put the data where the training was.
         """
         self._assert_compile_called("fit")
         if class_weight is not None or sample_weight is not None:
@@ -111,7 +113,13 @@ class TrainingLoop(keras.Model):
         # Keras takes one alone, lists in lists, and its own list.
         callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
         callbacks = [callback for callback in callbacks if callback is not None]
+        if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in callbacks):
+            raise ValueError(
+                "BackupAndRestore goes on with the data of the first epoch, and saves "
+                "no optimizer's step in mid-epoch. Use zoo.callbacks.BackupAndResume."
+            )
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
+        listening = backup.listening() if backup else contextlib.nullcontext()
         position = backup.restore(self) if backup else None
         # The place in the data of epoch 0.
         start = 0 if backup or initial_epoch else int(self.steps.numpy())
@@ -130,12 +138,13 @@ class TrainingLoop(keras.Model):
         if stream is None:
             if backup:
                 backup.start_at(initial_epoch, 0)
-            return run(
-                x=x,
-                epochs=epochs,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
-            )
+            with listening:
+                return run(
+                    x=x,
+                    epochs=epochs,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=steps_per_epoch,
+                )
 
         length = steps_per_epoch or len(x)
         a_call = self.steps_per_execution
@@ -156,25 +165,26 @@ class TrainingLoop(keras.Model):
         if backup:
             backup.start_at(initial_epoch, batch)
         past = {}
-        if batch and initial_epoch < epochs:
-            # The rest of the epoch in which the training was interrupted.
-            past = run(
-                x=data.epochs(x, batch=initial_epoch * length + batch),
-                epochs=initial_epoch + 1,
+        with listening:
+            if batch and initial_epoch < epochs:
+                # The rest of the epoch in which the training was interrupted.
+                past = run(
+                    x=data.epochs(x, batch=initial_epoch * length + batch),
+                    epochs=initial_epoch + 1,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=length - batch,
+                    shuffle=False,
+                ).history
+                initial_epoch += 1
+                if self.stop_training:
+                    return self.history
+            history = run(
+                x=data.epochs(x, batch=start + initial_epoch * length),
+                epochs=epochs,
                 initial_epoch=initial_epoch,
-                steps_per_epoch=length - batch,
+                steps_per_epoch=length,
                 shuffle=False,
-            ).history
-            initial_epoch += 1
-            if self.stop_training:
-                return self.history
-        history = run(
-            x=data.epochs(x, batch=start + initial_epoch * length),
-            epochs=epochs,
-            initial_epoch=initial_epoch,
-            steps_per_epoch=length,
-            shuffle=False,
-        )
+            )
         if past:
             history.epoch.insert(0, initial_epoch - 1)
         if past is not history.history:  # The same where it was among the callbacks.
@@ -276,10 +286,12 @@ def unscaled(optimizer):
 
 
 def has_ended(optimizer):
-    """Whether the schedule of an optimizer's learning rate is at 0."""
+    """Whether the schedule of an optimizer's learning rate has come down to 0."""
     optimizer = unscaled(optimizer)
     follows = isinstance(optimizer._learning_rate, LearningRateSchedule)
-    return follows and float(optimizer.learning_rate) == 0
+    # A rate that is to warm up begins at 0.
+    begun = int(optimizer.iterations.numpy()) > 0
+    return follows and begun and float(optimizer.learning_rate) == 0
 
 
 def spans_workers(strategy):

@@ -145,7 +145,7 @@ class VAE(AutoencoderModel):
         code = self.infer(images, seeds)
         reconstructions = self.decoder_in_use()(code.latents)
         self.feed_metrics(images, self.draw(seeds))
-        return self._log(self._bound(images, code, reconstructions), weight=count)
+        return self.end_test_step(count, **self._bound(images, code, reconstructions))
 
     def _bound(self, images, code, reconstructions):
         """Both parts of the negative lower bound (eq. 7), means over the images."""

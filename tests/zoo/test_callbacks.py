@@ -210,6 +210,17 @@ def test_training_takes_no_notice_of_metrics(train, tmp_path):
     assert "frechet_distance" not in fit(gan, train, epochs=1).history
 
 
+@pytest.mark.parametrize("run_eagerly", [False, True])
+def test_training_takes_no_notice_of_metrics_fed_before(train, run_eagerly):
+    network = zoo.Classifier((16, 16, 1), num_classes=10, filters=(4,), seed=0)
+    distance = zoo.metrics.FrechetDistance(4, network, name="frechet_distance")
+    gan = compiled(metrics=[distance], run_eagerly=run_eagerly)
+    test = zoo.load_data("digits", "test", image_size=16, batch_size=99)
+    assert gan.evaluate(test, verbose=0, return_dict=True)["frechet_distance"] > 0
+    logs = gan.fit(train, steps_per_epoch=1, epochs=2, verbose=0).history
+    assert set(logs) == {"loss", *gan.logged}
+
+
 def make_not_a_number(model):
     for weight in model.generator.trainable_variables:
         weight.assign(weight * np.nan)

@@ -476,24 +476,6 @@ def test_a_recipe_says_before_training_that_its_model_could_not_be_measured(tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_a_weight_may_be_a_number_or_a_schedule():
-    flag = flags.Spec("NUMBER")
-    assert flag.convert("0.5", None, None) == 0.5
-    schedule = keras.optimizers.schedules.ExponentialDecay(0.01, 781, 1.62)
-    given = json.dumps(keras.saving.serialize_keras_object(schedule))
-    recipe = Recipe(
-        "infogan",
-        {"name": "digits", "image_size": 16},
-        compile={"categorical_weight": flag.convert(given, None, None)},
-    )
-    weight = recipe.compile_arguments()["categorical_weight"]
-    assert float(weight(781)) == pytest.approx(0.0162)
-    done = run("train", "infogan", "--categorical-weight", "fast")
-    assert done.exit_code == 1
-    assert "or schedules of keras" in done.output
-    assert "Traceback" not in done.output
-
-
 def test_an_optimizer_on_the_command_line_reaches_compile():
     spec = flags.Spec("OPTIMIZER").convert("adam:learning_rate=1e-3", None, None)
     recipe = Recipe(
@@ -503,7 +485,30 @@ def test_an_optimizer_on_the_command_line_reaches_compile():
         compile={"generator_optimizer": spec, "loss": "hinge"},
     )
     model = recipe.build()
-    model.compile(**recipe.compile_arguments())
+    recipe.compile_model(model)
     assert isinstance(model.generator_optimizer, keras.optimizers.Adam)
     assert float(model.generator_optimizer.learning_rate) == pytest.approx(1e-3)
     assert recipe.compile["generator_optimizer"]["class_name"] == "adam"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            [
+                *("gan", "--generator-optimizer"),
+                '{"class_name": "Adam", "config": {"learning_rate": '
+                '{"class_name": "CosineDecay", "config": {}}}}',
+            ],
+            "can't be followed.*CosineDecay",
+        ),
+        (["infogan", "--num-categories", "0"], "Received: num_categories=0"),
+        (["cgan", "--generator-units", "8"], r"Received: generator_units=\(8,\)"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_line(tmp_path, arguments, message):
+    done = run("train", *arguments, "--data", "digits", "--out", str(tmp_path / "run"))
+    assert done.exit_code == 1
+    assert isinstance(done.exception, SystemExit)
+    assert re.search(message, done.output)
+    assert not (tmp_path / "run").exists()

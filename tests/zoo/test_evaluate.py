@@ -394,3 +394,27 @@ def test_mistakes_are_one_line(folder, gan, classifier):
         assert done.exit_code == status, done.output
         assert message in done.output
         assert "Traceback" not in done.output
+
+
+def test_images_that_are_not_square_are_evaluated_as_they_are(tmp_path):
+    shape = (8, 12, 1)
+    pixels = np.random.default_rng(0).integers(0, 256, (COUNT, *shape), np.uint8)
+    np.savez(tmp_path / "wide.npz", image=pixels)
+    units = {"generator_units": (4,), "discriminator_units": (4,)}
+    zoo.GAN(shape, 3, **units, seed=0).save_to_preset(tmp_path / "gan")
+    zoo.Classifier(shape, 3, filters=(4, 6), seed=0).save_to_preset(tmp_path / "net")
+    report = evaluation.evaluate(
+        tmp_path / "gan",
+        str(tmp_path / "wide.npz"),
+        split="train",
+        features=str(tmp_path / "net"),
+    )
+    measured = {m.name: m for m in report.measurements}
+    assert measured["frechet_distance"].resize == "none"
+    assert measured["frechet_distance"].value > 0
+
+
+def test_numbers_are_no_images_to_evaluate_on(folder, gan):
+    done = run("evaluate", folder / "cgan", "--data", "gaussian")
+    assert done.exit_code == 1
+    assert "'gaussian' is numbers, not images" in done.output

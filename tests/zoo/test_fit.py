@@ -1,6 +1,7 @@
 """What `fit`, `evaluate` and their forms for one batch take, and what they refuse."""
 
 import os
+import signal
 import warnings
 
 import keras
@@ -9,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.checkpoints import CheckpointError
+from zoo.checkpoints import CheckpointError, DivergenceError
 
 ROWS = np.random.default_rng(0).uniform(-1, 1, (24, 3)).astype("float32")
 LABELS = np.arange(24) % 3
@@ -115,6 +116,12 @@ def test_optimizers_that_would_not_do_what_they_say_are_refused():
             pytest.raises(ValueError, match=f"{clipping}=0.5.*train on one replica"),
         ):
             gan(generator_optimizer=sgd(**{clipping: 0.5}))
+    gan(generator_optimizer=sgd(gradient_accumulation_steps=2))
+    with (
+        zoo.strategy("mirrored", 2).scope(),
+        pytest.raises(ValueError, match=r"accumulation_steps=2.*on one replica"),
+    ):
+        gan(generator_optimizer=sgd(gradient_accumulation_steps=2))
 
 
 @pytest.mark.parametrize(
@@ -224,6 +231,32 @@ def test_a_schedule_that_is_over_is_warned_of():
         model.fit(ROWS, batch_size=8, verbose=0)
 
 
+def test_a_rate_that_is_to_warm_up_is_not_over():
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, 10, warmup_target=0.1, warmup_steps=5
+    )
+    model = gan(generator_optimizer=keras.optimizers.SGD(schedule))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(ROWS, batch_size=8, verbose=0)
+
+
+def test_the_backup_of_keras_is_refused(tmp_path):
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "state.weights.h5")
+    with pytest.raises(ValueError, match=r"Use zoo\.callbacks\.BackupAndResume"):
+        gan().fit(ROWS, batch_size=8, verbose=0, callbacks=[backup])
+
+
+def test_signals_are_given_back_however_a_training_ends(tmp_path):
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    model = gan(generator_optimizer=keras.optimizers.SGD(np.inf))
+    with pytest.raises(DivergenceError):
+        model.fit(ROWS, batch_size=8, verbose=0, callbacks=[backup])
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
 def test_logs_of_labelled_rows_are_means_over_them():
     """However many of a batch's rows have labels, none at all among them."""
     rows = np.random.default_rng(0).uniform(-1, 1, (64, 16, 16, 1)).astype("float32")
@@ -319,6 +352,28 @@ def test_replicas_without_rows_do_not_count():
     shared = model.evaluate(rows, batch_size=16, verbose=0, return_dict=True)
     assert shared["real_accuracy"] == pytest.approx(alone["real_accuracy"])
     assert all(np.isfinite(value) for value in shared.values())
+
+
+def test_replicas_of_different_numbers_of_rows_evaluate_as_one():
+    """Nineteen rows of digits: two batches of eight on each, then two rows and one."""
+
+    def evaluated():
+        model = zoo.SemiSupervisedGAN(
+            image_shape=(8, 8, 1), num_classes=10, architecture="mlp", seed=0
+        )
+        model.compile()
+        data = zoo.load_data(
+            "digits", "test[:19]", image_size=8, labels=True, batch_size=8
+        )
+        logs = model.evaluate(data, verbose=0, return_dict=True)
+        # Each loss in it weighs by its own rows: it says nothing, as its docstring has.
+        assert np.isfinite(logs.pop("loss"))
+        return logs
+
+    alone = evaluated()
+    with zoo.strategy("mirrored", 2).scope():
+        shared = evaluated()
+    assert shared == pytest.approx(alone, rel=1e-4)
 
 
 class Stop(keras.callbacks.Callback):

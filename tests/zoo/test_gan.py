@@ -275,7 +275,7 @@ def test_generate_refuses(arguments):
 def test_the_one_dimensional_gan_learns_mean_and_width():
     recipe = Recipe.of_preset("gan_gaussian1d_minibatch")
     gan = recipe.build()
-    gan.compile(**recipe.compile_arguments())
+    recipe.compile_model(gan)
     untrained = gan.generate(2000)
     gan.fit(recipe.load_data(), epochs=10, verbose=0)
     samples = gan.generate(2000)

@@ -132,27 +132,6 @@ def test_both_players_are_rewarded_for_information():
         assert np.mean(moved) > 0.8, name
 
 
-def test_the_reward_follows_a_schedule(tmp_path):
-    model = small()
-    schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 1, 3.0)
-    model.compile(loss=Nothing(), categorical_weight=schedule, continuous_weight=0)
-    train = zoo.load_data("digits", image_size=16, batch_size=64)
-    model.fit(train, steps_per_epoch=1, verbose=0)
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
-    for expected in (1.5, 4.5):  # Step 0 is done.
-        history = again.fit(train, steps_per_epoch=1, verbose=0).history
-        assert history["generator_loss"][0] == pytest.approx(
-            -expected * history["information"][0], rel=1e-5
-        )
-    # As a learning rate does, it begins anew with a new optimizer.
-    model.compile(loss=Nothing(), categorical_weight=schedule, continuous_weight=0)
-    history = model.fit(train, steps_per_epoch=1, verbose=0).history
-    assert history["generator_loss"][0] == pytest.approx(
-        -0.5 * history["information"][0], rel=1e-5
-    )
-
-
 def test_one_code_varies_along_a_row():
     model = small(categorical_codes=2, num_categories=3, continuous_codes=1)
     images = model.vary(0, rows=2, seed=4)
@@ -191,10 +170,8 @@ def test_clear_errors():
         small(categorical_codes=0, continuous_codes=0)
     with pytest.raises(ValueError, match="0 or more"):
         small().compile(continuous_weight=-1)
-    with pytest.raises(ValueError, match="0 or more. Received: recognition_weight=-1"):
+    with pytest.raises(ValueError, match=r"0 or more\. Received: recog.*=-1"):
         small().compile(recognition_weight=-1)
-    with pytest.raises(ValueError, match=r"or schedules of.*categorical_weight='fast'"):
-        small().compile(categorical_weight="fast")
     with pytest.raises(ValueError, match=r"positive\. Received: recognition_stddev=0"):
         small(recognition_stddev=0)
     with pytest.raises(ValueError, match="by name"):

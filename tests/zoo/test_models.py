@@ -153,15 +153,21 @@ def test_trains_in_mixed_precision(case, policy):
         ("gan", "generator"),
         ("gan", "discriminator"),
         ("aae", "discriminator"),
+        ("aae", "decoder"),
         ("dann", "domain_head"),
         ("dtn", "discriminator"),
+        ("dtn", "generator"),
+        ("infogan", "discriminator"),
+        ("vae", "encoder"),
     ],
 )
 def test_a_network_may_answer_in_half_precision(name, network):
     (case,) = (case for case in CASES if case.name == name)
     model = case.build()
     whole = getattr(model, network)
-    outputs = keras.layers.Activation("linear", dtype="bfloat16")(whole.output)
+    outputs = keras.tree.map_structure(
+        keras.layers.Activation("linear", dtype="bfloat16"), whole.output
+    )
     setattr(model, network, keras.Model(whole.inputs, outputs))
     model.compile(**case.compile)
     logs = model.fit(case.load_data(), steps_per_epoch=2, verbose=0).history

@@ -84,9 +84,6 @@ _NETWORKS = (
     "domain_head",
 )
 
-#: Numbers that may follow a schedule of Keras instead, as JSON.
-_SCHEDULED = ("categorical_weight", "continuous_weight")
-
 #: What arguments are whose default, None, does not tell.
 _INTEGERS = ("condition_dim", "latent_dim", "num_classes", "start_size", "total_steps")
 _NUMBERS = (
@@ -109,8 +106,6 @@ def _type(parameter, function):
         return click.STRING
     if name in _NETWORKS:
         return KerasModel()
-    if name in _SCHEDULED:
-        return Spec("NUMBER")
     if name in _INTEGERS:
         return OrNone(click.INT)
     if name in _NUMBERS:

@@ -235,7 +235,7 @@ def run_training(
     recipe.check_measurable()
     with strategy.scope():
         model = recipe.build()
-        model.compile(**recipe.compile_arguments())
+        recipe.compile_model(model)
     if recipe.data["name"] == "gaussian" and "generator" not in recipe.model:
         click.echo(
             "The default networks make numbers from -1 to 1, which gaussian is not "

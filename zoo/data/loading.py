@@ -169,8 +169,6 @@ def load_arrays(
     Raises:
         ValueError: As `load_data` does.
     """
-    if _is_gaussian(name):
-        raise ValueError("'gaussian' is numbers, not images: load it by load_data")
     selection = select(name, split, image_size, channels)
     if labels:
         selection.check_labels("what is asked for")

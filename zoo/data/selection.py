@@ -23,7 +23,7 @@ _BOUND = r"(-?\d+%?)?"
 _PART = re.compile(rf"([\w.-]+?)(?:\[{_BOUND}:{_BOUND}\])?")
 
 
-def select(name, split, image_size, channels):
+def select(name, split, image_size=None, channels=None):
     """Finds the images that the arguments of `zoo.load_data` ask for.
 
     Returns:
@@ -42,6 +42,8 @@ def select(name, split, image_size, channels):
         )
     if channels is not None:
         check_channels(channels, of="channels=")
+    if isinstance(name, str) and name == "gaussian":
+        raise ValueError("'gaussian' is numbers, not images: load it by load_data")
     source = find_source(name)
     if isinstance(source, DigitsSource) and image_size is None:
         image_size = _DIGITS_IMAGE_SIZE
