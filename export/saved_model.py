@@ -105,6 +105,11 @@ def _refuse_existing(base_path, version):
             f"Version {version} exists in {base_path}, and a published version never "
             "changes. Leave the version out to take the next number."
         )
+    if version is None and _MAX_VERSION in versions(base_path):
+        raise FileExistsError(
+            f"No number comes after the version {_MAX_VERSION} in {base_path}. Say "
+            "which version this is."
+        )
 
 
 @contextlib.contextmanager

@@ -21,6 +21,8 @@ def _mistakes_in_one_line():
     """Turns what a user can get wrong into one line on stderr and exit status 1."""
     try:
         yield
+    except MemoryError as error:
+        raise click.ClickException(f"That needs too much memory: {error}") from error
     except (errors.ServingError, errors.RequestError, OSError, ValueError) as error:
         raise click.ClickException(" ".join(str(error).split())) from error
 

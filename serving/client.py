@@ -20,7 +20,7 @@ import time
 import grpc
 import numpy as np
 
-from serving import errors, fitting, messages, signatures, tensors
+from serving import certificates, errors, fitting, messages, signatures, tensors
 
 MAX_MESSAGE_BYTES = 256 << 20
 # Where a request is split. A client is not told what its server takes; 64 MiB stay
@@ -73,6 +73,9 @@ _TOO_MANY_BYTES = re.compile(
 
 # What TensorFlow Serving answers where its batching file allows fewer rows.
 _TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
+
+# Addresses that gRPC has a resolver of its own for, and not those of a host so named.
+_RESOLVED = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):(?!\d+$)")
 
 _METHODS = {
     name: (f"/{service}/{name}", request, response)
@@ -156,10 +159,7 @@ class _Calls:
         server_name=None,
         max_message_bytes=MAX_MESSAGE_BYTES,
     ):
-        if not isinstance(address, str) or ":" not in address:
-            raise errors.RequestError(
-                f"address must be host:port, such as 127.0.0.1:8500, not {address!r}"
-            )
+        _check_address(address)
         if (client_certificate is None) != (client_key is None):
             raise errors.RequestError("client_certificate and client_key go together")
         if attempts < 1:
@@ -170,6 +170,10 @@ class _Calls:
         self._max_message_bytes = max_message_bytes
         self._credentials = None
         if tls or root_certificate or client_certificate or server_name:
+            try:
+                certificates.check(client_certificate, client_key, root_certificate)
+            except ValueError as error:
+                raise errors.RequestError(str(error)) from error
             self._credentials = grpc.ssl_channel_credentials(
                 *(
                     path and pathlib.Path(path).read_bytes()
@@ -426,6 +430,9 @@ class _Calls:
 
     def _predict(self, target, inputs, key, output_names, timeout):
         until = self._until(timeout)
+        if output_names is not None and not isinstance(output_names, str):
+            output_names = list(output_names)
+        refused = False
         for attempt in itertools.count(1):
             known = self._known.get(target)
             try:
@@ -437,8 +444,9 @@ class _Calls:
                 yield _Sleep(pause)
             except errors.ServingError as error:
                 # What fits the model known may not fit the one that came since.
-                if known is None or error.code not in _OTHER_MODEL:
+                if refused or known is None or error.code not in _OTHER_MODEL:
                     raise
+                refused = True
                 self._known.pop(target, None)
                 try:
                     newest = yield from self._fetch_metadata(target, until)
@@ -775,6 +783,20 @@ def _in_words(error, address):
             f"{address}, or something between, ended the call before it was answered"
         )
     return errors.ServingError(code, message)
+
+
+def _check_address(address):
+    """Raises `RequestError` for what gRPC would take, and then never reach, or wrap."""
+    if isinstance(address, str):
+        host, _, port = address.rpartition(":")
+        if _RESOLVED.match(address) or (
+            host and port.isdecimal() and 1 <= int(port) <= 65535
+        ):
+            return
+    raise errors.RequestError(
+        "address must be host:port with a port from 1 to 65535, such as "
+        f"127.0.0.1:8500, not {address!r}"
+    )
 
 
 def _checked_timeout(timeout):

@@ -9,7 +9,7 @@ MAX_CONNECTIONS = 128
 
 
 class Connections:
-    """The open connections: no more than allowed, and none after the server stopped.
+    """The open connections: no more than allowed, and soon none once the server stops.
 
     One that is idle, which is one without a byte of a next request, may be closed at
     any time.
@@ -25,7 +25,7 @@ class Connections:
         """Takes in an idle connection; False where there is no room for it."""
         with self._changed:
             if self.stopping:
-                return False
+                _shut(connection, socket.SHUT_RD)
             if len(self._open) >= MAX_CONNECTIONS:
                 if not self._idle:
                     return False
@@ -56,11 +56,14 @@ class Connections:
             self._changed.notify_all()
 
     def stop(self):
-        """Cuts idle connections, and has the others close after their answers."""
+        """Takes no more requests, and has connections close after their answers.
+
+        A request that is there although its thread has not seen it yet is answered.
+        """
         with self._changed:
             self.stopping = True
-            for connection in list(self._idle):
-                self._cut(connection)
+            for connection in self._idle:
+                _shut(connection, socket.SHUT_RD)
 
     def wait(self, seconds):
         """Waits for all to be closed, and cuts those that are not by then."""
@@ -73,6 +76,10 @@ class Connections:
         """Ends what its thread waits for; the thread then closes it."""
         self._open.discard(connection)
         self._idle.pop(connection, None)
-        with contextlib.suppress(OSError):
-            # Below TLS, whose state is the thread's own.
-            socket.socket.shutdown(connection, socket.SHUT_RDWR)
+        _shut(connection, socket.SHUT_RDWR)
+
+
+def _shut(connection, directions):
+    with contextlib.suppress(OSError):
+        # Below TLS, whose state is the thread's own.
+        socket.socket.shutdown(connection, directions)

@@ -89,24 +89,31 @@ def _array(target, spec, value):
     """Returns `value` as an array of the dtype of `spec`, without losing anything."""
     wanted = tensors.numpy_type(spec.data_type)
     is_text = spec.data_type == tensors.DT_STRING
+    if isinstance(value, list | tuple) and not value and spec.row_shape is not None:
+        return spec.no_rows()
+    too_large = errors.RequestError(
+        f"{target} takes {spec}; some numbers given are out of its range"
+    )
     try:
+        if not is_text and not isinstance(value, np.ndarray):
+            # Numbers of Python, whose own types say little.
+            return tensors.from_numbers(value, wanted)
         # An array of bytes that numpy makes by itself loses zeros at their ends.
         array = np.asarray(value, object if is_text else None)
+        if is_text:
+            fits = all(isinstance(item, bytes | str) for item in array.flat)
+        else:
+            fits = np.can_cast(array.dtype, wanted, "safe") or (
+                array.dtype.kind == wanted.kind == "f"
+            )
+    except TypeError:
+        array, fits = np.asarray(value), False
     except ValueError as error:  # Such as lists of unequal lengths.
         raise errors.RequestError(
             f"{target} takes {spec}; what was given makes no array: {error}"
         ) from None
-    if is_text:
-        fits = all(isinstance(item, bytes | str) for item in array.flat)
-    elif isinstance(value, np.ndarray):
-        fits = np.can_cast(array.dtype, wanted, "safe") or (
-            array.dtype.kind == wanted.kind == "f"
-        )
-    else:  # Numbers of Python, whose own types say little.
-        fits = array.dtype.kind in {"i": "iu", "u": "iu", "f": "iuf"}.get(
-            wanted.kind, wanted.kind
-        ) and tensors.in_range(array, wanted)
-        fits = fits or array.size == 0
+    except OverflowError:
+        raise too_large from None
     if not fits:
         hint = ""
         if wanted == np.uint8 and array.dtype.kind == "f":
@@ -117,9 +124,7 @@ def _array(target, spec, value):
     with np.errstate(over="ignore"):
         found = array.astype(wanted, copy=False)
     if wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array)):
-        raise errors.RequestError(
-            f"{target} takes {spec}; some numbers given are too large for that"
-        )
+        raise too_large
     return found
 
 

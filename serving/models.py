@@ -134,6 +134,24 @@ class _Model:
                 del self.history[old]
 
 
+def _asked_version(spec, model):
+    """Returns the version that a ModelSpec names, None if it names none.
+
+    Args:
+        spec: The ModelSpec.
+        model: The _Model of its name, None if there is none.
+    """
+    choice = spec.WhichOneof("version_choice")
+    if choice != "version_label":
+        return spec.version.value if choice == "version" else None
+    labels = model.config.labels if model else {}
+    if spec.version_label not in labels:
+        raise errors.invalid_argument(
+            f"Unrecognized servable version label: {spec.version_label}"
+        )
+    return labels[spec.version_label]
+
+
 class ModelManager:
     """Keeps the served versions in step with the disk.
 
@@ -183,20 +201,10 @@ class ModelManager:
             servable.leave()
 
     def _find(self, spec):
-        model = self._models.get(spec.name)
-        choice = spec.WhichOneof("version_choice")
-        if choice == "version_label":
-            labels = model.config.labels if model else {}
-            if spec.version_label not in labels:
-                raise errors.invalid_argument(
-                    f"Unrecognized servable version label: {spec.version_label}"
-                )
-            version = labels[spec.version_label]
-        elif choice == "version":
-            version = spec.version.value
-        else:
-            version = None
+        # At once, so that what a label names is not unloaded meanwhile.
         with self._lock:
+            model = self._models.get(spec.name)
+            version = _asked_version(spec, model)
             if model is not None and model.servables:
                 wanted = max(model.servables) if version is None else version
                 servable = model.servables.get(wanted)
@@ -214,17 +222,7 @@ class ModelManager:
         with self._lock:
             model = self._models.get(spec.name)
             history = dict(model.history) if model else {}
-        if spec.WhichOneof("version_choice") == "version_label":
-            labels = model.config.labels if model else {}
-            if spec.version_label not in labels:
-                raise errors.invalid_argument(
-                    f"Unrecognized servable version label: {spec.version_label}"
-                )
-            asked = labels[spec.version_label]
-        elif spec.HasField("version"):
-            asked = spec.version.value
-        else:
-            asked = None
+            asked = _asked_version(spec, model)
         if not history:
             raise errors.not_found(f"Could not find any versions of model {spec.name}")
         if asked is None:
@@ -248,12 +246,9 @@ class ModelManager:
             }
 
     def failures(self):
-        """Returns {model name: versions that did not load}, their numbers."""
+        """Returns {model name: how many of its versions on the disk did not load}."""
         with self._lock:
-            return {
-                name: sum(bool(s.status.error_code) for s in model.history.values())
-                for name, model in self._models.items()
-            }
+            return {name: len(model.failed) for name, model in self._models.items()}
 
     # Changes ----------------------------------------------------------------
 
@@ -365,6 +360,7 @@ class ModelManager:
             self._unload(model, model.servables.keys() - staying)
         names = {config.name for config in configs}
         for name in [name for name in self._models if name not in names]:
+            self._models[name].failed.clear()
             self._unload(self._models[name], set(self._models[name].servables))
         self._forget(names)
         if wrong:
@@ -432,6 +428,8 @@ class ModelManager:
             if model.trouble != str(error):
                 _log.warning("model %s: %s", config.name, error)
             model.trouble = str(error)
+            if isinstance(error, FileNotFoundError):
+                model.failed.clear()
             return set(model.servables)
         model.trouble = None
         # One that failed stays failed as in TensorFlow Serving, until it is gone; one

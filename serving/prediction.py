@@ -76,7 +76,9 @@ class Model:
             signature.outputs[name].row_shape is not None for name in names
         ):
             return [signature.outputs[name].no_rows() for name in names]
-        if self._options is None or not signature.batchable:
+        # A batch is padded by repeating a row, so what has none is asked alone.
+        alone = self._options is None or _rows(signature, arrays) in (None, 0)
+        if alone:
             if deadline <= time.monotonic():
                 raise errors.deadline_exceeded()
             return self._loaded.run(signature, arrays, names)

@@ -14,6 +14,7 @@ import json
 import logging
 import pathlib
 import re
+import selectors
 import socket
 import socketserver
 import ssl
@@ -392,12 +393,20 @@ class _HttpServer(socketserver.ThreadingTCPServer):
             super().process_request(request, client_address)
             return
         if self._context is None:  # Else a handshake would have to come first.
-            why = _STOPPING if self.connections.stopping else "Too many connections"
-            kind, content = _error(why)
+            kind, content = _error("Too many connections")
             status = http.HTTPStatus.SERVICE_UNAVAILABLE
             with contextlib.suppress(OSError):
                 request.sendall(_head(status, kind, len(content), True) + content)
         self.shutdown_request(request)
+
+    def take_in(self):
+        """Takes in the connections that wait for it, and would be reset otherwise."""
+        if self.fileno() == -1:  # Closed before.
+            return
+        with selectors.DefaultSelector() as selector:
+            selector.register(self, selectors.EVENT_READ)
+            while selector.select(0):
+                self.handle_request()
 
     def close_request(self, request):
         self.connections.remove(request)
@@ -469,5 +478,6 @@ class RestServer:
         """
         self._http.connections.stop()
         self._http.shutdown()
+        self._http.take_in()
         self._http.server_close()
         self._http.connections.wait(grace)

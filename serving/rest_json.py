@@ -3,6 +3,7 @@
 import base64
 import binascii
 import json
+import math
 import re
 
 import grpc
@@ -64,7 +65,7 @@ def parse_json(body):
     """
     try:
         text = body.decode("utf-8-sig")
-        content = json.loads(text)
+        content = json.loads(text, parse_float=_finite)
         if _SURROGATE.search(text):  # One without its other half is no character.
             json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
@@ -72,6 +73,13 @@ def parse_json(body):
     except ValueError as error:  # No JSON, no UTF-8, or a number of too many digits.
         raise errors.invalid_argument(f"JSON Parse error: {error}") from error
     return content
+
+
+def _finite(text):
+    number = float(text)
+    if math.isinf(number):  # Infinity itself is a word of its own.
+        raise ValueError(f"Number too big to be stored in double: {text}")
+    return number
 
 
 def _is_bytes(value):
@@ -142,23 +150,22 @@ def _to_array(values, spec):
     elif not _all_of(values, (bool,) if wanted.kind == "b" else (int, float)):
         raise wrong_type
     try:
-        array = np.array(values, object if is_text else None)
-    except (ValueError, OverflowError) as error:
+        if not is_text:
+            return tensors.from_numbers(values, wanted)
+        array = np.array(values, object)
+    except TypeError:
+        raise wrong_type from None
+    except ValueError as error:
         raise errors.invalid_argument(
             f"JSON Value for {spec} is not a regular list: {error}"
         ) from error
-    kinds = {"i": "iu", "u": "iu", "f": "iuf"}.get(wanted.kind, wanted.kind)
-    if array.dtype.kind not in kinds or (
-        is_text and any(not isinstance(v, bytes) for v in array.flat)
-    ):
+    except OverflowError:
+        raise errors.invalid_argument(
+            f"JSON Value out of range for input {spec}"
+        ) from None
+    if any(not isinstance(value, bytes) for value in array.flat):
         raise wrong_type
-    with np.errstate(over="ignore"):
-        found = array.astype(wanted)
-    if not tensors.in_range(array, wanted) or (
-        wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array))
-    ):
-        raise errors.invalid_argument(f"JSON Value out of range for input {spec}")
-    return found
+    return array
 
 
 def _all_of(values, types):

@@ -18,7 +18,6 @@ import logging
 import math
 import os
 import pathlib
-import ssl
 import threading
 import time
 
@@ -27,7 +26,14 @@ import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection, reflection_pb2
 
-from serving import batching, errors, messages, model_config, prediction
+from serving import (
+    batching,
+    certificates,
+    errors,
+    messages,
+    model_config,
+    prediction,
+)
 from serving.health import Health
 from serving.metrics import Metrics
 from serving.models import ModelManager, models_in
@@ -56,10 +62,18 @@ _GRPC_OPTIONS = (
 # there; so few may be open. By the beginnings of their methods' names.
 _MAX_STREAMS = {f"/{reflection.SERVICE_NAME}/": 8, f"/{health.SERVICE_NAME}/Watch": 16}
 
+# The beginnings of the methods that are refused when the server stops.
+_OURS = tuple(
+    f"/{service}/" for service in (messages.PREDICTION_SERVICE, messages.MODEL_SERVICE)
+)
+
 # So does a call until its message is there: such calls are cancelled after a minute,
 # as over REST, and sooner where they are so many that others might find no thread.
 _MESSAGE_SECONDS = 60.0
 _PRESSED_SECONDS, _MAX_WAITING = 10.0, 16
+
+# Before gRPC stops calls are refused for so long, and it hands out all that it took.
+_REFUSING_SECONDS = 0.2
 
 # Threads for what is answered however many requests there are: health, and refusals.
 _SPARE_THREADS = 24 + sum(_MAX_STREAMS.values())
@@ -341,6 +355,11 @@ class Server:
         self._report_health()
         time.sleep(drain)
         end = time.monotonic() + grace
+        # gRPC drops the calls that it has taken in and not handed out yet, as CANCELLED
+        # (grpc/grpc#41785). So it hands them out first, and clients that try again,
+        # which they do on UNAVAILABLE only, do so elsewhere.
+        self._messages_in_time.refuse()
+        time.sleep(_REFUSING_SECONDS if self._messages_in_time.in_flight else 0)
         stopped = self._grpc.stop(grace)
         if self._rest is not None:
             self._rest.stop(grace)
@@ -397,6 +416,8 @@ class _LimitStreams(grpc.ServerInterceptor):
 class _MessagesInTime(grpc.ServerInterceptor):
     """Cancels calls whose message does not come, and counts those not over yet.
 
+    Once told to, it refuses those that begin, but for health.
+
     A call of one message holds a thread until the message is there, however long that
     takes, and gRPC hands out its context only then. So such a call is taken as a stream
     of messages here, which is the same to its caller, and its first one is waited for.
@@ -405,6 +426,7 @@ class _MessagesInTime(grpc.ServerInterceptor):
     def __init__(self):
         self._waiting = {}
         self._open = set()
+        self._refusing = False
         self._stopped = threading.Event()
         self._thread = threading.Thread(
             target=self._watch, name="serving-messages", daemon=True
@@ -415,7 +437,11 @@ class _MessagesInTime(grpc.ServerInterceptor):
         if handler is None or handler.request_streaming:
             return handler
 
+        is_ours = details.method.startswith(_OURS)
+
         def answer(messages_, context):
+            if self._refusing and is_ours:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
             self._open.add(context)
             if not context.add_callback(lambda: self._open.discard(context)):
                 self._open.discard(context)
@@ -439,6 +465,10 @@ class _MessagesInTime(grpc.ServerInterceptor):
         if message is None:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call is empty")
         return message
+
+    def refuse(self):
+        """Refuses calls that begin from now on, as one does who stops."""
+        self._refusing = True
 
     @property
     def in_flight(self):
@@ -617,26 +647,10 @@ def _is_loopback(host):
         return False
 
 
-def _refuse_encrypted(key):
-    raise ValueError(f"the key {key} is encrypted; give it without a passphrase")
-
-
 def _credentials(certificate, key, client_ca):
-    credentials = grpc.ssl_server_credentials(
+    certificates.check(certificate, key, client_ca)
+    return grpc.ssl_server_credentials(
         [(pathlib.Path(key).read_bytes(), pathlib.Path(certificate).read_bytes())],
         root_certificates=client_ca and pathlib.Path(client_ca).read_bytes(),
         require_client_auth=client_ca is not None,
     )
-    # gRPC takes whatever these files hold, and then cannot open the port.
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(
-            certificate, key, password=functools.partial(_refuse_encrypted, key)
-        )
-        if client_ca is not None:
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(client_ca)
-    except ssl.SSLError as error:
-        raise ValueError(
-            f"{certificate} and {key} must be a certificate and its key in PEM"
-            f"{'' if client_ca is None else f', and {client_ca} an authority'}: {error}"
-        ) from error
-    return credentials

@@ -75,12 +75,45 @@ def data_type(array):
     return _DATA_TYPE[array.dtype]
 
 
-def in_range(array, dtype):
-    """Whether every value of an integer array fits into another integer dtype."""
-    if dtype.kind not in "iu" or array.size == 0:
-        return True
-    limits = np.iinfo(dtype)
-    return bool(limits.min <= array.min() and array.max() <= limits.max)
+def from_numbers(values, dtype):
+    """Returns Python's numbers, in nested lists, as an array of a numeric dtype.
+
+    numpy's own guess at their type is float64 for whole numbers of which some need 64
+    bits and others are negative, and object for larger ones.
+
+    Raises:
+        TypeError: If some are of another kind: true and false only for bool, whole
+            numbers for integers, any numbers for floating point.
+        ValueError: If the lists are of unequal lengths.
+        OverflowError: If the dtype has no room for some.
+    """
+    array = np.array(values)
+    if array.size == 0:
+        return array.astype(dtype)
+    if dtype.kind == "b" or array.dtype.kind == "b":
+        if dtype.kind != array.dtype.kind:
+            raise TypeError
+        return array
+    if dtype.kind in "iu":
+        if array.dtype.kind not in "iu":
+            array = np.array(values, object)
+            if not all(isinstance(value, int | np.integer) for value in array.flat):
+                raise TypeError
+        limits = np.iinfo(dtype)
+        if array.min() < limits.min or array.max() > limits.max:
+            raise OverflowError
+        return array.astype(dtype)
+    if array.dtype.kind == "O" and all(
+        isinstance(value, int | float) for value in array.flat
+    ):
+        array = array.astype(np.float64)
+    if array.dtype.kind not in "iuf":
+        raise TypeError
+    with np.errstate(over="ignore"):
+        found = array.astype(dtype)
+    if np.any(np.isinf(found) & np.isfinite(array)):
+        raise OverflowError
+    return found
 
 
 def declared_shape(proto):

@@ -240,7 +240,9 @@ def write(models_dir, out, **options):
         "compose.yaml": templates.COMPOSE.format(
             **values,
             # From the compose file on. A dollar sign would name a variable.
-            models=json.dumps(os.path.relpath(models_dir, out)).replace("$", "$$"),
+            models=json.dumps(
+                os.path.relpath(models_dir, out), ensure_ascii=False
+            ).replace("$", "$$"),
         ),
         "kubernetes.yaml": templates.KUBERNETES.format(**values),
         SETTINGS_FILE: json.dumps(options, indent=2) + "\n",

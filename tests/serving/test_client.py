@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import dataclasses
 import importlib.metadata
 import math
 import os
@@ -268,7 +269,10 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
         ),
         (lambda c: c.generate("good", 3, seeds=[1, 2]), r"there are 2 seeds"),
         (lambda c: c.generate("good", seeds=[1.5]), r"takes seeds: int64\[batch\]"),
-        (lambda c: c.generate("good", seeds=[2**63]), r"array given is uint64"),
+        (lambda c: c.generate("good", seeds=[2**63]), r"numbers given are out of its"),
+        (lambda c: c.generate("good", seeds=[2**63, -1]), r"are out of its range"),
+        (lambda c: c.generate("good", seeds=[2**99]), r"are out of its range"),
+        (lambda c: c.encode("good", [[[[256]]]]), r"are out of its range"),
         (
             lambda c: c.generate("conditional", 2, labels=[1]),
             r"there are labels 1, seeds 2",
@@ -312,10 +316,16 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
         ),
         (
             lambda c: c.predict("good", {"latents": np.full((1, 3), 1e300)}),
-            r"numbers given are too large",
+            r"numbers given are out of its range",
         ),
         (lambda c: serving.Client(8500), r"address must be host:port"),
         (lambda c: serving.Client("localhost"), r"address must be host:port"),
+        (lambda c: serving.Client("localhost:"), r"not 'localhost:'"),
+        (lambda c: serving.Client("127.0.0.1:84069"), r"a port from 1 to 65535"),
+        (
+            lambda c: serving.Client("h:1", root_certificate=__file__),
+            r"test_client.py must be the certificate of an authority in PEM",
+        ),
         (lambda c: serving.Client("h:1", attempts=0), r"attempts must be 1 or more"),
         (lambda c: serving.Client("h:1", timeout=0), r"positive number of seconds"),
         (lambda c: c.generate("good", 1, timeout=-1), r"positive number of seconds"),
@@ -366,6 +376,66 @@ def test_python_numbers_become_what_the_model_takes(client):
     assert images[:, 0, 0, 0].tolist() == [10, 5]
     wider = np.array(latents)  # float64
     assert len(client.predict("good", {"latents": wider})["images"]) == 2
+
+
+def test_python_numbers_of_every_size(tmp_path):
+    class Wide(tf.Module):
+        pass
+
+    module = Wide()
+    signatures = {}
+    for dtype in (tf.uint64, tf.bfloat16, tf.float32):
+        spec = tf.TensorSpec([None], dtype, "x")
+        same = tf.function(lambda x: {"y": tf.identity(x)}, input_signature=[spec])
+        signatures[dtype.name] = same
+        setattr(module, dtype.name, same)
+    folder = tmp_path / "models" / "m" / "1"
+    tf.saved_model.save(module, folder, signatures=signatures)
+    with (
+        serving.Server(tmp_path / "models", port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+
+        def ask(dtype, numbers):
+            return client.predict("m", {"x": numbers}, dtype)["y"].tolist()
+
+        assert ask("uint64", [2**64 - 1, 1]) == [2**64 - 1, 1]
+        assert ask("bfloat16", [1.5, 2]) == [1.5, 2]
+        assert ask("float32", [2**70, 1]) == [2.0**70, 1]
+        assert ask("float32", []) == []
+        with pytest.raises(serving.RequestError, match="out of its range"):
+            ask("uint64", [2**64 - 1, -1])
+
+
+def test_outputs_may_be_named_by_an_iterator(client):
+    names = (name for name in ["level"])
+    found = client.predict("good", {"images": PICTURES}, "both", outputs=names)
+    assert set(found) == {"level"}
+
+
+def test_a_refused_request_is_repeated_once_at_most(publish, monkeypatch):
+    """However often replicas say that another version came since."""
+    publish("m", 1)
+    with (
+        serving.Server(publish.models, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        client.predict("m", {"indexes": [1]}, "fragile")
+        versions = iter(range(100, 200))
+        fetch = client._fetch_metadata
+
+        def another_each_time(target, until):
+            metadata = yield from fetch(target, until)
+            metadata = dataclasses.replace(metadata, version=next(versions))
+            client._known[target] = metadata
+            return metadata
+
+        monkeypatch.setattr(client, "_fetch_metadata", another_each_time)
+        with pytest.raises(serving.ServingError) as caught:
+            client.predict("m", {"indexes": [100]}, "fragile")
+        assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+        asked = [line for line in _predictions(server) if "INVALID_ARGUMENT" in line]
+        assert any(line.endswith(" 2.0") for line in asked)
 
 
 def test_large_requests_travel_in_parts(server, tiny):

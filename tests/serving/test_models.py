@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 
 import grpc
@@ -615,6 +616,57 @@ def test_a_version_that_failed_loads_when_it_comes_anew(publish, start, connect)
     publish("m", 2, "other")
     server.models.poll()
     assert first_pixel(client) == 60
+
+
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_model_that_failed_and_went_may_come_again(publish, start, connect, by_name):
+    publish("n", 1)
+    publish("m", 1, change=damage("saved_model.pb"))
+    file = None if by_name else write_config(publish)
+    server = start(model_config_file=file)
+    assert server.models.failures()["m"] == 1
+    shutil.rmtree(publish.models / "m")
+    server.models.poll()
+    assert server.models.failures()["m"] == 0
+    publish("m", 1)
+    server.models.poll()
+    assert first_pixel(connect(server)) == 10
+
+
+def test_a_moving_label_loses_no_request(publish, start):
+    publish("m", 1)
+    publish("m", 2)
+    server = start(model_config_file=write_config(publish))
+
+    def labelled(version):
+        text = f'version_labels {{ key: "stable" value: {version} }}'
+        policy = f"model_version_policy {{ specific {{ versions: {version} }} }}"
+        file = write_config(publish, labels=f"{text} {policy}")
+        server.models.reload(model_config.read_models(file))
+
+    labelled(1)
+    spec = tiny_models.predict_request("m", "sample").model_spec
+    spec.version_label = "stable"
+    moved = threading.Event()
+
+    def ask():
+        while not moved.is_set():
+            with server.models.use(spec):
+                pass
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            asking = [pool.submit(ask) for _ in range(4)]
+            for version in (2, 1, 2, 1):
+                labelled(version)
+            moved.set()
+            for each in asking:
+                each.result()
+    finally:
+        moved.set()
+        sys.setswitchinterval(interval)
 
 
 def test_what_stays_wrong_is_logged_once(publish, start, caplog):

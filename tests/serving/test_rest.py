@@ -237,6 +237,7 @@ GOOD = "/v1/models/good:predict"
         (GOOD, {"instances": 1}, 400, "to be a list/array"),
         (GOOD, {"instances": [[1, 2], [3]]}, 400, "regular list"),
         (GOOD, {"instances": [["a"]]}, 400, "expected type: float"),
+        (GOOD, b'{"instances": [[1e400, 0, 0]]}', 400, "too big"),
         (GOOD, {"instances": [None] * 3}, 400, "expected type: float"),
         (GOOD, b'{"instances": %s1%s}' % (b"[" * 700, b"]" * 700), 400, ""),
         (GOOD, {"instances": [[1, 2]]}, 400, "cannot take the shape [1, 2]"),
@@ -621,6 +622,20 @@ def test_stopping_closes_idle_connections_at_once(start, monkeypatch):
         assert read_to_end(silent) == b""
         assert read_to_end(kept_alive) == b""
         assert not stopped.done()  # There is a request in flight.
+
+
+def test_requests_that_were_there_before_the_stop_are_answered(start):
+    server = start()
+    with contextlib.ExitStack() as stack:
+        kept = [stack.enter_context(open_at(server.address)) for _ in range(4)]
+        for connection in kept:
+            assert answered(connection, STATUS)[0] == 200
+        fresh = [stack.enter_context(open_at(server.address)) for _ in range(4)]
+        for connection in (*kept, *fresh):
+            connection.sendall(STATUS)
+        server.stop(grace=60)
+        for connection in (*kept, *fresh):
+            assert read_to_end(connection)[:12] in (b"HTTP/1.1 200", b"HTTP/1.1 503")
 
 
 def test_requests_that_arrive_after_the_stop_are_refused(start):

@@ -336,6 +336,30 @@ def slowed(address, bytes_per_second):
         listener.shutdown(socket.SHUT_RDWR)
 
 
+def test_calls_at_the_moment_of_a_stop_are_answered_or_may_be_tried_again(publish):
+    publish("m", 1)
+    with contextlib.ExitStack() as stack:
+        server = stack.enter_context(serving.Server(publish.models, port=0))
+        clients = [
+            stack.enter_context(serving.Client(server.address, attempts=1))
+            for _ in range(8)
+        ]
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(32))
+
+        def ask(client):
+            try:
+                while True:
+                    client.generate("m", 4)
+            except serving.ServingError as error:
+                return error.code
+
+        asking = [pool.submit(ask, client) for client in clients for _ in range(4)]
+        until(lambda: server.metrics.in_flight > 4)
+        server.stop()
+        codes = {each.result() for each in asking}
+        assert codes == {grpc.StatusCode.UNAVAILABLE}
+
+
 def test_a_stop_waits_for_calls_whose_message_is_on_its_way(publish, tiny):
     publish("m", 1)
     with contextlib.ExitStack() as stack:
