@@ -162,8 +162,10 @@ class _Calls:
         _check_address(address)
         if (client_certificate is None) != (client_key is None):
             raise errors.RequestError("client_certificate and client_key go together")
-        if attempts < 1:
-            raise errors.RequestError(f"attempts must be 1 or more, not {attempts!r}")
+        if not _is_whole(attempts) or attempts < 1:
+            raise errors.RequestError(
+                f"attempts must be a whole number of 1 or more, not {attempts!r}"
+            )
         self.address = address
         self._timeout = math.inf if timeout is None else _checked_timeout(timeout)
         self._attempts = attempts

@@ -17,7 +17,7 @@ from serving import (
     prediction,
     saved_model,
 )
-from serving.versions import versions_in
+from serving.versions import is_hidden, versions_in
 
 _log = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ def models_in(folder):
         model_config.ModelConfig(entry.name, entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
         if entry.is_dir()
-        and not entry.name.startswith(".")
+        and not is_hidden(entry.name)
         and _can_be_asked(entry.name)
     ]
 

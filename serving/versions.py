@@ -8,6 +8,11 @@ from serving import messages
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 
+def is_hidden(name):
+    """Whether a folder among models is none: hidden, or the file system's own."""
+    return name.startswith(".") or name == "lost+found"
+
+
 def versions_in(base_path):
     """Returns {version: path}; `007` is version 7.
 

@@ -103,7 +103,7 @@ class TrainingLoop(keras.Model):
                 `steps_per_execution` steps, batches can't be divided among the
                 replicas, rows are to be weighed, an epoch has no more steps than an
                 interrupted one had done, or Keras's `BackupAndRestore` is among the
-                callbacks, which can't put the data where the training was.
+                callbacks, which comes too late to put the data where it was.
         """
         self._assert_compile_called("fit")
         if class_weight is not None or sample_weight is not None:
@@ -115,8 +115,8 @@ class TrainingLoop(keras.Model):
         callbacks = [callback for callback in callbacks if callback is not None]
         if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in callbacks):
             raise ValueError(
-                "BackupAndRestore goes on with the data of the first epoch, and saves "
-                "no optimizer's step in mid-epoch. Use zoo.callbacks.BackupAndResume."
+                "BackupAndRestore restores the weights when the data are already at the "
+                "first epoch. Use zoo.callbacks.BackupAndResume."
             )
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
         listening = backup.listening() if backup else contextlib.nullcontext()

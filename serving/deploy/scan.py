@@ -8,7 +8,7 @@ import struct
 import google.protobuf.message
 
 from serving import errors, messages, signatures
-from serving.versions import WARMUP_FILE, versions_in
+from serving.versions import WARMUP_FILE, is_hidden, versions_in
 
 #: How many versions of a model are served, the newest.
 SERVED = 2
@@ -48,8 +48,8 @@ def scan(models_dir):
         raise FileNotFoundError(f"{models_dir} is not a folder")
     found = []
     for base_path in sorted(models_dir.iterdir()):
-        hidden = base_path.name.startswith(".")
-        paths = _versions(base_path) if base_path.is_dir() and not hidden else {}
+        may_be_model = base_path.is_dir() and not is_hidden(base_path.name)
+        paths = _versions(base_path) if may_be_model else {}
         if paths:
             served = [
                 FoundVersion(number, _signatures(paths[number]), _rows(paths[number]))

@@ -188,6 +188,7 @@ def test_monitoring_config_is_tensorflow_servings_message(prometheus_config):
 def test_hidden_folders_are_no_models(publish):
     publish("m", 1)
     publish(".trash", 1)
+    publish("lost+found", 1)
     assert [model.name for model in scan(publish.models)] == ["m"]
 
 
