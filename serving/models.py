@@ -31,9 +31,7 @@ def models_in(folder):
     return [
         model_config.ModelConfig(entry.name, entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-        if entry.is_dir()
-        and not is_hidden(entry.name)
-        and _can_be_asked(entry.name)
+        if entry.is_dir() and not is_hidden(entry.name) and _can_be_asked(entry.name)
     ]
 
 

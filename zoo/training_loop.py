@@ -115,8 +115,8 @@ class TrainingLoop(keras.Model):
         callbacks = [callback for callback in callbacks if callback is not None]
         if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in callbacks):
             raise ValueError(
-                "BackupAndRestore restores the weights when the data are already at the "
-                "first epoch. Use zoo.callbacks.BackupAndResume."
+                "BackupAndRestore comes too late to put the data where they were. Use "
+                "zoo.callbacks.BackupAndResume."
             )
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
         listening = backup.listening() if backup else contextlib.nullcontext()
