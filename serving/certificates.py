@@ -20,6 +20,9 @@ def check(certificate=None, key=None, authority=None):
         ValueError: If one holds something else, or the key is another certificate's,
             or encrypted.
     """
+    for path in (certificate, key, authority):
+        if path is not None:
+            open(path, "rb").close()  # What is raised here names the file.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     if certificate is not None:
         refuse = functools.partial(_refuse_encrypted, key)

@@ -74,8 +74,8 @@ _TOO_MANY_BYTES = re.compile(
 # What TensorFlow Serving answers where its batching file allows fewer rows.
 _TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
 
-# Addresses that gRPC has a resolver of its own for, and not those of a host so named.
-_RESOLVED = re.compile(r"(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds):(?!\d+$)")
+# Addresses that gRPC has a resolver of its own for.
+_RESOLVED = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):")
 
 _METHODS = {
     name: (f"/{service}/{name}", request, response)
@@ -788,11 +788,11 @@ def _in_words(error, address):
 
 
 def _check_address(address):
-    """Raises `RequestError` for what gRPC would take, and then never reach, or wrap."""
+    """Raises `RequestError` for what gRPC would take, and ask another port for."""
     if isinstance(address, str):
         host, _, port = address.rpartition(":")
         if _RESOLVED.match(address) or (
-            host and port.isdecimal() and 1 <= int(port) <= 65535
+            host and re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535
         ):
             return
     raise errors.RequestError(

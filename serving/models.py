@@ -119,6 +119,16 @@ class _Model:
         self.failed = set()  # Not tried again while they are on the disk.
         self.trouble = None
 
+    def find_versions(self, base_path):
+        """Returns `versions_in`; those that failed and are gone may come again."""
+        try:
+            found = versions_in(base_path)
+        except FileNotFoundError:
+            self.failed.clear()
+            raise
+        self.failed &= found.keys()
+        return found
+
     def record(self, version, state, error=None):
         status = messages.ModelVersionStatus(version=version, state=state)
         status.status.error_code = 0 if error is None else error.code.value[0]
@@ -358,7 +368,8 @@ class ModelManager:
             self._unload(model, model.servables.keys() - staying)
         names = {config.name for config in configs}
         for name in [name for name in self._models if name not in names]:
-            self._models[name].failed.clear()
+            with contextlib.suppress(OSError):  # Nothing is asked of it any more.
+                self._models[name].find_versions(self._models[name].config.base_path)
             self._unload(self._models[name], set(self._models[name].servables))
         self._forget(names)
         if wrong:
@@ -408,12 +419,11 @@ class ModelManager:
         Raises nothing: where the folder cannot be read, there is nothing.
         """
         model = self._models.get(config.name)
+        find_versions = versions_in if model is None else model.find_versions
         try:
-            found = versions_in(config.base_path)
+            found = find_versions(config.base_path)
         except OSError:  # `_load_wanted` says so.
             return {}
-        if model is not None:
-            model.failed &= found.keys()  # A version that is gone may come again.
         failed = model.failed if model is not None else ()
         wanted = config.policy.choose(found).difference(failed)
         return {version: found[version] for version in sorted(wanted)}
@@ -421,18 +431,15 @@ class ModelManager:
     def _load_wanted(self, model, config):
         """Loads what is not served yet, and returns the set of versions to serve."""
         try:
-            found = versions_in(config.base_path)
+            found = model.find_versions(config.base_path)
         except OSError as error:  # A volume that is briefly away is no reason to stop.
             if model.trouble != str(error):
                 _log.warning("model %s: %s", config.name, error)
             model.trouble = str(error)
-            if isinstance(error, FileNotFoundError):
-                model.failed.clear()
             return set(model.servables)
         model.trouble = None
         # One that failed stays failed as in TensorFlow Serving, until it is gone; one
         # that was unloaded and is wanted again loads anew.
-        model.failed &= found.keys()
         wanted = config.policy.choose(found)
         for version in sorted(wanted - model.failed - model.servables.keys()):
             servable = self._load(model, config, version, found[version])

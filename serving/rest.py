@@ -244,6 +244,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 http.HTTPStatus.REQUEST_TIMEOUT,
                 f"The request did not arrive within {_TRANSFER_SECONDS} seconds",
             ) from None
+        if len(body) < length and self.server.connections.stopping:
+            raise _Refusal(http.HTTPStatus.SERVICE_UNAVAILABLE, _STOPPING)
         if len(body) < length:
             raise _Refusal(http.HTTPStatus.BAD_REQUEST, "The body ended early")
         return body
@@ -405,7 +407,10 @@ class _HttpServer(socketserver.ThreadingTCPServer):
             return
         with selectors.DefaultSelector() as selector:
             selector.register(self, selectors.EVENT_READ)
-            while selector.select(0):
+            # No more than can wait at a time: others come as long as it listens.
+            for _ in range(self.request_queue_size):
+                if not selector.select(0):
+                    break
                 self.handle_request()
 
     def close_request(self, request):

@@ -51,21 +51,29 @@ def parse_predict(body, find_signatures):
     request.model_spec.signature_name = key
     try:
         for name, values in columns.items():
-            tensors.encode(_to_array(values, specs[name]), request.inputs[name])
+            array = _to_array(values, specs[name])
+            if array.dtype != object and np.isinf(array).any():
+                # Infinity is a word, but 1e400 is a number that no float can hold.
+                parse_json(body, _finite)
+            tensors.encode(array, request.inputs[name])
     except RecursionError:
         raise errors.invalid_argument(_TOO_DEEP) from None
     return request, by_rows
 
 
-def parse_json(body):
+def parse_json(body, parse_float=None):
     """Returns what a JSON body says.
+
+    Args:
+        body: The bytes sent.
+        parse_float: Makes numbers of their texts, as for `json.loads`.
 
     Raises:
         ServingError: If it is not JSON.
     """
     try:
         text = body.decode("utf-8-sig")
-        content = json.loads(text, parse_float=_finite)
+        content = json.loads(text, parse_float=parse_float)
         if _SURROGATE.search(text):  # One without its other half is no character.
             json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
@@ -77,7 +85,7 @@ def parse_json(body):
 
 def _finite(text):
     number = float(text)
-    if math.isinf(number):  # Infinity itself is a word of its own.
+    if math.isinf(number):
         raise ValueError(f"Number too big to be stored in double: {text}")
     return number
 

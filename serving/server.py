@@ -72,7 +72,7 @@ _OURS = tuple(
 _MESSAGE_SECONDS = 60.0
 _PRESSED_SECONDS, _MAX_WAITING = 10.0, 16
 
-# Before gRPC stops calls are refused for so long, and it hands out all that it took.
+# How long calls are refused before gRPC stops, so that it hands out what it took.
 _REFUSING_SECONDS = 0.2
 
 # Threads for what is answered however many requests there are: health, and refusals.
@@ -356,8 +356,8 @@ class Server:
         time.sleep(drain)
         end = time.monotonic() + grace
         # gRPC drops the calls that it has taken in and not handed out yet, as CANCELLED
-        # (grpc/grpc#41785). So it hands them out first, and clients that try again,
-        # which they do on UNAVAILABLE only, do so elsewhere.
+        # (grpc/grpc#41785). Where callers pause after UNAVAILABLE, as ours do, it has
+        # handed out all by then; one that asks again at once may still be cut off.
         self._messages_in_time.refuse()
         time.sleep(_REFUSING_SECONDS if self._messages_in_time.in_flight else 0)
         stopped = self._grpc.stop(grace)

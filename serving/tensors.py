@@ -82,8 +82,8 @@ def from_numbers(values, dtype):
     bits and others are negative, and object for larger ones.
 
     Raises:
-        TypeError: If some are of another kind: true and false only for bool, whole
-            numbers for integers, any numbers for floating point.
+        TypeError: If they are of another kind: truth values are for bool alone, and
+            for integers whole numbers.
         ValueError: If the lists are of unequal lengths.
         OverflowError: If the dtype has no room for some.
     """
@@ -104,7 +104,7 @@ def from_numbers(values, dtype):
             raise OverflowError
         return array.astype(dtype)
     if array.dtype.kind == "O" and all(
-        isinstance(value, int | float) for value in array.flat
+        isinstance(value, int | float | np.number) for value in array.flat
     ):
         array = array.astype(np.float64)
     if array.dtype.kind not in "iuf":

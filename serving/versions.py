@@ -9,7 +9,7 @@ WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
 
 
 def is_hidden(name):
-    """Whether a folder among models is none: hidden, or the file system's own."""
+    """Whether a folder beside the models is not one: hidden, or the file system's."""
     return name.startswith(".") or name == "lost+found"
 
 

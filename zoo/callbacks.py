@@ -1,4 +1,4 @@
-"""Callbacks for `fit`, beside those of Keras, which all but one work unchanged."""
+"""Callbacks for `fit`, beside Keras's, which but for `BackupAndRestore` all work."""
 
 import io
 import pathlib

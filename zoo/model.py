@@ -638,6 +638,7 @@ class Model(TrainingLoop):
         self._running_means.update(values, weight, weights or {})
 
     def _results(self, metrics):
+        """Returns what metrics say, by their names."""
         logs = {}
         for metric in metrics:
             result = metric.result()
@@ -652,7 +653,7 @@ class Model(TrainingLoop):
         """Keras's metrics of this model, and the running means of `logged`.
 
         Those of `compile(metrics=)` count once `evaluate` has fed them: Keras asks for
-        all results after every training step, which never does.
+        all results at the end of every epoch, and training never does.
         """
         given = self._compile_metrics
         return [

@@ -656,17 +656,31 @@ def test_a_moving_label_loses_no_request(publish, start):
 
     interval = sys.getswitchinterval()
     sys.setswitchinterval(1e-5)
-    try:
-        with concurrent.futures.ThreadPoolExecutor(4) as pool:
-            asking = [pool.submit(ask) for _ in range(4)]
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        asking = [pool.submit(ask) for _ in range(4)]
+        try:
             for version in (2, 1, 2, 1):
                 labelled(version)
+        finally:
             moved.set()
-            for each in asking:
-                each.result()
-    finally:
-        moved.set()
-        sys.setswitchinterval(interval)
+            sys.setswitchinterval(interval)
+        for each in asking:
+            each.result()
+
+
+def test_a_refused_file_loads_what_is_broken_once(publish, start, caplog):
+    publish("m", 1)
+    publish("broken", 1, change=damage("saved_model.pb"))
+    server = start(model_config_file=write_config(publish))
+    both = [
+        model_config.ModelConfig(name, str(publish.models / name))
+        for name in ("m", "broken")
+    ]
+    for _ in range(3):
+        with pytest.raises(serving.ServingError, match="broken"):
+            server.models.reload(both)
+        server.models.poll()
+    assert sum("broken version 1 did not load" in m for m in caplog.messages) == 1
 
 
 def test_what_stays_wrong_is_logged_once(publish, start, caplog):

@@ -339,12 +339,13 @@ def slowed(address, bytes_per_second):
 def test_calls_at_the_moment_of_a_stop_are_answered_or_may_be_tried_again(publish):
     publish("m", 1)
     with contextlib.ExitStack() as stack:
+        # Left last: its threads end with the server.
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(32))
         server = stack.enter_context(serving.Server(publish.models, port=0))
         clients = [
             stack.enter_context(serving.Client(server.address, attempts=1))
             for _ in range(8)
         ]
-        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(32))
 
         def ask(client):
             try:

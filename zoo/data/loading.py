@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow as tf
 
 from zoo.data import batches
-from zoo.data.selection import select
+from zoo.data.selection import is_gaussian, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +119,7 @@ def load_data(
             "labelled= makes up training batches: leave it out with shuffle=False or a "
             f"test split. Received: labelled={labelled}, split={split!r}"
         )
-    if _is_gaussian(name):
+    if is_gaussian(name):
         _refuse_image_settings(image_size, channels, labels, labelled)
     elif (mean, std, size) != (4.0, 0.5, 10_000):
         raise ValueError(
@@ -130,7 +130,7 @@ def load_data(
     common = {"batch_size": batch_size, "seed": shuffle_seed}
     # Where there is a GPU, constants would be put on it, and tf.data is on the CPU.
     with tf.device("CPU:0"):
-        if _is_gaussian(name):
+        if is_gaussian(name):
             schedule = batches.gaussian(mean, std, size, shuffle=shuffle, **common)
         elif _is_pair(name):
             if labelled is not None:
@@ -204,16 +204,12 @@ def describe(name, split="train", image_size=None, channels=None, size=10_000):
     Raises:
         ValueError: As `load_data` does.
     """
-    if _is_gaussian(name):
+    if is_gaussian(name):
         return DataInfo(image_shape=(1,), num_classes=None, size=size)
     if _is_pair(name):
         name = name[0]
     selection = select(name, split, image_size, channels)
     return DataInfo(selection.shape, selection.num_classes, selection.size)
-
-
-def _is_gaussian(name):
-    return isinstance(name, str) and name == "gaussian"
 
 
 def _is_pair(name):

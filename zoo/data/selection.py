@@ -23,6 +23,11 @@ _BOUND = r"(-?\d+%?)?"
 _PART = re.compile(rf"([\w.-]+?)(?:\[{_BOUND}:{_BOUND}\])?")
 
 
+def is_gaussian(name):
+    """Whether a name stands for the numbers of `zoo.load_data("gaussian")`."""
+    return isinstance(name, str) and name == "gaussian"
+
+
 def select(name, split, image_size=None, channels=None):
     """Finds the images that the arguments of `zoo.load_data` ask for.
 
@@ -42,8 +47,10 @@ def select(name, split, image_size=None, channels=None):
         )
     if channels is not None:
         check_channels(channels, of="channels=")
-    if isinstance(name, str) and name == "gaussian":
-        raise ValueError("'gaussian' is numbers, not images: load it by load_data")
+    if is_gaussian(name):
+        raise ValueError(
+            "'gaussian' is numbers, not images, and is loaded alone, by load_data"
+        )
     source = find_source(name)
     if isinstance(source, DigitsSource) and image_size is None:
         image_size = _DIGITS_IMAGE_SIZE
