@@ -41,12 +41,11 @@ class Connections:
             return connection in self._open
 
     def end(self, connection):
-        """Notes that the connection is idle; False where it is to be closed."""
+        """Notes that the connection is idle."""
         with self._changed:
             if self.stopping:
-                return False
+                _shut(connection, socket.SHUT_RD)
             self._idle[connection] = None
-            return True
 
     def remove(self, connection):
         """Notes that the connection is about to be closed."""

@@ -117,8 +117,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self._incoming.deadline = time.monotonic() + _TRANSFER_SECONDS
         super().handle_one_request()
-        if not connections.end(self.connection):
-            self.close_connection = True
+        connections.end(self.connection)
 
     def do_GET(self):
         try:
@@ -152,10 +151,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(code, *_error(message or http.HTTPStatus(code).phrase))
         # Closed at once, the connection would be reset by what is still to come, and
         # the caller might never read the answer.
-        if self.server.connections.end(self.connection):
-            socket.socket.shutdown(self.connection, socket.SHUT_WR)
-            while self.rfile.read1():
-                pass
+        self.server.connections.end(self.connection)
+        socket.socket.shutdown(self.connection, socket.SHUT_WR)
+        while self.rfile.read1():
+            pass
 
     def _send(self, status, kind, content):
         self.log_request(status)

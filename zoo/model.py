@@ -470,12 +470,11 @@ class Model(TrainingLoop):
         self._evaluated_batches.assign_add(1)
         context = tf.distribute.get_replica_context()
         replica = context.replica_id_in_sync_group
-        count = tf.cast(count, tf.int64)
-        counts = context.all_reduce(
-            "sum",
-            count * tf.one_hot(replica, context.num_replicas_in_sync, dtype="int64"),
-        )
-        rows = tf.reduce_sum(counts[:replica]) + tf.range(count)
+        # TensorFlow fills the replicas in order, each like the first.
+        is_first = tf.cast(tf.equal(replica, 0), tf.float32)
+        full = context.all_reduce("sum", tf.cast(count, tf.float32) * is_first)
+        before = tf.cast(replica, tf.int64) * tf.cast(full, tf.int64)
+        rows = before + tf.range(tf.cast(count, tf.int64))
         return self._seeds_of(rows, 0, step), rows
 
     def _seeds_of(self, rows, stream, step):

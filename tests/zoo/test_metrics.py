@@ -9,7 +9,6 @@ import prdc
 import pytest
 import scipy.linalg
 import scipy.stats
-import tensorflow as tf
 from sklearn.metrics import pairwise
 from sklearn.neighbors import KernelDensity, NearestNeighbors
 
@@ -194,10 +193,7 @@ class TestStreamingFrechetDistance:
         test = zoo.load_data("digits", "test", batch_size=32, image_size=16)
 
         def evaluated(network, replicas=1, **arguments):
-            strategy = tf.distribute.MirroredStrategy(
-                [f"CPU:{k}" for k in range(replicas)]
-            )
-            with strategy.scope():
+            with zoo.strategy("mirrored", replicas).scope():
                 gan = zoo.DCGAN((16, 16, 1), generator_filters=4, seed=0)
                 metric = metrics.FrechetDistance(width, network, name="distance")
                 gan.compile(metrics=[metric], **arguments)

@@ -603,7 +603,8 @@ def dann_in_test(model, batch):
     (source, labels), _ = batch
     probabilities = tf.nn.softmax(model.label_head(model.features(source)))
     # Nothing is trained yet, so λ is 0.
-    return {**dann_losses(model, batch), "reversal": 0.0}, (labels, probabilities)
+    fed = labels[labels >= 0], probabilities[labels >= 0]
+    return {**dann_losses(model, batch), "reversal": 0.0}, fed
 
 
 def test_a_test_of_gradient_reversal_tells_source_from_target():
@@ -652,7 +653,7 @@ def classifier_in_test(model, batch):
         "label_loss": cross_entropy(labels, logits),
         "label_accuracy": hits(labels, logits),
     }
-    return logs, (labels, tf.nn.softmax(logits))
+    return logs, (labels[labels >= 0], tf.nn.softmax(logits)[labels >= 0])
 
 
 def test_a_test_of_the_classifier_is_on_images_and_labels_as_they_are():
