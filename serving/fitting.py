@@ -121,11 +121,12 @@ def _array(target, spec, value):
         raise errors.RequestError(
             f"{target} takes {spec}; the array given is {array.dtype}{hint}"
         )
-    with np.errstate(over="ignore"):
-        found = array.astype(wanted, copy=False)
-    if wanted.kind == "f" and np.any(np.isinf(found) & np.isfinite(array)):
-        raise too_large
-    return found
+    if is_text:
+        return array
+    try:
+        return tensors.rounded(array, wanted)
+    except OverflowError:
+        raise too_large from None
 
 
 def _checked_outputs(target, signature, names):

@@ -72,13 +72,13 @@ class Model:
         return response
 
     def _compute(self, signature, arrays, names, deadline, on_cancel):
-        if _rows(signature, arrays) == 0 and all(
+        rows = _rows(signature, arrays)
+        if rows == 0 and all(
             signature.outputs[name].row_shape is not None for name in names
         ):
             return [signature.outputs[name].no_rows() for name in names]
         # A batch is padded by repeating a row, so what has none is asked alone.
-        alone = self._options is None or _rows(signature, arrays) in (None, 0)
-        if alone:
+        if self._options is None or not rows:
             if deadline <= time.monotonic():
                 raise errors.deadline_exceeded()
             return self._loaded.run(signature, arrays, names)

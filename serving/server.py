@@ -62,17 +62,16 @@ _GRPC_OPTIONS = (
 # there; so few may be open. By the beginnings of their methods' names.
 _MAX_STREAMS = {f"/{reflection.SERVICE_NAME}/": 8, f"/{health.SERVICE_NAME}/Watch": 16}
 
-# The beginnings of the methods that are refused when the server stops.
-_OURS = tuple(
-    f"/{service}/" for service in (messages.PREDICTION_SERVICE, messages.MODEL_SERVICE)
-)
-
 # So does a call until its message is there: such calls are cancelled after a minute,
 # as over REST, and sooner where they are so many that others might find no thread.
 _MESSAGE_SECONDS = 60.0
 _PRESSED_SECONDS, _MAX_WAITING = 10.0, 16
 
-# How long calls are refused before gRPC stops, so that it hands out what it took.
+# The beginnings of the methods that are refused when the server stops, and for how
+# long before gRPC does, so that it hands out what it took.
+_OURS = tuple(
+    f"/{service}/" for service in (messages.PREDICTION_SERVICE, messages.MODEL_SERVICE)
+)
 _REFUSING_SECONDS = 0.2
 
 # Threads for what is answered however many requests there are: health, and refusals.

@@ -109,9 +109,18 @@ def from_numbers(values, dtype):
         array = array.astype(np.float64)
     if array.dtype.kind not in "iuf":
         raise TypeError
+    return rounded(array, dtype)
+
+
+def rounded(array, dtype):
+    """Returns numbers as an array of a floating point dtype, or of their own.
+
+    Raises:
+        OverflowError: If the dtype has no room for some.
+    """
     with np.errstate(over="ignore"):
-        found = array.astype(dtype)
-    if np.any(np.isinf(found) & np.isfinite(array)):
+        found = array.astype(dtype, copy=False)
+    if dtype.kind not in "iub" and np.any(np.isinf(found) & np.isfinite(array)):
         raise OverflowError
     return found
 

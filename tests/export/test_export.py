@@ -342,6 +342,14 @@ def test_minibatch_discrimination_has_no_discriminate():
     assert samples["samples"].shape == (5, 1)
 
 
+def test_no_number_comes_after_the_last(tiny, tmp_path):
+    last = tmp_path / "m" / str(2**63 - 1)
+    last.mkdir(parents=True)
+    with pytest.raises(FileExistsError, match="Say which version this is"):
+        export.to_saved_model(tiny, tmp_path / "m")
+    assert list((tmp_path / "m").iterdir()) == [last]
+
+
 def test_versions_count_up_and_never_change(tiny, tmp_path):
     (tmp_path / "007").mkdir()
     (tmp_path / "notes").mkdir()

@@ -1070,6 +1070,11 @@ def test_tls_and_mutual_tls(models_dir, certificates, tiny):
             ask(server, **authority)
 
 
+def test_a_certificate_that_is_not_there_is_named():
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.pem"):
+        serving.Client("127.0.0.1:1", root_certificate="nowhere.pem")
+
+
 @pytest.mark.parametrize("options", [{"client_certificate": "x"}, {"client_key": "x"}])
 def test_a_certificate_of_the_client_needs_its_key(options):
     with pytest.raises(serving.RequestError, match="go together"):

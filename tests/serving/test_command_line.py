@@ -169,6 +169,7 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
         (["generate", "{address}", "good", "--labels", "1"], 1, "takes no 'labels'"),
         (["generate", "127.0.0.1:1", "m", "--timeout", 0.2], 1, "no answer from"),
         (["generate", "nowhere", "m"], 1, "address must be host:port"),
+        (["generate", "h:1", "m", "-n", "1" + "0" * 15], 1, "needs too much memory"),
         (["generate", "{address}", "good", "--labels", "a"], 2, "whole numbers"),
         (["generate", "{address}", "good", "--out", "grid"], 2, "names no picture"),
         (["generate", "{address}", "good", "--out", "g.psd"], 2, "names no picture"),

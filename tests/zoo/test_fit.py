@@ -209,6 +209,14 @@ def test_a_loop_of_fits_is_one_long_fit():
     assert_same_weights(one, several)
 
 
+def test_a_seed_or_a_batch_size_that_cannot_be_is_refused():
+    with pytest.raises(ValueError, match=r"at most 62 bits\. Received: seed=9223"):
+        zoo.GAN((3,), 3, seed=2**63 - 1)
+    for size in (0, -1):
+        with pytest.raises(ValueError, match=rf"1 or more\. Received: {size}"):
+            gan().generate(3, batch_size=size)
+
+
 def test_data_of_unknown_length_count_their_batches():
     def batches():
         yield from ROWS.reshape(3, 8, 3)
