@@ -45,6 +45,9 @@ class AAE(AutoencoderModel):
       which. Images labelled -1 teach it nothing.
     - `"clustering"` (section 6): the same without labels; categories are clusters.
 
+    Where the encoder infers a category, `compile(consistency_weight=)` asks beyond the
+    paper for the same one however an image is moved, turned, stretched or slanted.
+
     `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
 
     | name | unit | what |
@@ -60,8 +63,10 @@ class AAE(AutoencoderModel):
     | `classification_loss` | nats | cross entropy of labelled images |
     | `classification_accuracy` | share | of labelled images |
     | `head_loss` | | by how much cluster heads are nearer than they shall be |
+    | `consistency_loss` | nats | divergence of categories of distorted images |
 
-    Classification is that of the semi-supervised form, the last of `cluster_heads`.
+    Classification is that of the semi-supervised form; the last two are those of
+    `cluster_heads` and of `consistency_weight`.
 
     The optimizers are `autoencoder_optimizer` (reconstruction; encoder and decoder),
     `discriminator_optimizer` (all adversaries), `encoder_optimizer` (regularization)
@@ -110,8 +115,13 @@ class AAE(AutoencoderModel):
         threes = aae.generate(64, labels=3)
 
     Reference:
-        [Adversarial Autoencoders](https://arxiv.org/abs/1511.05644)
+        - [Adversarial Autoencoders](https://arxiv.org/abs/1511.05644)
+        - Consistency: [Learning Discrete Representations via Information Maximizing
+          Self-Augmented Training](https://arxiv.org/abs/1702.08720)
     """
+
+    #: Until `compile` chooses another; `logged` depends on it.
+    consistency_weight = 0.0
 
     def __init__(
         self,
@@ -307,6 +317,8 @@ class AAE(AutoencoderModel):
             names += ("classification_loss", "classification_accuracy")
         if self.cluster_heads:
             names += ("head_loss",)
+        if self.consistency_weight:
+            names += ("consistency_loss",)
         return names
 
     def players(self):
@@ -343,6 +355,7 @@ class AAE(AutoencoderModel):
         loss="non_saturating",
         head_distance=3.0,
         input_noise=0.0,
+        consistency_weight=0.0,
         averaging=None,
         metrics=None,
         **keras_arguments,
@@ -362,6 +375,11 @@ class AAE(AutoencoderModel):
             input_noise: Deviation of the Gaussian noise on the images that the encoder
                 is trained on, pixels counted from 0 to 1; 0.3 in the paper's
                 semi-supervised training (appendix A.2).
+            consistency_weight: Weight, in the reconstruction phase, of the
+                Jensen-Shannon divergence between q(y|x) of an image and of the same
+                image after `zoo.augmentation.distort`; 0, as in the paper, for none.
+                Clusters that ignore how a digit is slanted or placed are left with
+                which digit it is.
             averaging: Decay of an averaged decoder for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -389,12 +407,24 @@ class AAE(AutoencoderModel):
             raise ValueError(
                 f"input_noise is 0 or more. Received: input_noise={input_noise}"
             )
+        if not consistency_weight >= 0:
+            raise ValueError(
+                "consistency_weight is 0 or more. "
+                f"Received: consistency_weight={consistency_weight}"
+            )
+        if consistency_weight and not self.classifies:
+            raise ValueError(
+                f"consistency_weight is for the forms {list(_CLASSIFYING)}, which "
+                "infer a category. Received: "
+                f"consistency_weight={consistency_weight} for the form {self.form!r}"
+            )
         self._compile(
             optimizers,
             {
                 "loss": losses.get(loss),
                 "head_distance": head_distance,
                 "input_noise": input_noise,
+                "consistency_weight": consistency_weight,
                 "averaging": averaging,
             },
             metrics=metrics,
@@ -416,6 +446,17 @@ class AAE(AutoencoderModel):
                 **self._head_loss(self.decoder),
             }
             objectives["autoencoder"] = sum(logs.values())
+            if self.consistency_weight:
+                seeds, _ = self.row_seeds(tf.shape(images)[0], stream=4)
+                distorted = self._encode_in_training(
+                    augmentation.distort(images, seeds),
+                    stream=5,
+                    network=lambda x: self.pass_through(self.encoder, x),
+                )
+                logs["consistency_loss"] = _divergence(code, distorted)
+                objectives["autoencoder"] += (
+                    self.consistency_weight * logs["consistency_loss"]
+                )
 
         # Regularization phase: first the adversaries, then the encoder.
         seeds, rows = self.row_seeds(tf.shape(images)[0], stream=1)
@@ -470,6 +511,9 @@ class AAE(AutoencoderModel):
             **self._accuracies(real, fake),
             **self._head_loss(self.decoder_in_use()),
         }
+        if self.consistency_weight:
+            distorted = augmentation.distort(images, rng.fold_in(seeds, 2))
+            logs["consistency_loss"] = _divergence(code, self.infer(distorted))
         if self.form == "semi_supervised":
             loss, accuracy = self.label_loss(labels, code.category_logits)
             logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
@@ -669,6 +713,13 @@ class AAE(AutoencoderModel):
             "batch_normalization": self.batch_normalization,
             "cluster_heads": self.cluster_heads,
         }
+
+
+def _divergence(code, other):
+    """Mean divergence of the categories of two `Code`s of the same images, in nats."""
+    return tf.reduce_mean(
+        losses.jensen_shannon(code.category_logits, other.category_logits)
+    )
 
 
 def _predict(network, inputs):

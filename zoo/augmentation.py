@@ -36,6 +36,68 @@ def shift_and_flip(images, seeds, shift=0, flip=False):
     return tf.gather(images, columns, axis=2, batch_dims=1)
 
 
+def distort(images, seeds, shift=1 / 14, angle=15.0, scale=0.15, shear=0.3):
+    """Moves, turns, stretches and slants each image, about its centre.
+
+    Each of the six is uniform up to its bound. Pixels between four others are
+    interpolated, and what comes in at the border repeats the pixels there.
+
+    Args:
+        images: Tensor of shape `[n, height, width, channels]`.
+        seeds: int64 tensor of shape `[n]`.
+        shift: Most that an image moves either way, as a share of its side.
+        angle: Most that it turns either way, in degrees.
+        scale: Logarithm of the most that either side is stretched, or shrunk.
+        shear: Most that a row moves sideways, as a share of its height above or below
+            the centre.
+
+    Returns:
+        float32 tensor of the images' shape.
+    """
+    height, width = images.shape[1:3]
+    draws = rng.uniform(seeds, 6, -1.0, 1.0)[..., None, None]
+    down, right, turn, tall, wide, slant = tf.unstack(draws, axis=1)
+    cosine, sine = (f(turn * angle * math.pi / 180) for f in (tf.cos, tf.sin))
+    # Where in the image each pixel of the result comes from, rows down, columns right.
+    rows, columns = (
+        tf.range(side, dtype=tf.float32) - (side - 1) / 2 for side in (height, width)
+    )
+    columns = tf.exp(scale * wide) * columns + shear * slant * rows[:, None]
+    rows = tf.exp(scale * tall) * rows[:, None]
+    return _sampled(
+        tf.cast(images, tf.float32),
+        cosine * rows + sine * columns + (shift * down + 0.5) * height - 0.5,
+        cosine * columns - sine * rows + (shift * right + 0.5) * width - 0.5,
+    )
+
+
+def _sampled(images, rows, columns):
+    """Reads images at places between their pixels, by bilinear interpolation.
+
+    Args:
+        images: float32 tensor of shape `[n, height, width, channels]`.
+        rows: float32 tensor of shape `[n, height, width]`, 0 the middle of the first.
+        columns: The same of columns.
+
+    Returns:
+        Tensor of the images' shape.
+    """
+    height, width, channels = images.shape[1:]
+    pixels = tf.reshape(images, [-1, height * width, channels])
+    rows = tf.clip_by_value(rows, 0.0, height - 1.0)
+    columns = tf.clip_by_value(columns, 0.0, width - 1.0)
+    top, left = tf.floor(rows), tf.floor(columns)
+    below, beside = (rows - top)[..., None], (columns - left)[..., None]
+
+    def pixel(row, column):
+        places = tf.minimum(row, height - 1.0) * width + tf.minimum(column, width - 1.0)
+        return tf.gather(pixels, tf.cast(places, tf.int32), axis=1, batch_dims=1)
+
+    upper = pixel(top, left) * (1 - beside) + pixel(top, left + 1) * beside
+    lower = pixel(top + 1, left) * (1 - beside) + pixel(top + 1, left + 1) * beside
+    return upper * (1 - below) + lower * below
+
+
 def add_noise(images, seeds, deviation):
     """Adds Gaussian noise to every pixel.
 

@@ -4,6 +4,8 @@ Every loss is a mean over the batch of what the paper writes as an expectation, 
 takes logits: `D(x)` is `sigmoid(logits)` where the paper speaks of a probability.
 """
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import ops
@@ -259,6 +261,25 @@ LOSSES = {
 }
 #: The penalties by the names that `compile(penalty=)` takes.
 PENALTIES = {"gradient_penalty": GradientPenalty, "r1": R1}
+
+
+def jensen_shannon(logits, others):
+    """Divergence of the distributions over categories of two rows of logits.
+
+    Args:
+        logits: Tensor of shape `[n, categories]`.
+        others: The same, of the distributions to compare with.
+
+    Returns:
+        Tensor of shape `[n]`, nats from 0 to ln 2.
+
+    Reference:
+        [Divergence measures based on the Shannon entropy](
+        https://doi.org/10.1109/18.61115), Lin, 1991, equation 3.14
+    """
+    pair = [ops.log_softmax(rows, axis=-1) for rows in (logits, others)]
+    middle = ops.logaddexp(*pair) - math.log(2)
+    return 0.5 * sum(ops.sum(ops.exp(rows) * (rows - middle), axis=-1) for rows in pair)
 
 
 def _resolve(kind, identifier, table, base):

@@ -246,6 +246,8 @@ class Model(TrainingLoop):
             )
         self._set(**settings)
         with strategy.scope():
+            # A setting may add to what is logged.
+            self._running_means = _RunningMeans(self.logged)
             # Without optimizer=None Keras would add an RMSprop of its own. XLA is a
             # choice: it helps some models and slows others on the CPU.
             super().compile(

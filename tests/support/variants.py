@@ -167,7 +167,12 @@ CASES = [
     Case(
         "aae_cluster_heads",
         _aae_cluster_heads,
-        {"averaging": 0.9, "input_noise": 0.3, "head_distance": 2.0},
+        {
+            "averaging": 0.9,
+            "input_noise": 0.3,
+            "head_distance": 2.0,
+            "consistency_weight": 2.0,
+        },
         _DIGITS_8,
         encodes=True,
     ),

@@ -10,6 +10,7 @@ from scipy import stats
 import zoo
 from zoo.__main__ import main
 from zoo.aae import AAE
+from zoo.augmentation import distort
 from zoo.autoencoder import euclidean
 from zoo.layers import ClusterHeads
 from zoo.vae import VAE, bernoulli_loss, normal_divergence
@@ -209,6 +210,36 @@ def test_noise_on_the_input_has_the_deviation_asked_for(batch):
     np.testing.assert_array_equal(noise[1], noise[2])
     assert abs(np.corrcoef(noise[0].ravel(), noise[1].ravel())[0, 1]) < 0.1
     np.testing.assert_allclose(model.encode(images), tf.reshape(images, (-1, 64)))
+
+
+def test_consistent_categories_outlive_a_distortion():
+    images = np.concatenate([images for images, _ in digits()])
+    distorted = distort(images, tf.range(len(images)))
+
+    def share_kept(consistency_weight):
+        model = aae("clustering", batch_normalization=True)
+        model.compile(
+            autoencoder_optimizer=keras.optimizers.Adam(0.01),
+            consistency_weight=consistency_weight,
+        )
+        model.fit(digits(), epochs=5, verbose=0)
+        pair = [model.classify(each).argmax(axis=1) for each in (images, distorted)]
+        assert len(set(pair[0])) > 3
+        return np.mean(pair[0] == pair[1])
+
+    assert share_kept(30.0) > share_kept(0.0) + 0.05
+
+
+def test_consistency_is_for_forms_with_a_category():
+    with pytest.raises(ValueError, match="consistency_weight is 0 or more"):
+        aae("clustering").compile(consistency_weight=-1)
+    with pytest.raises(ValueError, match="consistency_weight is for the forms"):
+        aae("supervised").compile(consistency_weight=1.0)
+    model = aae("clustering")
+    model.compile(consistency_weight=1.0)
+    assert "consistency_loss" in model.fit(digits(), verbose=0).history
+    model.compile()
+    assert "consistency_loss" not in model.fit(digits(), verbose=0).history
 
 
 def test_classification_moves_the_encoder_up_to_its_category(batch):

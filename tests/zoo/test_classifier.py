@@ -1,4 +1,4 @@
-"""The classifier: known losses, augmentation, schedules, inference, errors."""
+"""The classifier: known losses, schedules, inference, errors."""
 
 import json
 
@@ -8,7 +8,6 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo.augmentation import shift_and_flip
 from zoo.recipes import Recipe
 from zoo.runs import Run
 from zoo.schedules import CosineToZero, InverseDecay, progress
@@ -59,35 +58,6 @@ def test_labels_out_of_range_are_refused(label):
         tf.errors.InvalidArgumentError, match=r"labels must be in 0 ... 2"
     ):
         tiny().label_loss(tf.constant([0, label, 1]), LOGITS)
-
-
-def test_shift_moves_by_whole_pixels_and_repeats_the_border():
-    image = np.arange(25, dtype=np.float32).reshape(1, 5, 5, 1)
-    changed = shift_and_flip(np.repeat(image, 200, 0), tf.range(200), shift=1).numpy()
-    padded = np.pad(image[0, :, :, 0], 1, mode="edge")
-    windows = [padded[i : i + 5, j : j + 5] for i in range(3) for j in range(3)]
-    seen = {
-        next(k for k, w in enumerate(windows) if (w == row[..., 0]).all())
-        for row in changed
-    }
-    assert seen == set(range(9))
-
-
-def test_flip_mirrors_half_of_the_images():
-    images = np.random.default_rng(0).normal(size=(1, 4, 6, 2)).astype(np.float32)
-    changed = shift_and_flip(np.repeat(images, 400, 0), tf.range(400), flip=True)
-    mirrored = (changed.numpy() == images[:, :, ::-1]).all((1, 2, 3))
-    assert (mirrored | (changed.numpy() == images).all((1, 2, 3))).all()
-    assert 160 < mirrored.sum() < 240
-
-
-def test_each_row_is_changed_by_its_own_seed():
-    images = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).astype(np.float32)
-    seeds = tf.range(6, dtype=tf.int64)
-    whole = shift_and_flip(images, seeds, 2, True).numpy()
-    parts = [shift_and_flip(images[i:][:3], seeds[i:][:3], 2, True) for i in (0, 3)]
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
-    assert shift_and_flip(images, seeds) is images
 
 
 def test_schedules_at_known_progress():

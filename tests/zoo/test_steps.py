@@ -792,6 +792,15 @@ class AdversarialAutoencoder:
             logs["category_discriminator_accuracy"] = of_category
         return logs
 
+    def consistency(self, code, other):
+        """Jensen and Shannon's divergence: the mean of two of Kullback and Leibler."""
+        if not self.categorical:
+            return {}
+        pair = [tf.nn.softmax(each.category_logits) for each in (code, other)]
+        middle = sum(pair) / 2
+        divergences = [tf.reduce_sum(p * tf.math.log(p / middle), 1) for p in pair]
+        return {"consistency_loss": tf.reduce_mean(sum(divergences) / 2)}
+
     def classification(self, code):
         if self.model.form != "semi_supervised":
             return {}
@@ -811,14 +820,17 @@ def aae_by_hand(model, batch):
     images, labels = batch
     hand = AdversarialAutoencoder(model, model.decoder, labels)
 
-    def encoded(stream):
-        noisy = augmentation.add_noise(images, seeds_of(model, 100 + stream), 0.3)
+    def encoded(stream, pictures=images):
+        noisy = augmentation.add_noise(pictures, seeds_of(model, 100 + stream), 0.3)
         return model.infer(noisy, seeds_of(model, stream))
 
     with descent(model.encoder, model.decoder) as objectives:
         reconstruction = hand.reconstruction_loss(images, encoded(0))
         heads = hand.head_loss(model.decoder)
-        objectives.append(sum(heads.values(), reconstruction))
+        distorted = augmentation.distort(images, seeds_of(model, 4))
+        consistency = hand.consistency(encoded(0), encoded(5, distorted))
+        weighted = [5 * divergence for divergence in consistency.values()]
+        objectives.append(sum([*heads.values(), *weighted], reconstruction))
     adversaries = [x for n, x in model.networks().items() if "discriminator" in n]
     with descent(*adversaries) as objectives:
         real = hand.judge_draws(seeds_of(model, 1))
@@ -832,16 +844,20 @@ def aae_by_hand(model, batch):
         with descent(model.classifier) as objectives:
             logs |= hand.classification(encoded(3))
             objectives.append(logs["classification_loss"])
-    return logs | heads
+    return logs | heads | consistency
 
 
-AAE_SETTINGS = {"head_distance": 2.0, "input_noise": 0.3}
+def aae_settings(form):
+    settings = {"head_distance": 2.0, "input_noise": 0.3}
+    if form in ("semi_supervised", "clustering"):
+        settings["consistency_weight"] = 5.0
+    return settings
 
 
 @pytest.mark.parametrize("form", AAES)
 def test_a_step_of_the_aae_is_its_phases(form):
     batch = IMAGES, SOME_LABELS
-    assert_step(lambda: aae(form), batch, aae_by_hand, **AAE_SETTINGS)
+    assert_step(lambda: aae(form), batch, aae_by_hand, **aae_settings(form))
 
 
 def aae_in_test(model, batch):
@@ -856,6 +872,9 @@ def aae_in_test(model, batch):
         **hand.logs(hand.judge_draws(seeds), fake),
         **hand.head_loss(model.averaged_generator),
         **hand.classification(code),
+        **hand.consistency(
+            code, model.infer(augmentation.distort(images, rng.fold_in(seeds, 2)))
+        ),
     }
     given = [draws(seeds)] if model.form == "labelled_prior" else []
     inputs = latents = model.prior.sample(seeds, *given)
@@ -866,7 +885,7 @@ def aae_in_test(model, batch):
 
 @pytest.mark.parametrize("form", AAES)
 def test_a_test_of_the_aae_is_of_means_and_the_average(form):
-    arguments = {"averaging": 0.5, **AAE_SETTINGS}
+    arguments = {"averaging": 0.5, **aae_settings(form)}
     assert_test(lambda: aae(form), (IMAGES, SOME_LABELS), aae_in_test, **arguments)
 
 
@@ -1037,6 +1056,7 @@ SETTINGS = {
         "loss": "NonSaturating",
         "head_distance": 3.0,
         "input_noise": 0.0,
+        "consistency_weight": 0.0,
         "averaging": None,
     },
     "vae": {"averaging": None},
