@@ -233,6 +233,10 @@ ROWS = {
     "aae_semisupervised_1000": _semisupervised(1000, 0.0160),
     "aae_semisupervised_all": _semisupervised(None, 0.0085),
     "aae_semisupervised_100_consistent": _semisupervised(100, 0.0190, consistent=True),
+    "aae_semisupervised_1000_consistent": _semisupervised(
+        1000, 0.0160, consistent=True
+    ),
+    "aae_semisupervised_all_consistent": _semisupervised(None, 0.0085, consistent=True),
     "semi_supervised_gan_100": Row(
         "Semi-supervised GAN, 100 labels of MNIST: test error",
         "semi_supervised_gan_mnist",
