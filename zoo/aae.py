@@ -45,6 +45,8 @@ class AAE(AutoencoderModel):
       which. Images labelled -1 teach it nothing.
     - `"clustering"` (section 6): the same without labels; categories are clusters.
 
+    With batch normalization, images labelled -1 still count in the batch's statistics.
+
     Where the encoder infers a category, `compile(consistency_weight=)` asks beyond the
     paper for the same one however an image is moved, turned, stretched or slanted.
 
@@ -57,8 +59,8 @@ class AAE(AutoencoderModel):
     | `generator_loss` | nats | the encoder's, by `compile(loss=)`; sum of adversaries |
     | `discriminator_loss` | nats | sum of adversaries, each 2 ln 2 when it can't tell |
     | `discriminator_accuracy` | share | mean of the two below |
-    | `real_accuracy` | share | draws from the prior with a positive logit |
-    | `fake_accuracy` | share | encoded images with a negative logit |
+    | `real_accuracy` | share | draws from the prior taken for such |
+    | `fake_accuracy` | share | encoded images not taken for real |
     | `category_discriminator_accuracy` | share | of the category's adversary, if any |
     | `classification_loss` | nats | cross entropy of labelled images |
     | `classification_accuracy` | share | of labelled images |

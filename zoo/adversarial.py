@@ -86,7 +86,7 @@ class AdversarialModel(GenerativeModel):
         }
 
     def default_optimizers(self):
-        """Adam 2e-4, β1 0.5; the paper says only "momentum"."""
+        """Adam 2e-4, β1 0.5, as DCGAN's paper has it; GAN's says only "momentum"."""
         return {
             player: keras.optimizers.Adam(2e-4, beta_1=0.5)
             for player in ("generator", "discriminator")
@@ -106,7 +106,7 @@ class AdversarialModel(GenerativeModel):
         metrics=None,
         **keras_arguments,
     ):
-        """Chooses everything about training; no arguments mean the paper's settings.
+        """Chooses everything about training; no arguments mean the paper's losses.
 
         Args:
             generator_optimizer: Keras optimizer, name or config.

@@ -35,11 +35,12 @@ class CGAN(AdversarialModel):
     | `generator_loss` | nats | the generator's, by `compile(loss=)` |
     | `discriminator_loss` | nats | without the penalty; 2 ln 2 when it can't tell |
     | `discriminator_accuracy` | share | mean of the two below |
-    | `real_accuracy` | share | real images with a positive logit |
-    | `fake_accuracy` | share | generated images with a negative logit |
+    | `real_accuracy` | share | real images taken for real |
+    | `fake_accuracy` | share | generated images not taken for real |
 
     `generator_optimizer` and `discriminator_optimizer` train the network of their name:
-    Adam 2e-4 with β1 0.5 unless others are given.
+    Adam 2e-4 with β1 0.5 unless others are given. (The paper has gradient descent from
+    0.1, falling by 1.00004 a step, with momentum from 0.5 to 0.7.)
 
     Args:
         image_shape: Shape of a sample: `(height, width, channels)`, or `(length,)` for
@@ -50,7 +51,8 @@ class CGAN(AdversarialModel):
         architecture: `"mlp"`, the paper's perceptrons (its dropout is left out), or
             `"convolutional"`, the networks of DCGAN, for 16 to 128 pixels.
         latent_dim: Length of a latent row, 100 by default.
-        prior: `"uniform"` as in the paper, `"normal"` or a `zoo.priors.Prior`.
+        prior: `"uniform"`, from -1 to 1 (the paper: from 0 to 1), `"normal"` or a
+            `zoo.priors.Prior`.
         generator_units: Widths of the perceptron's rectified layers: on the latents, on
             the condition, and on both together.
         discriminator_units: Widths of its maxout layers: on the sample, on the

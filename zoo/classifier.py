@@ -22,8 +22,8 @@ class Classifier(DiscriminativeModel):
     2014), on which the label head is linear.
 
     `fit` takes batches `(images, labels)`, `zoo.load_data(..., labels=True)`; rows with
-    the label -1 are left out. It logs, as does `evaluate`, whose labels are never
-    smoothed:
+    the label -1 are left out, though not of the batch's statistics. It logs, as does
+    `evaluate`, whose labels are never smoothed:
 
     | name | unit | what |
     |---|---|---|

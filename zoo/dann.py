@@ -121,11 +121,11 @@ class DANN(DiscriminativeModel):
             self.domain_head = domain_head or self.build_head(
                 1, hidden=1, name="domain"
             )
+            self.reverse_gradient = GradientReversal()
         self._check_networks()
         rows = self.features.output_shape[1:]
         networks.check_shapes("domain_head", self.domain_head, rows, (1,))
         networks.check_logits("domain_head", self.domain_head.outputs[0])
-        self.reverse_gradient = GradientReversal()
         self.built = True
 
     def build_features(self):

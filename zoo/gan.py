@@ -22,8 +22,8 @@ class GAN(AdversarialModel):
     | `generator_loss` | nats | the generator's, by `compile(loss=)` |
     | `discriminator_loss` | nats | without the penalty; 2 ln 2 when it can't tell |
     | `discriminator_accuracy` | share | mean of the two below |
-    | `real_accuracy` | share | real images with a positive logit |
-    | `fake_accuracy` | share | generated images with a negative logit |
+    | `real_accuracy` | share | real images taken for real |
+    | `fake_accuracy` | share | generated images not taken for real |
 
     `generator_optimizer` and `discriminator_optimizer` train the network of their name:
     Adam 2e-4 with β1 0.5 unless others are given, since the paper says only "momentum".

@@ -253,8 +253,8 @@ class GenerativeModel(AveragedModel):
         takes a seed a sample.
 
         Args:
-            n: About how many samples; whole rows, and no more than n unless a single
-                row has more.
+            n: How many samples. With a class a column, as many whole rows as fit, and
+                one at least.
             seed: First seed.
             columns: Samples a row; None for a class each, or a square grid.
             **conditions: As `generate` takes them; `labels` are those of the columns.

@@ -45,8 +45,8 @@ class InfoGAN(AdversarialModel):
     | `information` | nats | the categories' bound, at most its ceiling H(c) = N ln K |
     | `continuous_information` | nats | that of the continuous codes |
     | `discriminator_accuracy` | share | mean of the two below |
-    | `real_accuracy` | share | real images with a positive logit |
-    | `fake_accuracy` | share | generated images with a negative logit |
+    | `real_accuracy` | share | real images taken for real |
+    | `fake_accuracy` | share | generated images not taken for real |
 
     Networks and codes are the paper's for MNIST (appendix C.1), with the slope 0.2 in
     leaky rectifiers. `generator_optimizer` trains the generator, and

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import data, presets, rng
+from zoo import data, networks, presets, rng
 from zoo.images import from_uint8
 from zoo.training_loop import (
     TrainingLoop,
@@ -66,7 +66,9 @@ class Model(TrainingLoop):
     progress = staticmethod(silent)
 
     def __init__(self, *, seed=None, name=None, dtype=None):
-        super().__init__(name=name, dtype=dtype)
+        # Networks cast what they take by their own policies, and the rest, such as a
+        # row's seed from its latents, is to see inputs as they are.
+        super().__init__(name=name, dtype=dtype, autocast=False)
         # Python's generator is one of those that keras.utils.set_random_seed seeds.
         self.seed = random.randrange(2**31) if seed is None else int(seed)
         if abs(self.seed) >= 2**62:
@@ -169,8 +171,12 @@ class Model(TrainingLoop):
         raise NotImplementedError
 
     def get_config(self):
-        """Returns the constructor's arguments."""
-        return {
+        """Returns the constructor's arguments; and `frozen`, if layers are.
+
+        That is a dict from a network's name to the places of its layers that do not
+        train, in the order of `layers`, with the network itself first.
+        """
+        config = {
             "seed": self.seed,
             "name": self.name,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
@@ -179,11 +185,31 @@ class Model(TrainingLoop):
                 for name in self._given_networks
             },
         }
+        frozen = {
+            name: [place for place, x in enumerate(parts) if not x.trainable]
+            for name, parts in self._parts_of_networks().items()
+        }
+        frozen = {name: places for name, places in frozen.items() if places}
+        return {**config, "frozen": frozen} if frozen else config
 
     @classmethod
     def from_config(cls, config):
         """Builds the model from `get_config`'s result."""
-        return cls(**keras.saving.deserialize_keras_object(config))
+        config = dict(config)
+        frozen = config.pop("frozen", {})
+        model = cls(**keras.saving.deserialize_keras_object(config))
+        for name, places in frozen.items():
+            parts = model._parts_of_networks()[name]
+            for place in places:
+                parts[place].trainable = False
+        return model
+
+    def _parts_of_networks(self):
+        """Returns a dict from a trained network's name to itself and its layers."""
+        return {
+            name: [getattr(self, name), *getattr(self, name).layers]
+            for name in self.network_names
+        }
 
     def _remember_given(self, **networks):
         """Notes which networks are the user's own, for `get_config`; None for ours."""
@@ -495,7 +521,8 @@ class Model(TrainingLoop):
         Each loss is a mean over this replica's rows. A network that the block calls
         more than twice needs its loss as a list of terms, of two calls at most: the
         order in which TensorFlow adds three gradients depends on which memory is free,
-        and with it the last bit.
+        and with it the last bit. Penalties of the weights' own regularizers are
+        minimized too, but are no part of the losses.
 
         Args:
             *players: Keys of `players`.
@@ -513,6 +540,7 @@ class Model(TrainingLoop):
                 loss = losses[player]
                 terms = loss if isinstance(loss, list) else [loss]
                 losses[player] = sum(terms)
+                terms = [*terms, *self._regularization(player)]
                 # Keras sums gradients over replicas; the mean is wanted.
                 objectives[player] = [
                     self._optimizer(player).scale_loss(
@@ -537,6 +565,14 @@ class Model(TrainingLoop):
                     self._optimizer(player).apply_gradients(
                         zip(gradients[player], variables, strict=True)
                     )
+
+    def _regularization(self, player):
+        """Returns scalars: the penalties of the weights that a player trains."""
+        return [
+            variable.regularizer(variable)
+            for variable in self._trained_by(player)
+            if variable.regularizer is not None
+        ]
 
     def _optimizer(self, player):
         return getattr(self, f"{player}_optimizer")
@@ -667,15 +703,9 @@ class Model(TrainingLoop):
         super().reset_metrics()
         self._evaluated_batches.assign(0)
 
-    @contextlib.contextmanager
     def _networks_policy(self):
-        """Builds the networks of the block with this model's dtype policy."""
-        outside = keras.config.dtype_policy()
-        keras.config.set_dtype_policy(self.dtype_policy)
-        try:
-            yield
-        finally:
-            keras.config.set_dtype_policy(outside)
+        """Builds the networks of a block with this model's dtype policy."""
+        return networks.policy(self.dtype_policy)
 
 
 class _RunningMeans:

@@ -4,6 +4,7 @@
 that one seed fixes the initial weights of a whole model.
 """
 
+import contextlib
 import inspect
 import itertools
 import math
@@ -314,8 +315,30 @@ def nested_layers(network):
             yield layer
 
 
+@contextlib.contextmanager
+def policy(dtype):
+    """Builds what a block builds with a dtype policy.
+
+    Args:
+        dtype: Policy, its name or config; None for Keras's global one.
+
+    Yields:
+        The policy.
+    """
+    outside = keras.config.dtype_policy()
+    chosen = keras.dtype_policies.get(dtype)
+    keras.config.set_dtype_policy(chosen)
+    try:
+        yield chosen
+    finally:
+        keras.config.set_dtype_policy(outside)
+
+
 def check_built(**networks):
     """Raises `ValueError` for a network without weights, or without known shapes.
+
+    And for one that regularizes activities: each player's loss is its paper's. Weights
+    may be regularized.
 
     Args:
         **networks: The networks, or None, by the arguments that took them.
@@ -333,6 +356,13 @@ def check_built(**networks):
                 f"{name} must be a functional or sequential Keras model, whose inputs "
                 f"and outputs have known shapes. Received: {network!r}"
             )
+        for layer in () if network is None else network.layers:
+            if layer.activity_regularizer is not None:
+                raise ValueError(
+                    f"The {name}'s layer {layer.name!r} regularizes its activity, "
+                    "which would have no effect here. Regularize its weights, or "
+                    "override train_step."
+                )
 
 
 def check_shapes(name, network, taken, given):

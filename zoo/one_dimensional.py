@@ -26,20 +26,28 @@ class Generator(keras.Model):
     Args:
         hidden_size: Units of the hidden layer.
         seed: Seed of the initial weights.
+        name: Name of the network.
+        dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
     """
 
-    def __init__(self, hidden_size=4, seed=0, name="generator", **kwargs):
-        initializers = networks.glorot_initializers(seed)
-        noise = keras.Input((1,), name="latents")
-        x = networks.mlp(noise, [hidden_size], "softplus", initializers)
-        samples = layers.Dense(1, kernel_initializer=next(initializers))(x)
-        super().__init__(noise, samples, name=name, **kwargs)
+    def __init__(self, hidden_size=4, seed=0, name="generator", dtype=None):
+        with networks.policy(dtype):
+            initializers = networks.glorot_initializers(seed)
+            noise = keras.Input((1,), name="latents")
+            x = networks.mlp(noise, [hidden_size], "softplus", initializers)
+            samples = layers.Dense(1, kernel_initializer=next(initializers))(x)
+            super().__init__(noise, samples, name=name)
         self.hidden_size = hidden_size
         self.seed = seed
 
     def get_config(self):
         """Returns the constructor's arguments."""
-        return {"hidden_size": self.hidden_size, "seed": self.seed, "name": self.name}
+        return {
+            "hidden_size": self.hidden_size,
+            "seed": self.seed,
+            "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+        }
 
 
 @keras.saving.register_keras_serializable("zoo.one_dimensional")
@@ -51,20 +59,28 @@ class Discriminator(keras.Model):
         minibatch: Whether the last hidden layer compares the samples of a batch
             (`zoo.layers.MinibatchDiscrimination`) instead of being one more ReLU layer.
         seed: Seed of the initial weights.
+        name: Name of the network.
+        dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
     """
 
     def __init__(
-        self, hidden_size=4, minibatch=False, seed=0, name="discriminator", **kwargs
+        self,
+        hidden_size=4,
+        minibatch=False,
+        seed=0,
+        name="discriminator",
+        dtype=None,
     ):
-        initializers = networks.glorot_initializers(seed + 1000)
-        samples = keras.Input((1,), name="samples")
-        x = networks.mlp(samples, [2 * hidden_size] * 2, "relu", initializers)
-        if minibatch:
-            x = MinibatchDiscrimination(num_kernels=5, kernel_dim=3, seed=seed)(x)
-        else:
-            x = networks.mlp(x, [2 * hidden_size], "relu", initializers)
-        logits = networks.logit(x, next(initializers))
-        super().__init__(samples, logits, name=name, **kwargs)
+        with networks.policy(dtype):
+            initializers = networks.glorot_initializers(seed + 1000)
+            samples = keras.Input((1,), name="samples")
+            x = networks.mlp(samples, [2 * hidden_size] * 2, "relu", initializers)
+            if minibatch:
+                x = MinibatchDiscrimination(num_kernels=5, kernel_dim=3, seed=seed)(x)
+            else:
+                x = networks.mlp(x, [2 * hidden_size], "relu", initializers)
+            logits = networks.logit(x, next(initializers))
+            super().__init__(samples, logits, name=name)
         self.hidden_size = hidden_size
         self.minibatch = minibatch
         self.seed = seed
@@ -76,4 +92,5 @@ class Discriminator(keras.Model):
             "minibatch": self.minibatch,
             "seed": self.seed,
             "name": self.name,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }

@@ -39,8 +39,8 @@ class SemiSupervisedGAN(AdversarialModel):
     | `classification_loss` | nats | L_supervised |
     | `classification_accuracy` | share | labelled images that are classified right |
     | `discriminator_accuracy` | share | mean of the two below |
-    | `real_accuracy` | share | real images with a positive logit |
-    | `fake_accuracy` | share | generated images with a negative logit |
+    | `real_accuracy` | share | real images taken for real |
+    | `fake_accuracy` | share | generated images not taken for real |
 
     The perceptrons are those of the authors' program for MNIST, but that normalized
     weights start at one length, which is trained. The convolutional networks are those

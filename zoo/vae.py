@@ -159,7 +159,7 @@ class VAE(AutoencoderModel):
 
     def _divergence(self, code):
         """KL(q(z|x) || p(z)) of each row, or its estimate by the one draw of z."""
-        if isinstance(self.prior, priors.Normal):
+        if type(self.prior) is priors.Normal:  # A subclass may have another density.
             return normal_divergence(code.means, code.log_variances, self.prior.stddev)
         scaled = (code.latents - code.means) * tf.exp(-code.log_variances / 2)
         log_posterior = -0.5 * tf.reduce_sum(

@@ -122,6 +122,19 @@ def test_the_sampled_divergence_estimates_the_closed_form():
     assert estimates.mean() == pytest.approx(expected, abs=4 * error)
 
 
+def test_a_prior_derived_from_the_normal_keeps_its_own_density(batch):
+    @keras.saving.register_keras_serializable("tests")
+    class Shifted(zoo.priors.Normal):
+        def log_prob(self, latents):
+            return super().log_prob(latents - 5.0)
+
+    divergence = [
+        float(tf.reduce_mean(model._divergence(model.infer(batch[0], tf.range(32)))))
+        for model in (vae(prior=Shifted(2)), vae(latent_dim=2))
+    ]
+    assert divergence[0] > divergence[1] + 10
+
+
 def test_the_vae_s_loss_is_its_negative_bound(batch):
     model = vae(latent_dim=2)
     model.compile()

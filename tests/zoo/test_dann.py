@@ -46,6 +46,15 @@ def test_gradient_reversal_takes_a_tensor_and_half_precision():
     np.testing.assert_array_equal(tape.gradient(loss, x), [-0.5, -0.5])
 
 
+def test_the_reversal_has_the_precision_of_its_model():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = tiny(dtype="float32")
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert model.reverse_gradient.compute_dtype == "float32"
+
+
 def test_reversal_follows_the_schedule_of_the_paper():
     model = tiny(seed=0)
     model.compile(total_steps=200, domain_weight=2.0)

@@ -165,6 +165,58 @@ def test_a_frozen_player_stays_as_it_is():
     assert moved == [False, True]
 
 
+def test_frozen_layers_are_frozen_in_the_file_and_the_optimizer_goes_on(tmp_path):
+    model = gan()
+    model.generator.layers[1].trainable = False
+    model.discriminator.trainable = False
+    model.compile()
+    model.fit(ROWS, batch_size=8, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    assert not loaded.generator.layers[1].trainable
+    assert not loaded.discriminator.trainable
+    assert loaded.generator_optimizer.iterations == 3
+    before = loaded.generator.layers[1].get_weights()
+    loaded.fit(ROWS, batch_size=8, verbose=0)
+    for one, other in zip(
+        before, loaded.generator.layers[1].get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_regularizers_of_weights_are_minimized():
+    def step(strategy, regularizer=None):
+        layer = keras.layers.Dense(1, kernel_regularizer=regularizer)
+        layers = [keras.Input((3,)), keras.layers.Dense(4, activation="relu"), layer]
+        keras.utils.set_random_seed(0)
+        with strategy.scope():
+            model = zoo.GAN(
+                latent_dim=3,
+                generator_units=(4,),
+                discriminator=keras.Sequential(layers),
+                image_shape=(3,),
+                seed=0,
+            )
+            model.compile(discriminator_optimizer=keras.optimizers.SGD(0.1))
+        before = layer.get_weights()[0]
+        logs = model.fit(ROWS[:8], batch_size=8, verbose=0).history
+        return before, layer.get_weights()[0], logs
+
+    for replicas in (1, 2):
+        strategy = zoo.strategy("mirrored", replicas)
+        kernel, free, free_logs = step(strategy)
+        _, held, held_logs = step(strategy, keras.regularizers.L2(0.25))
+        # The gradient of 0.25 ||w||² is 0.5 w, whatever the number of replicas.
+        np.testing.assert_allclose(free - held, 0.1 * 0.5 * kernel, atol=1e-6)
+        assert free_logs["discriminator_loss"] == held_logs["discriminator_loss"]
+
+
+def test_regularizers_of_activities_are_refused():
+    layers = [keras.Input((3,)), keras.layers.Dense(1, activity_regularizer="l2")]
+    with pytest.raises(ValueError, match="regularizes its activity"):
+        zoo.GAN((3,), 3, discriminator=keras.Sequential(layers))
+
+
 def test_models_without_a_seed_follow_keras():
     seeds = []
     for _ in range(2):

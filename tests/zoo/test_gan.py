@@ -282,3 +282,11 @@ def test_the_one_dimensional_gan_learns_mean_and_width():
     assert abs(untrained.mean() - 4) > 1
     assert samples.mean() == pytest.approx(4, abs=0.35)
     assert 0.3 < samples.std() < 0.7
+
+
+@pytest.mark.parametrize("network", ["Generator", "Discriminator"])
+def test_one_dimensional_networks_keep_their_precision(network):
+    whole = getattr(zoo.one_dimensional, network)(dtype="mixed_bfloat16")
+    again = type(whole).from_config(whole.get_config())
+    for each in (whole, again):
+        assert each.layers[1].compute_dtype == "bfloat16"

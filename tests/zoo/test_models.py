@@ -176,6 +176,16 @@ def test_a_network_may_answer_in_half_precision(name, network):
         assert model.generate(2).dtype == np.float32
 
 
+@pytest.mark.parametrize("name", ["cgan", "infogan", "aae_labelled_prior"])
+def test_predict_draws_the_conditions_that_decode_draws_in_half_precision(name):
+    (case,) = (case for case in CASES if case.name == name)
+    model = case.build(dtype="mixed_bfloat16")
+    latents = model.prior.sample(tf.range(16, dtype=tf.int64)).numpy()
+    np.testing.assert_allclose(
+        model.predict(latents, verbose=0), model.decode(latents), atol=1e-6
+    )
+
+
 @every_variant
 def test_evaluate_changes_nothing(case):
     model = case.build()

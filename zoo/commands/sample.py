@@ -15,7 +15,7 @@ from zoo.commands.handles import image_model
     type=click.IntRange(1),
     default=64,
     show_default=True,
-    help="About how many: as many whole rows as fit, one at least.",
+    help="How many; with a class a column, as many whole rows as fit, one at least.",
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the first sample.")
 @click.option("--columns", type=click.IntRange(1), help="Samples a row.")
