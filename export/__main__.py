@@ -59,11 +59,11 @@ def _stop(number, frame):
 def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
     """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
     name = name or _name_of(preset_or_run)
-    if not re.fullmatch(r"[^./:][^/:]*", name):
+    if not re.fullmatch(r"[^./:][^/:]*", name) or not name.isprintable():
         raise ValueError(
             f"{name!r} can't be the name of a model: it names a folder that servers "
-            "find, and an address. Give another by --name, without / and :, and not "
-            "beginning with a dot."
+            "find, and an address. Give another by --name, of printable characters "
+            "without / and :, and not beginning with a dot."
         )
     written = to_saved_model(
         zoo.from_preset(preset_or_run, dtype=dtype),

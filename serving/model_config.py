@@ -60,14 +60,14 @@ def _read(path, message):
 
 def read_models(path):
     """Returns the ModelConfigs of a `models.config` file."""
-    return models_of(_read(path, messages.ModelServerConfig()))
+    return models_of(_read(path, messages.ModelServerConfig()), path)
 
 
-def models_of(config):
-    """Returns the ModelConfigs of a ModelServerConfig message."""
+def models_of(config, name="the configuration"):
+    """Returns the ModelConfigs of a ModelServerConfig message, called by a name."""
     if config.WhichOneof("config") != "model_config_list":
         raise errors.invalid_argument(
-            "the configuration must hold a model_config_list; "
+            f"{name} must hold a model_config_list; "
             f"it holds {config.WhichOneof('config') or 'nothing'}"
         )
     found = [_model(entry) for entry in config.model_config_list.config]

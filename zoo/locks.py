@@ -1,5 +1,8 @@
 """Locks among processes, which the system frees when their holder dies."""
 
+import contextlib
+import os
+
 try:
     import fcntl
 except ImportError:  # Windows, where nobody gets one.
@@ -29,3 +32,31 @@ def take(descriptor, wait):
             raise
         return False
     return True
+
+
+@contextlib.contextmanager
+def alone_in(folder):
+    """Keeps other processes that ask for it out of a folder while a block runs.
+
+    Where the system, or the file system, has no locks, nobody is kept out.
+
+    Args:
+        folder: The folder, which exists.
+
+    Raises:
+        BlockingIOError: If another process is in it.
+    """
+    if fcntl is None:
+        yield
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:  # No locks here.
+            pass
+        yield
+    finally:
+        os.close(descriptor)

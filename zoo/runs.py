@@ -28,7 +28,7 @@ import keras
 import numpy as np
 
 import zoo.callbacks
-from zoo import files, presets
+from zoo import files, locks, presets
 from zoo.adversarial import AdversarialModel
 from zoo.autoencoder import AutoencoderModel
 from zoo.checkpoints import BackupAndResume, CheckpointError
@@ -110,15 +110,43 @@ class Run:
                 f"choose another folder, and {self.how_to_go_on}."
             ) from error
 
-    def start(self):
-        """Makes the folder and writes the settings; of several workers, the chief."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.recipe.save(self.folder / SETTINGS)
+    @contextlib.contextmanager
+    def started(self):
+        """Makes the folder, with the settings, and lets no other training into it.
+
+        Of several workers, the chief does so, as long as the block runs.
+
+        Raises:
+            FileExistsError: If another training writes there, or has begun to since
+                this object was made.
+        """
+        with self.writing():
+            self._makes_folder = not self.folder.exists()
+            self.folder.mkdir(parents=True, exist_ok=True)
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(locks.alone_in(self.folder))
+            except BlockingIOError as error:
+                raise FileExistsError(
+                    f"Another training writes to {self.folder} now. Wait until it has "
+                    "ended, or choose another folder with --out."
+                ) from error
+            if self._is_new and (self.folder / SETTINGS).exists():
+                self._check_same(resume=False)
+            with self.writing():
+                self.recipe.save(self.folder / SETTINGS)
+            yield
 
     def discard(self):
-        """Removes the folder of a run that began here and has got nowhere."""
-        if self._is_new and self.backup.position() in (None, (0, 0)):
-            shutil.rmtree(self.folder)
+        """Removes what a run wrote that began here and has got nowhere."""
+        if not self._is_new or self.backup.position() not in (None, (0, 0)):
+            return
+        # What ended the training is to be told, whatever can't be removed.
+        with contextlib.suppress(OSError):
+            for path in self.folder.iterdir():
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+            if self._makes_folder:
+                self.folder.rmdir()
 
     @property
     def finished(self):

@@ -248,9 +248,21 @@ def write(models_dir, out, **options):
         SETTINGS_FILE: json.dumps(options, indent=2) + "\n",
     }
     out.mkdir(parents=True, exist_ok=True)
-    for name, content in files.items():
-        (out / name).write_text(content, encoding="utf-8")
-    return [out / name for name in files]
+    return _write(out, files)
+
+
+def _write(out, files):
+    """Writes files by their names; old ones stay until all are on the disk."""
+    partial = {out / name: out / f".{name}.partial" for name in files}
+    try:
+        for path, new in partial.items():
+            new.write_text(files[path.name], encoding="utf-8")
+        for path, new in partial.items():
+            new.replace(path)
+    finally:
+        for new in partial.values():
+            new.unlink(missing_ok=True)
+    return list(partial)
 
 
 def _check(what, version, max_batch_size):

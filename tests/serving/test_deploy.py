@@ -113,6 +113,27 @@ def test_labels_are_kept(publish, written):
     assert labels(written) == kept
 
 
+def test_files_that_cannot_all_be_written_stay_as_they_were(publish, written):
+    before = {path.name: path.read_bytes() for path in written.iterdir()}
+    publish("new", 1, change=_without_scalar)
+    limit = len(before["kubernetes.yaml"]) - 1024
+    code = (
+        "import resource, sys; from serving.__main__ import main; "
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit})); main()"
+    )
+    command = ["config", publish.models, "--out", written]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, command)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 1
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert {path.name: path.read_bytes() for path in written.iterdir()} == before
+
+
 def test_a_bad_version_goes_before_the_next_is_published(publish, written):
     bad = publish("digits", 3, change=_without_scalar)
     deploy.write(publish.models, written)

@@ -176,15 +176,15 @@ def test_the_preset_of_a_run_says_what_the_recipe_says_and_what_was_measured(tmp
     run = Run(tmp_path / "run", recipe)
     model = recipe.build()
     model.compile()
-    run.start()
-    model.fit(
-        recipe.load_data(),
-        epochs=2,
-        steps_per_epoch=2,
-        verbose=0,
-        callbacks=run.callbacks(model),
-    )
-    run.finish(model)
+    with run.started():
+        model.fit(
+            recipe.load_data(),
+            epochs=2,
+            steps_per_epoch=2,
+            verbose=0,
+            callbacks=run.callbacks(model),
+        )
+        run.finish(model)
     metadata = json.loads((tmp_path / "run" / "model" / "metadata.json").read_text())
     assert metadata["licence"] == said["licence"]
     assert metadata["recipe"]["seed"] == 0

@@ -12,15 +12,18 @@ import click
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 from PIL import Image
 
 import zoo
+from zoo import locks
 from zoo.__main__ import main
 from zoo.commands import flags
 from zoo.commands.errors import one_line_errors
 from zoo.commands.train import run_training
 from zoo.recipes import Recipe
+from zoo.runs import Run
 from zoo.variants import VARIANTS
 
 
@@ -266,6 +269,47 @@ def test_a_network_too_large_for_memory_is_one_line_and_no_run(tmp_path):
     assert done.exit_code == 1
     assert "Error: This does not fit into memory" in done.output
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("kind", ["folder", "link"])
+def test_settings_that_do_not_train_leave_what_was_there(tmp_path, kind):
+    out = tmp_path / "run"
+    (tmp_path / "real").mkdir()
+    out.symlink_to("real") if kind == "link" else out.mkdir()
+    done = run("train", "gan", "--image-size", 8, "--out", out, "--latent-dim", 10**13)
+    assert "Error: This does not fit into memory" in done.output
+    assert out.exists()
+    assert not list(out.iterdir())
+
+
+def test_two_trainings_do_not_write_to_one_folder(tmp_path):
+    settings = ["gan", "--image-size", 8, "--epochs", 1, "--out", tmp_path / "run"]
+    (tmp_path / "run").mkdir()
+    with locks.alone_in(tmp_path / "run"):
+        done = run("train", *settings)
+    assert done.exit_code == 1
+    assert "Another training writes to" in done.output
+    assert not list((tmp_path / "run").iterdir())
+    assert run("train", *settings).exit_code == 0
+
+
+def test_a_run_that_began_meanwhile_is_not_taken_over(tmp_path):
+    one, other = (
+        Run(tmp_path / "run", Recipe("gan", {"name": "digits"}, seed=seed))
+        for seed in (1, 2)
+    )
+    with one.started():
+        pass
+    with pytest.raises(FileExistsError, match="holds a run already"), other.started():
+        pass
+    assert Recipe.load(tmp_path / "run" / "run.json").seed == 1
+
+
+def test_a_full_disk_is_not_called_memory():
+    full = tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
+    with pytest.raises(click.ClickException) as caught, one_line_errors():
+        raise full
+    assert "The disk is full" in caught.value.message
 
 
 def test_a_pipe_that_nobody_reads_is_no_error():

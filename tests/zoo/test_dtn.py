@@ -281,15 +281,15 @@ def test_a_run_shows_source_images_above_their_transfers(tmp_path):
     recipe = Recipe("dtn", data, {"features": "classifier_mnist_m", **networks})
     run, model = Run(tmp_path / "run", recipe), recipe.build()
     model.compile()
-    run.start()
     images, _ = load_arrays("digits", image_size=28, channels=3, limit=32)
     expected = plots.image_grid(*model.sample_grid(images=images))
-    model.fit(
-        recipe.load_data(),
-        steps_per_epoch=2,
-        verbose=0,
-        callbacks=run.callbacks(model),
-    )
+    with run.started():
+        model.fit(
+            recipe.load_data(),
+            steps_per_epoch=2,
+            verbose=0,
+            callbacks=run.callbacks(model),
+        )
     samples = tmp_path / "run" / "samples"
     names = sorted(path.name for path in samples.iterdir())
     assert names == ["000000.png", "000002.png", "samples.gif"]

@@ -17,9 +17,14 @@ def one_line_errors():
     except BrokenPipeError:
         raise  # Nobody reads on, as behind `| head`: click ends without a word.
     except (MemoryError, tf.errors.ResourceExhaustedError) as error:
-        raise click.ClickException(
-            _line(f"This does not fit into memory: ask for less at a time. {error}")
-        ) from error
+        # TensorFlow has one class of errors for memory and for disks.
+        full = any(why in str(error) for why in ("No space left", "quota exceeded"))
+        told = (
+            "The disk is full: make room."
+            if full
+            else "This does not fit into memory: ask for less at a time."
+        )
+        raise click.ClickException(_line(f"{told} {error}")) from error
     except (
         ValueError,
         OSError,

@@ -1,5 +1,6 @@
 """`python -m zoo train`: from a variant or a recipe to a run folder."""
 
+import contextlib
 import copy
 import difflib
 import inspect
@@ -244,15 +245,26 @@ def run_training(
             err=True,
         )
     chief = distribution.is_chief(strategy)
+    with run.started() if chief else contextlib.nullcontext():
+        _train(run, model, train_data, chief)
+    click.echo(f"The model is in {run.folder / runs.MODEL}.")
+    if isinstance(model, AdversarialModel) and model.image_shape == (1,):
+        click.echo(f"Look at it: {run.folder / runs.DENSITIES}")
+    elif isinstance(model, GenerativeModel) and len(model.image_shape) == 3:
+        click.echo(f"Look at it: python -m zoo sample {out} --out samples.png")
+    elif isinstance(model, DTN):
+        source, _ = recipe.data["name"]
+        click.echo(f"Look at it: python -m zoo transfer {out} --data {source}")
+
+
+def _train(run, model, train_data, chief):
+    """Trains the model of a run to its end, and writes it there."""
     with run.writing():
-        if chief:
-            run.start()
+        epochs = run.recipe.epochs
         if run.finished:
-            click.echo(
-                f"All {recipe.epochs} epochs are done already: --epochs asks for more."
-            )
+            click.echo(f"All {epochs} epochs are done already: --epochs asks for more.")
         try:
-            model.fit(train_data, epochs=recipe.epochs, callbacks=run.callbacks(model))
+            model.fit(train_data, epochs=epochs, callbacks=run.callbacks(model))
         except (
             ValueError,
             MemoryError,
@@ -273,11 +285,3 @@ def run_training(
         raise SystemExit(128 + run.backup.interrupted)
     with run.writing():
         run.finish(model)
-    click.echo(f"The model is in {run.folder / runs.MODEL}.")
-    if isinstance(model, AdversarialModel) and model.image_shape == (1,):
-        click.echo(f"Look at it: {run.folder / runs.DENSITIES}")
-    elif isinstance(model, GenerativeModel) and len(model.image_shape) == 3:
-        click.echo(f"Look at it: python -m zoo sample {out} --out samples.png")
-    elif isinstance(model, DTN):
-        source, _ = recipe.data["name"]
-        click.echo(f"Look at it: python -m zoo transfer {out} --data {source}")
