@@ -186,14 +186,14 @@ def test_frozen_layers_are_frozen_in_the_file_and_the_optimizer_goes_on(tmp_path
 
 def test_regularizers_of_weights_are_minimized():
     def step(strategy, regularizer=None):
-        layer = keras.layers.Dense(1, kernel_regularizer=regularizer)
-        layers = [keras.Input((3,)), keras.layers.Dense(4, activation="relu"), layer]
         keras.utils.set_random_seed(0)
         with strategy.scope():
+            layer = keras.layers.Dense(1, kernel_regularizer=regularizer)
+            hidden = keras.layers.Dense(4, activation="relu")
             model = zoo.GAN(
                 latent_dim=3,
                 generator_units=(4,),
-                discriminator=keras.Sequential(layers),
+                discriminator=keras.Sequential([keras.Input((3,)), hidden, layer]),
                 image_shape=(3,),
                 seed=0,
             )

@@ -176,7 +176,7 @@ def test_a_network_may_answer_in_half_precision(name, network):
         assert model.generate(2).dtype == np.float32
 
 
-@pytest.mark.parametrize("name", ["cgan", "infogan", "aae_labelled_prior"])
+@pytest.mark.parametrize("name", ["cgan", "infogan"])
 def test_predict_draws_the_conditions_that_decode_draws_in_half_precision(name):
     (case,) = (case for case in CASES if case.name == name)
     model = case.build(dtype="mixed_bfloat16")
