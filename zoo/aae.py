@@ -60,7 +60,7 @@ class AAE(AutoencoderModel):
     | `discriminator_loss` | nats | sum of adversaries, each 2 ln 2 when it can't tell |
     | `discriminator_accuracy` | share | mean of the two below |
     | `real_accuracy` | share | draws from the prior taken for such |
-    | `fake_accuracy` | share | encoded images not taken for real |
+    | `fake_accuracy` | share | encoded images not taken for draws |
     | `category_discriminator_accuracy` | share | of the category's adversary, if any |
     | `classification_loss` | nats | cross entropy of labelled images |
     | `classification_accuracy` | share | of labelled images |

@@ -321,15 +321,11 @@ def policy(dtype):
 
     Args:
         dtype: Policy, its name or config; None for Keras's global one.
-
-    Yields:
-        The policy.
     """
     outside = keras.config.dtype_policy()
-    chosen = keras.dtype_policies.get(dtype)
-    keras.config.set_dtype_policy(chosen)
+    keras.config.set_dtype_policy(keras.dtype_policies.get(dtype))
     try:
-        yield chosen
+        yield
     finally:
         keras.config.set_dtype_policy(outside)
 
@@ -356,7 +352,7 @@ def check_built(**networks):
                 f"{name} must be a functional or sequential Keras model, whose inputs "
                 f"and outputs have known shapes. Received: {network!r}"
             )
-        for layer in () if network is None else network.layers:
+        for layer in () if network is None else nested_layers(network):
             if layer.activity_regularizer is not None:
                 raise ValueError(
                     f"The {name}'s layer {layer.name!r} regularizes its activity, "

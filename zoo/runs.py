@@ -144,7 +144,10 @@ class Run:
         # What ended the training is to be told, whatever can't be removed.
         with contextlib.suppress(OSError):
             for path in self.folder.iterdir():
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                if path.is_dir():
+                    shutil.rmtree(path)
+                else:
+                    path.unlink()
             if self._makes_folder:
                 self.folder.rmdir()
 

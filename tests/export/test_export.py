@@ -487,7 +487,7 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     done = run(export_command, [f"{tmp_path}/v1/model", f"{tmp_path}/of_run", *sizes])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "of_run" / "v1" / "1").exists()
-    for name in ("..", "a/b", ".hid", "a:b"):
+    for name in ("..", "a/b", ".hid", "a:b", "a\nb"):
         done = run(export_command, [".", f"{tmp_path}/models", "--name", name])
         assert done.exit_code == 1
         assert "can't be the name of a model" in done.output

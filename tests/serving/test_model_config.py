@@ -55,7 +55,7 @@ def test_policies(policy, chosen):
         (one(path="relative/x"), "absolute path"),
         (one(path="s3://bucket/x"), "reads folders of its own machine"),
         (one(name=""), "has no name"),
-        ("", "must hold a model_config_list"),
+        ("", "file.txt must hold a model_config_list"),
         ("nonsense", "cannot be parsed"),
         (one(more="model_version_policy { specific {} }"), "lists no versions"),
         (one() + one(), "should not have multiple"),

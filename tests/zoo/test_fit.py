@@ -213,8 +213,10 @@ def test_regularizers_of_weights_are_minimized():
 
 def test_regularizers_of_activities_are_refused():
     layers = [keras.Input((3,)), keras.layers.Dense(1, activity_regularizer="l2")]
-    with pytest.raises(ValueError, match="regularizes its activity"):
-        zoo.GAN((3,), 3, discriminator=keras.Sequential(layers))
+    inner = keras.Sequential(layers)
+    for network in (inner, keras.Sequential([keras.Input((3,)), inner])):
+        with pytest.raises(ValueError, match="regularizes its activity"):
+            zoo.GAN((3,), 3, discriminator=network)
 
 
 def test_models_without_a_seed_follow_keras():
