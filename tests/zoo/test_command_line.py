@@ -486,6 +486,7 @@ def test_a_run_of_another_recipe_is_not_resumed(tmp_path):
     small = ["--size", 24, "--out", tmp_path / "run"]
     done = run("train", "gan_gaussian1d", *small, "--epochs", 1)
     assert done.exit_code == 0, done.output
+    assert done.output.count("/step") == 1, "no terminal, so a line an epoch"
     done = run("train", "gan_gaussian1d_minibatch", *small, "--resume")
     assert done.exit_code == 1
     different = "model.discriminator.config.minibatch: False there, True asked for"

@@ -6,6 +6,7 @@ import difflib
 import inspect
 import itertools
 import pathlib
+import sys
 
 import click
 import keras
@@ -264,7 +265,13 @@ def _train(run, model, train_data, chief):
         if run.finished:
             click.echo(f"All {epochs} epochs are done already: --epochs asks for more.")
         try:
-            model.fit(train_data, epochs=epochs, callbacks=run.callbacks(model))
+            model.fit(
+                train_data,
+                epochs=epochs,
+                # A terminal sees a bar move; a file gets a line an epoch.
+                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=run.callbacks(model),
+            )
         except (
             ValueError,
             MemoryError,
