@@ -90,11 +90,11 @@ def to_saved_model(
 
 
 def versions(base_path):
-    """Returns the version numbers under a folder, sorted; `007` counts as 7."""
+    """Returns the version numbers taken under a folder, sorted; `007` takes 7."""
     numbers = (
         int(entry.name)
         for entry in pathlib.Path(base_path).iterdir()
-        if entry.is_dir() and entry.name.isascii() and entry.name.isdigit()
+        if entry.name.isascii() and entry.name.isdigit()
     )
     return sorted(number for number in numbers if number <= _MAX_VERSION)
 

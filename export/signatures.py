@@ -20,7 +20,7 @@ from zoo.discriminative import DiscriminativeModel
 from zoo.dtn import DTN
 from zoo.images import from_uint8, to_uint8
 from zoo.infogan import InfoGAN
-from zoo.networks import nested_layers
+from zoo.network_checks import nested_layers
 from zoo.semi_supervised_gan import SemiSupervisedGAN
 
 

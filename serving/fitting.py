@@ -58,7 +58,7 @@ def _checked_inputs(target, signature, inputs):
         if name in inputs
     }
     lengths = [len(array) for array in arrays.values() if array.ndim]
-    if arrays and not lengths and any(s.shape for s in signature.inputs.values()):
+    if not lengths and any(signature.inputs[name].shape for name in arrays):
         raise errors.RequestError(
             f"{target} answers a row for each that it is given in {signature.key!r}; "
             f"give {' or '.join(arrays)} as a list, a value a row"
@@ -66,6 +66,8 @@ def _checked_inputs(target, signature, inputs):
     rows = max(lengths, default=0)
     for name, spec in signature.inputs.items():
         if name not in arrays:
+            if name in signature.defaults:
+                continue
             if name not in _DRAWN or "seeds" not in arrays:
                 raise errors.RequestError(
                     f"{target} needs {spec} for {signature.key!r}; it was not given"
@@ -82,7 +84,7 @@ def _checked_inputs(target, signature, inputs):
                 f"the array given has the shape {list(array.shape)}"
             )
         arrays[name] = array
-    return {name: arrays[name] for name in signature.inputs}
+    return {name: arrays[name] for name in signature.inputs if name in arrays}
 
 
 def _array(target, spec, value):
@@ -151,7 +153,7 @@ def _checked_outputs(target, signature, names):
 
 def _rows(target, signature, arrays):
     """Returns how many rows a request has, None if its rows cannot be told apart."""
-    if not signature.batchable:
+    if not signature.batchable or not arrays:
         return None
     counts = {name: len(array) for name, array in arrays.items()}
     if len(set(counts.values())) > 1:

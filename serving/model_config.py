@@ -12,6 +12,8 @@ from serving import batching, errors, messages
 _log = logging.getLogger(__name__)
 
 BATCHING_FILE = "batching_params.pbtxt"
+#: TensorFlow Serving's, where a batching file names none.
+_DEFAULT_MAX_BATCH_SIZE = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,6 +157,12 @@ def read_batching(path):
     largest_run = values.pop("max_execution_batch_size", None)
     splits = parameters.enable_large_batch_splitting.value
     if splits and largest_run is not None:
+        largest_request = values.get("max_batch_size", _DEFAULT_MAX_BATCH_SIZE)
+        if largest_run > largest_request:
+            raise errors.invalid_argument(
+                f"{path}: max_execution_batch_size cannot be more than max_batch_size; "
+                f"they are {largest_run} and {largest_request}"
+            )
         limit = "max_execution_batch_size"
         values["max_batch_size"] = largest_run
     limited = bool(sizes) or "max_batch_size" in values

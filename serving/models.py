@@ -116,18 +116,25 @@ class _Model:
         self.config = config
         self.servables = {}
         self.history = collections.OrderedDict()
-        self.failed = set()  # Not tried again while they are on the disk.
+        self.failed = set()  # Not tried again while they are wanted.
         self.trouble = None
 
-    def find_versions(self, base_path):
-        """Returns `versions_in`; those that failed and are gone may come again."""
+    def wanted(self, config):
+        """Returns {version: path} of what a ModelConfig asks for of its folder.
+
+        What failed and is wanted no more, or is gone, may come again.
+
+        Raises:
+            OSError: If the folder cannot be read.
+        """
         try:
-            found = versions_in(base_path)
+            found = versions_in(config.base_path)
         except FileNotFoundError:
             self.failed.clear()
             raise
-        self.failed &= found.keys()
-        return found
+        chosen = config.policy.choose(found)
+        self.failed &= chosen
+        return {version: found[version] for version in sorted(chosen)}
 
     def record(self, version, state, error=None):
         status = messages.ModelVersionStatus(version=version, state=state)
@@ -279,6 +286,9 @@ class ModelManager:
                 self._stage(configs, staged)
             self._find_models = lambda: configs
             self._publish(staged)
+            names = {config.name for config in configs}
+            for name in self._models.keys() - names:
+                self._models[name].failed.clear()  # It is asked for no more.
             self._apply(configs)
 
     @contextlib.contextmanager
@@ -369,7 +379,7 @@ class ModelManager:
         names = {config.name for config in configs}
         for name in [name for name in self._models if name not in names]:
             with contextlib.suppress(OSError):  # Nothing is asked of it any more.
-                self._models[name].find_versions(self._models[name].config.base_path)
+                self._models[name].wanted(self._models[name].config)
             self._unload(self._models[name], set(self._models[name].servables))
         self._forget(names)
         if wrong:
@@ -418,34 +428,32 @@ class ModelManager:
 
         Raises nothing: where the folder cannot be read, there is nothing.
         """
-        model = self._models.get(config.name)
-        find_versions = versions_in if model is None else model.find_versions
+        model = self._models.get(config.name, _Model(config))
         try:
-            found = find_versions(config.base_path)
+            wanted = model.wanted(config)
         except OSError:  # `_load_wanted` says so.
             return {}
-        failed = model.failed if model is not None else ()
-        wanted = config.policy.choose(found).difference(failed)
-        return {version: found[version] for version in sorted(wanted)}
+        return {v: path for v, path in wanted.items() if v not in model.failed}
 
     def _load_wanted(self, model, config):
         """Loads what is not served yet, and returns the set of versions to serve."""
         try:
-            found = model.find_versions(config.base_path)
+            wanted = model.wanted(config)
         except OSError as error:  # A volume that is briefly away is no reason to stop.
             if model.trouble != str(error):
                 _log.warning("model %s: %s", config.name, error)
             model.trouble = str(error)
             return set(model.servables)
         model.trouble = None
-        # One that failed stays failed as in TensorFlow Serving, until it is gone; one
+        # One that failed stays failed while it is wanted, as in TensorFlow Serving; one
         # that was unloaded and is wanted again loads anew.
-        wanted = config.policy.choose(found)
-        for version in sorted(wanted - model.failed - model.servables.keys()):
-            servable = self._load(model, config, version, found[version])
+        for version, path in wanted.items():
+            if version in model.failed or version in model.servables:
+                continue
+            servable = self._load(model, config, version, path)
             if servable is not None:
                 self._publish([(model, version, servable, None)])
-        return wanted
+        return set(wanted)
 
     def _load(self, model, config, version, path):
         """Returns the servable of a version, None if it does not load."""

@@ -118,23 +118,23 @@ class Model:
                 f'Serving signature key "{key}" not found.'
             )
         if signature.method not in signatures.PREDICT_METHODS:
-            raise errors.invalid_argument(
+            raise errors.ServingError(
+                grpc.StatusCode.INTERNAL,
                 "Expected prediction signature method_name to be one of {"
-                f"{', '.join(signatures.PREDICT_METHODS)}}}. Was: {signature.method}"
+                f"{', '.join(signatures.PREDICT_METHODS)}}}. Was: {signature.method}",
             )
         _check_names(signature, request.inputs)
-        shapes = [
-            self._checked_shape(name, request.inputs[name]) for name in signature.inputs
-        ]
+        inputs = {**signature.defaults, **request.inputs}
+        shapes = [self._checked_shape(name, inputs[name]) for name in signature.inputs]
         names = _outputs(signature, request.output_filter)
-        _check_dtypes(signature, request.inputs)
+        _check_dtypes(signature, inputs)
         _check_shapes(signature, shapes)
         self._check_answer_size(signature, shapes, names)
         if signature.batchable and self._options is not None:
             self._batching(signature).check_rows(shapes[0][0])
         # Only now is memory taken: a few bytes can declare a large shape.
         arrays = [
-            tensors.filled(request.inputs[name], shape)
+            tensors.filled(inputs[name], shape)
             for name, shape in zip(signature.inputs, shapes, strict=True)
         ]
         return signature, arrays, names
@@ -173,7 +173,7 @@ def _braces(names):
 def _check_names(signature, inputs):
     expected = set(signature.inputs)
     sent = set(inputs)
-    if len(sent) != len(expected):
+    if not signature.defaults and len(sent) != len(expected):
         raise errors.invalid_argument(
             f"input size does not match signature: {len(sent)}!={len(expected)} "
             f"len({_braces(sent)}) != len({_braces(expected)}). "
@@ -181,11 +181,12 @@ def _check_names(signature, inputs):
             f"Missing but required: {_braces(expected - sent)}."
         )
     for name, spec in signature.inputs.items():
-        if name not in sent:
+        if name not in sent and name not in signature.defaults:
             raise errors.invalid_argument(
                 f"Signature input alias: {name}(feed name: {spec.tensor}) not found "
                 "in request and no default value provided. Inputs expected to be in "
-                f"the set {_braces(expected)}."
+                f"the request {_braces(sent)}, or default input alias set: "
+                f"{_braces(signature.defaults)}"
             )
 
 

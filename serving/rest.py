@@ -175,6 +175,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
         try:
             path = urllib.parse.urlsplit(self.path).path
+            # Sent as it is, UTF-8 has been read byte by byte.
+            path = path.encode("latin-1").decode()
         except ValueError:
             raise malformed from None
         if (self.command, path) == ("GET", METRICS_PATH):

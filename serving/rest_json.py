@@ -276,8 +276,11 @@ def _to_json(name, array):
     if array.dtype.kind not in "iufb":  # bfloat16
         array = array.astype(np.float32)
     if array.dtype.kind == "f":
-        # Through text: 0.1 of 32 bits is to read 0.1, not 0.10000000149011612.
-        array = array.astype(str).astype(np.float64)
+        # Through text: 0.1 of 32 bits is to read 0.1, not 0.10000000149011612. Large
+        # ones are whole numbers, which read as they are.
+        is_whole = np.abs(array) > 2.0 ** np.finfo(array.dtype).nmant
+        through_text = array.astype(str).astype(np.float64)
+        array = np.where(is_whole, array.astype(np.float64), through_text)
     return array.tolist()
 
 

@@ -79,6 +79,8 @@ class Signature:
     method: str
     inputs: dict
     outputs: dict
+    #: {input: TensorProto} of those that a request may leave out.
+    defaults: dict = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def batchable(self):
@@ -115,6 +117,7 @@ def parse(signature_defs):
             definition.method_name,
             {n: _spec(n, definition.inputs[n]) for n in sorted(definition.inputs)},
             {n: _spec(n, definition.outputs[n]) for n in sorted(definition.outputs)},
+            dict(definition.defaults),
         )
         for key, definition in signature_defs.items()
     }

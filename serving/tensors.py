@@ -168,6 +168,8 @@ def checked_shape(proto, max_bytes=MAX_BYTES):
             f"{list(shape)} of {type_name(proto.dtype)} needs "
             f"{size * dtype.itemsize}"
         )
+    elif content and dtype == np.bool_ and content.strip(b"\0\1"):
+        raise ValueError("tensor_content of bool has bytes other than 0 and 1")
     return shape
 
 

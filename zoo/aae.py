@@ -4,12 +4,22 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import augmentation, losses, metrics, networks, plots, priors, rng
+from zoo import (
+    augmentation,
+    losses,
+    metrics,
+    network_checks,
+    networks,
+    plots,
+    priors,
+    rng,
+)
 from zoo.adversarial import accuracies
-from zoo.autoencoder import AutoencoderModel, check_rows, euclidean
+from zoo.autoencoder import AutoencoderModel, euclidean
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.layers import ClusterHeads
+from zoo.model import in_inference_mode, in_training_mode
 
 #: The paper's length of the latents for each form (sections 4 to 6 and appendix A).
 _LATENT_DIMS = {
@@ -176,7 +186,7 @@ class AAE(AutoencoderModel):
             dtype=dtype,
         )
         self._check_prior()
-        networks.check_built(discriminator=discriminator)
+        network_checks.check_built(discriminator=discriminator)
         self._remember_given(
             encoder=encoder, decoder=decoder, discriminator=discriminator
         )
@@ -190,7 +200,10 @@ class AAE(AutoencoderModel):
                 self.classifier = keras.Model(
                     self.encoder.inputs, self.encoder.outputs[-1], name="classifier"
                 )
-        check_rows(self.discriminator, self._code_shapes())
+        network_checks.check_rows(self.discriminator, self._code_shapes())
+        network_checks.check_judge("discriminator", self.discriminator)
+        if self.classifies:
+            network_checks.check_logits("encoder", self.encoder.outputs[-1])
         if cluster_heads and self._heads(self.decoder) is None:
             raise ValueError(
                 "cluster_heads=True needs a zoo.layers.ClusterHeads among the layers "
@@ -453,7 +466,7 @@ class AAE(AutoencoderModel):
                 distorted = self._encode_in_training(
                     augmentation.distort(images, seeds),
                     stream=5,
-                    network=lambda x: self.pass_through(self.encoder, x),
+                    call=self.pass_through,
                 )
                 logs["consistency_loss"] = _divergence(code, distorted)
                 objectives["autoencoder"] += (
@@ -463,13 +476,11 @@ class AAE(AutoencoderModel):
         # Regularization phase: first the adversaries, then the encoder.
         seeds, rows = self.row_seeds(tf.shape(images)[0], stream=1)
         drawn = self._drawn(seeds, rows, labels)
-        code = self._encode_in_training(
-            images, stream=2, network=lambda x: self.pass_through(self.encoder, x)
-        )
+        code = self._encode_in_training(images, stream=2, call=self.pass_through)
         encoded = self._encoded(code, labels)
         with self.minimizing("discriminator") as objectives:
-            real = self._judge(drawn, lambda network, x: network(x, training=True))
-            fake = self._judge(encoded, lambda network, x: network(x, training=True))
+            real = self._judge(drawn, in_training_mode)
+            fake = self._judge(encoded, in_training_mode)
             objectives["discriminator"] = sum(
                 self.loss.discriminator(real[name], fake[name]) for name in real
             )
@@ -499,8 +510,8 @@ class AAE(AutoencoderModel):
         code = self.infer(images)
         reconstructions = self.decoder_in_use()(self._to_decode(code, labels))
         seeds, rows = self.test_row_seeds(count)
-        real = self._judge(self._drawn(seeds, rows, labels), _predict)
-        fake = self._judge(self._encoded(code, labels), _predict)
+        real = self._judge(self._drawn(seeds, rows, labels), in_inference_mode)
+        fake = self._judge(self._encoded(code, labels), in_inference_mode)
         self.feed_metrics(images, self.draw(seeds))
         logs = {
             "reconstruction_loss": self._reconstruction_loss(
@@ -531,23 +542,17 @@ class AAE(AutoencoderModel):
 
     def unpack(self, data):
         """Splits a batch into images and labels, None where the form needs none."""
-        images, *given = data if isinstance(data, (tuple, list)) else [data]
-        self._check_batch(images)
         if self.form not in _LABELLED:
-            return images, None
-        if not given:
-            raise ValueError(
-                f"The form {self.form!r} trains on batches of images and labels: "
-                "zoo.load_data(..., labels=True). Received images alone."
-            )
-        return images, self.conditions["labels"].in_training("labels", given[0])
+            return self._images_of(data), None
+        images, (labels,) = self._split(data, ["labels"])
+        return images, self.conditions["labels"].in_training("labels", labels)
 
-    def _encode_in_training(self, images, stream, network=None):
+    def _encode_in_training(self, images, stream, call=in_training_mode):
         """See `AutoencoderModel`; adds noise to the images, if asked for."""
         if self.input_noise:
             seeds, _ = self.row_seeds(tf.shape(images)[0], stream=100 + stream)
             images = augmentation.add_noise(images, seeds, self.input_noise)
-        return super()._encode_in_training(images, stream, network)
+        return super()._encode_in_training(images, stream, call)
 
     def _to_decode(self, code, labels):
         """Inputs of the decoder for encoded images."""
@@ -722,7 +727,3 @@ def _divergence(code, other):
     return tf.reduce_mean(
         losses.jensen_shannon(code.category_logits, other.category_logits)
     )
-
-
-def _predict(network, inputs):
-    return network(inputs, training=False)

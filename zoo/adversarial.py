@@ -12,8 +12,9 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, networks
+from zoo import losses, network_checks, networks
 from zoo.generative import GenerativeModel, join
+from zoo.model import in_inference_mode
 
 
 class AdversarialModel(GenerativeModel):
@@ -47,7 +48,7 @@ class AdversarialModel(GenerativeModel):
     def __init__(
         self, *, image_shape, latent_dim, prior, generator, discriminator, **kwargs
     ):
-        networks.check_built(generator=generator, discriminator=discriminator)
+        network_checks.check_built(generator=generator, discriminator=discriminator)
         if generator is not None:
             image_shape = generator.output_shape[1:]
         if image_shape is None:
@@ -57,7 +58,7 @@ class AdversarialModel(GenerativeModel):
             latent_dim = (
                 100
                 if generator is None
-                else math.prod(networks.row_shapes(generator)[0])
+                else math.prod(network_checks.row_shapes(generator)[0])
             )
         super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
         self.image_shape = image_shape
@@ -251,7 +252,7 @@ class AdversarialModel(GenerativeModel):
         return self.end_test_step(
             tf.shape(images)[0],
             generator_loss=self.generator_loss(
-                images, fake, conditions, lambda network, inputs: network(inputs)
+                images, fake, conditions, in_inference_mode
             ),
             discriminator_loss=self.loss.discriminator(real_logits, fake_logits),
             **accuracies(real_logits, fake_logits, self.loss.boundary),
@@ -259,22 +260,7 @@ class AdversarialModel(GenerativeModel):
 
     def unpack(self, data):
         """Splits a batch into images and the list of conditions of both networks."""
-        images, *given = data if isinstance(data, (tuple, list)) else [data]
-        self._check_batch(images)
-        if not self.conditions:
-            return images, []
-        given = [values for values in given if values is not None]
-        if len(given) < len(self.conditions):
-            raise ValueError(
-                f"{type(self).__name__} trains on batches of images and "
-                f"{', '.join(self.conditions)}: zoo.load_data(..., labels=True). "
-                "Received images alone."
-            )
-        if len(given) > len(self.conditions):
-            raise ValueError(
-                f"{type(self).__name__} trains on batches of images and "
-                f"{', '.join(self.conditions)}. Received {len(given) + 1} arrays."
-            )
+        images, given = self._split(data, self.conditions)
         pairs = zip(self.conditions.items(), given, strict=True)
         return images, [c.in_training(name, values) for (name, c), values in pairs]
 
@@ -344,13 +330,13 @@ class AdversarialModel(GenerativeModel):
         }
 
     def _check_shapes(self):
-        taken, *_ = networks.row_shapes(self.generator)
+        taken, *_ = network_checks.row_shapes(self.generator)
         if taken != (self.latent_dim,):
             raise ValueError(
                 f"The prior draws rows of {self.latent_dim} numbers and the generator "
                 f"takes {taken}. Set latent_dim={math.prod(taken)}."
             )
-        taken, *_ = networks.row_shapes(self.discriminator)
+        taken, *_ = network_checks.row_shapes(self.discriminator)
         if taken != self.image_shape:
             raise ValueError(
                 f"The generator makes samples of shape {self.image_shape} and the "
@@ -361,7 +347,7 @@ class AdversarialModel(GenerativeModel):
             (self.discriminator, self.discriminator_conditions),
         ):
             expected = [tuple(c.spec.shape[1:]) for c in conditions.values()]
-            _, *taken = networks.row_shapes(network)
+            _, *taken = network_checks.row_shapes(network)
             if taken != expected:
                 raise ValueError(
                     f"Behind its first input the {network.name} must take "
@@ -372,13 +358,7 @@ class AdversarialModel(GenerativeModel):
 
     def _check_judgement(self):
         """Raises `ValueError` unless the discriminator returns a logit a row."""
-        shape = self.discriminator.output_shape
-        if shape not in ((None,), (None, 1)):
-            raise ValueError(
-                "The discriminator must return a logit for each row, of shape [n] or "
-                f"[n, 1]. It returns shape {shape}."
-            )
-        networks.check_logits("discriminator", self.discriminator.outputs[0])
+        network_checks.check_judge("discriminator", self.discriminator)
 
     def _check_game(
         self,
@@ -432,7 +412,7 @@ class AdversarialModel(GenerativeModel):
             )
         mixing = [
             layer.name
-            for layer in networks.nested_layers(self.discriminator)
+            for layer in network_checks.nested_layers(self.discriminator)
             if isinstance(layer, layers.BatchNormalization)
             or getattr(layer, "across_batch", False)
         ]

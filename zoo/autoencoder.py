@@ -11,9 +11,10 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from zoo import networks, plots, rng
+from zoo import network_checks, networks, plots, rng
 from zoo.data import load_arrays
 from zoo.generative import GenerativeModel
+from zoo.model import in_inference_mode, in_training_mode
 
 
 class Code(NamedTuple):
@@ -80,7 +81,7 @@ class AutoencoderModel(GenerativeModel):
             raise ValueError(
                 f"Expected a posterior of {POSTERIORS}. Received: {posterior!r}"
             )
-        networks.check_built(encoder=encoder, decoder=decoder)
+        network_checks.check_built(encoder=encoder, decoder=decoder)
         if decoder is not None:
             image_shape = decoder.output_shape[1:]
         if image_shape is None:
@@ -177,31 +178,31 @@ class AutoencoderModel(GenerativeModel):
         takes = [self.image_shape]
         if self.posterior == "universal":
             takes.append((self.latent_dim,))
-        check_rows(self.encoder, takes)
+        network_checks.check_rows(self.encoder, takes)
         takes = [(self.latent_dim,)]
         if self._num_categories:
             takes.append((self._num_categories,))
-        check_rows(self.decoder, takes)
+        network_checks.check_rows(self.decoder, takes)
 
     # Both directions, on tensors
 
-    def infer(self, images, seeds=None, network=None):
+    def infer(self, images, seeds=None, call=in_inference_mode):
         """Encodes a batch.
 
         Args:
             images: float32 `[n, *image_shape]` in [-1, 1].
             seeds: int64 `[n]` that q(z|x) is drawn by. None takes its mean; of a
                 universal posterior the point at noise 0, the mean of the noise.
-            network: Callable to use instead of the encoder in inference mode.
+            call: Function of the encoder and its inputs that gives its outputs.
 
         Returns:
             `Code`.
         """
-        network = network or self.encoder
         images = tf.convert_to_tensor(images)
         shape = (tf.shape(images)[0], self.latent_dim)
         noise = tf.zeros(shape) if seeds is None else rng.normal(seeds, shape[1])
-        outputs = network([images, noise] if self.posterior == "universal" else images)
+        inputs = [images, noise] if self.posterior == "universal" else images
+        outputs = call(self.encoder, inputs)
         outputs = outputs if isinstance(outputs, (list, tuple)) else [outputs]
         outputs = [tf.cast(output, tf.float32) for output in outputs]
         code = dict(zip(self._encoder_outputs(), outputs, strict=True))
@@ -211,11 +212,10 @@ class AutoencoderModel(GenerativeModel):
         logits = code.get("category_logits")
         return Code(latents, code["means"], log_variances, logits)
 
-    def _encode_in_training(self, images, stream, network=None):
+    def _encode_in_training(self, images, stream, call=in_training_mode):
         """Encodes a batch of the current step, by its seeds of this stream."""
         seeds, _ = self.row_seeds(tf.shape(images)[0], stream)
-        network = network or (lambda inputs: self.encoder(inputs, training=True))
-        return self.infer(images, seeds, network)
+        return self.infer(images, seeds, call)
 
     @property
     def reconstruction_conditions(self):
@@ -228,7 +228,7 @@ class AutoencoderModel(GenerativeModel):
         Args:
             inputs: Images `[n, *image_shape]` in [-1, 1], or a list of images and
                 `reconstruction_conditions`.
-            training: Must be False.
+            training: Has no effect: `fit` trains by `train_step`.
 
         Returns:
             Reconstructed images.
@@ -340,13 +340,3 @@ def euclidean(images, reconstructions):
     )
     difference = (images - reconstructions) / 2
     return 0.5 * ops.sum(ops.square(difference), axis=range(1, len(images.shape)))
-
-
-def check_rows(network, expected):
-    """Raises `ValueError` unless a network takes rows of these shapes."""
-    taken = networks.row_shapes(network)
-    if taken != expected:
-        raise ValueError(
-            f"The {network.name} must take rows of shapes {expected}. It takes rows of "
-            f"shapes {taken}."
-        )

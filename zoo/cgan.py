@@ -5,7 +5,7 @@ from typing import ClassVar
 import keras
 from keras import layers
 
-from zoo import networks
+from zoo import network_checks, networks
 from zoo.adversarial import AdversarialModel
 from zoo.conditions import Classes, Vectors
 from zoo.layers import Maxout
@@ -126,7 +126,7 @@ class CGAN(AdversarialModel):
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
-        networks.check_architecture(self, CGAN.__init__, _ARCHITECTURES)
+        network_checks.check_architecture(self, CGAN.__init__, _ARCHITECTURES)
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,

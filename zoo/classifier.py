@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import networks
+from zoo import network_checks, networks
 from zoo.augmentation import shift_and_flip
 from zoo.discriminative import DiscriminativeModel
 from zoo.schedules import CosineToZero
@@ -92,7 +92,7 @@ class Classifier(DiscriminativeModel):
         )
         self.filters = tuple(filters)
         self.convolutions = convolutions
-        networks.check_built(features=features, label_head=label_head)
+        network_checks.check_built(features=features, label_head=label_head)
         self._remember_given(features=features, label_head=label_head)
         with self._networks_policy():
             self.features = features or self.build_features()
@@ -212,12 +212,7 @@ class Classifier(DiscriminativeModel):
 
     def unpack(self, data):
         """Splits a batch into images and labels."""
-        if not isinstance(data, (tuple, list)) or len(data) != 2:
-            raise ValueError(
-                "Classifier takes batches (images, labels): load them with labels=True."
-            )
-        images, labels = data
-        self._check_batch(images)
+        images, (labels,) = self._split(data, ["labels"])
         return images, labels
 
     def get_config(self):

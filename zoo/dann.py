@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import networks
+from zoo import network_checks, networks
 from zoo.discriminative import DiscriminativeModel
 from zoo.layers import GradientReversal
 from zoo.schedules import InverseDecay, progress
@@ -111,7 +111,7 @@ class DANN(DiscriminativeModel):
             "label_head": label_head,
             "domain_head": domain_head,
         }
-        networks.check_built(**given)
+        network_checks.check_built(**given)
         self._remember_given(**given)
         with self._networks_policy():
             self.features = features or self.build_features()
@@ -124,8 +124,8 @@ class DANN(DiscriminativeModel):
             self.reverse_gradient = GradientReversal()
         self._check_networks()
         rows = self.features.output_shape[1:]
-        networks.check_shapes("domain_head", self.domain_head, rows, (1,))
-        networks.check_logits("domain_head", self.domain_head.outputs[0])
+        network_checks.check_shapes("domain_head", self.domain_head, rows, (1,))
+        network_checks.check_logits("domain_head", self.domain_head.outputs[0])
         self.built = True
 
     def build_features(self):

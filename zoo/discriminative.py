@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import networks
+from zoo import network_checks, networks
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.metrics import label_accuracy
@@ -51,11 +51,13 @@ class DiscriminativeModel(Model):
         self.total_steps = self._counter("total_steps")
 
     def _check_networks(self):
-        networks.check_shapes("features", self.features, self.image_shape, (None,))
+        network_checks.check_shapes(
+            "features", self.features, self.image_shape, (None,)
+        )
         rows = self.features.output_shape[1:]
         logits = (self.num_classes,)
-        networks.check_shapes("label_head", self.label_head, rows, logits)
-        networks.check_logits("label_head", self.label_head.outputs[0])
+        network_checks.check_shapes("label_head", self.label_head, rows, logits)
+        network_checks.check_logits("label_head", self.label_head.outputs[0])
 
     # Inference
 

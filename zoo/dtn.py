@@ -1,5 +1,6 @@
 """Unsupervised cross-domain image generation (Taigman et al., 2017)."""
 
+import functools
 import math
 import os
 
@@ -8,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from zoo import feature_networks, networks, presets
+from zoo import feature_networks, network_checks, networks, presets
 from zoo.averaging import AveragedModel
 from zoo.data import load_arrays
 from zoo.data.fitting import fit
@@ -105,7 +106,7 @@ class DTN(AveragedModel):
         dtype=None,
     ):
         super().__init__(seed=seed, name=name, dtype=dtype)
-        networks.check_built(generator=generator, discriminator=discriminator)
+        network_checks.check_built(generator=generator, discriminator=discriminator)
         self._remember_given(generator=generator, discriminator=discriminator)
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
@@ -116,11 +117,11 @@ class DTN(AveragedModel):
             self.generator = generator or self.build_generator()
             self.discriminator = discriminator or self.build_discriminator()
         rows = self.features.output_shape[1:]
-        networks.check_shapes("generator", self.generator, rows, self.image_shape)
-        networks.check_shapes(
+        network_checks.check_shapes("generator", self.generator, rows, self.image_shape)
+        network_checks.check_shapes(
             "discriminator", self.discriminator, self.image_shape, (3,)
         )
-        networks.check_logits("discriminator", self.discriminator.outputs[0])
+        network_checks.check_logits("discriminator", self.discriminator.outputs[0])
         self.built = True
 
     def build_generator(self):
@@ -348,7 +349,7 @@ class DTN(AveragedModel):
                 fake[:count],
                 target,
                 fake[count:],
-                lambda images: self.pass_through(self.discriminator, images),
+                functools.partial(self.pass_through, self.discriminator),
             )
             objectives_of_g["generator"] = self._weighted(terms)
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, networks, priors, rng
+from zoo import losses, network_checks, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
 from zoo.data import load_arrays
@@ -455,17 +455,7 @@ class InfoGAN(AdversarialModel):
         Raises:
             ValueError: If the images have another shape.
         """
-        images = self.pixels(images)
-        return InferredCodes(
-            *(
-                self._in_batches(
-                    lambda batch, kind=kind: self.recognize(batch)[kind],
-                    [images],
-                    batch_size,
-                )
-                for kind in range(2)
-            )
-        )
+        return self._in_batches(self.recognize, [self.pixels(images)], batch_size)
 
     def measure(self, **data_arguments):
         """Measures what the categorical codes are worth as classes (section 7.2).
@@ -580,7 +570,9 @@ class InfoGAN(AdversarialModel):
                 f"The discriminator must make rows of shapes {expected}, by name. "
                 f"It makes {made}."
             )
-        networks.check_logits("discriminator", self.discriminator.output["logits"])
+        outputs = self.discriminator.output
+        network_checks.check_logits("discriminator", outputs["logits"])
+        network_checks.check_logits("recognition network", outputs["category_logits"])
 
     def get_config(self):
         """Returns the constructor's arguments."""

@@ -414,10 +414,42 @@ class Model(TrainingLoop):
                 "the images by zoo.load_data.",
             )
 
+    def _split(self, data, names=()):
+        """Splits a batch of `fit` or `evaluate` into images and what comes with them.
+
+        Args:
+            data: Images, alone or the first of a tuple.
+            names: Names of what the model needs beside images. One that needs nothing
+                takes labels, too, which play no part.
+
+        Returns:
+            The images, and a list with a tensor for each of the names.
+
+        Raises:
+            ValueError: If the images don't fit, or there is less or more with them,
+                such as weights of rows.
+        """
+        images, *given = data if isinstance(data, (tuple, list)) else [data]
+        self._check_batch(images)
+        while given and given[-1] is None:
+            given.pop()
+        if len(given) < len(names):
+            raise ValueError(
+                f"{type(self).__name__} trains on batches of images and "
+                f"{', '.join(names)}: zoo.load_data(..., labels=True). Received images "
+                "alone."
+            )
+        if len(given) > max(len(names), 1):
+            raise ValueError(
+                f"{type(self).__name__} takes batches of images and "
+                f"{', '.join(names) or 'at most labels'}; rows count alike, without "
+                f"weights. Received {len(given) + 1} arrays."
+            )
+        return images, given[: len(names)]
+
     def _images_of(self, data):
         """Returns the images of a batch whose labels, if any, play no part."""
-        images = data[0] if isinstance(data, (tuple, list)) else data
-        self._check_batch(images)
+        images, _ = self._split(data)
         return images
 
     def _unpack_domains(self, data):
@@ -450,21 +482,24 @@ class Model(TrainingLoop):
         return images.astype(np.float32)
 
     def _in_batches(self, function, arrays, batch_size):
-        """Concatenates `function` of slices of the arrays, as float32 numpy."""
+        """Concatenates `function` of slices of the arrays, as float32 numpy.
+
+        Where it returns several tensors, in a tuple or the like, so does this.
+        """
         if batch_size < 1:
             raise ValueError(f"batch_size is 1 or more. Received: {batch_size}")
         count = len(arrays[0])
         if count == 0:
             # Some kernels give no rows a wrong shape.
             one = (tf.zeros((1, *array.shape[1:]), array.dtype) for array in arrays)
-            return tf.cast(function(*one), tf.float32).numpy()[:0]
+            return tf.nest.map_structure(lambda x: _as_float32(x)[:0], function(*one))
         parts = []
         with self.progress(length=count) as bar:
             for i in range(0, count, batch_size):
-                rows = (tf.constant(array[i : i + batch_size]) for array in arrays)
-                parts.append(tf.cast(function(*rows), tf.float32).numpy())
-                bar.update(len(parts[-1]))
-        return np.concatenate(parts)
+                rows = [tf.constant(array[i : i + batch_size]) for array in arrays]
+                parts.append(tf.nest.map_structure(_as_float32, function(*rows)))
+                bar.update(len(rows[0]))
+        return tf.nest.map_structure(lambda *each: np.concatenate(each), *parts)
 
     # Verbs of train_step
 
@@ -581,7 +616,9 @@ class Model(TrainingLoop):
         """Calls a network in training mode, leaving its moving statistics alone.
 
         Gradients flow through to the inputs. Calling the network itself would move the
-        statistics of its batch normalisation on behalf of the other player.
+        statistics of its batch normalisation on behalf of the other player. The state
+        of Keras's random layers, such as Dropout, stays too: the network's next call
+        draws what this one did.
         """
         outputs, _ = network.stateless_call(
             network.trainable_variables,
@@ -759,6 +796,16 @@ def _check_optimizer(name, optimizer, strategy):
         )
 
 
+def in_training_mode(network, inputs):
+    """Calls a network that is being trained; see also `Model.pass_through`."""
+    return network(inputs, training=True)
+
+
+def in_inference_mode(network, inputs):
+    """Calls a network that is being used."""
+    return network(inputs, training=False)
+
+
 def label_rows(labels, logits, label_smoothing=0.0):
     """Returns the cross entropy and the hit (0 or 1) of each row, as float32 `[n]`.
 
@@ -771,6 +818,10 @@ def label_rows(labels, logits, label_smoothing=0.0):
     entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
     hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
     return entropies, tf.cast(hits, tf.float32)
+
+
+def _as_float32(tensor):
+    return tf.cast(tensor, tf.float32).numpy()
 
 
 def _sums_of_two(gradients, others):

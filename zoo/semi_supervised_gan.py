@@ -7,12 +7,13 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import augmentation, losses, networks
+from zoo import augmentation, losses, network_checks, networks
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.layers import RowNoise, WeightNormalizedDense, noise_seeds
 from zoo.metrics import label_accuracy
+from zoo.model import in_inference_mode, in_training_mode
 
 #: The arguments of its own that an architecture has.
 _ARCHITECTURES = {
@@ -134,7 +135,9 @@ class SemiSupervisedGAN(AdversarialModel):
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
-        networks.check_architecture(self, SemiSupervisedGAN.__init__, _ARCHITECTURES)
+        network_checks.check_architecture(
+            self, SemiSupervisedGAN.__init__, _ARCHITECTURES
+        )
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -263,9 +266,11 @@ class SemiSupervisedGAN(AdversarialModel):
 
         fake = self.pass_through(self.generator, self.draw_latents(count, stream=0))
         with self.minimizing("discriminator") as objectives:
-            class_logits = self._see(images, stream=100)
+            class_logits = self._see(self.discriminator, images, stream=100)
             real_logits = self.logits_of(class_logits)
-            fake_logits = self.logits_of(self._see(fake, stream=101))
+            fake_logits = self.logits_of(
+                self._see(self.discriminator, fake, stream=101)
+            )
             supervised, accuracy = self.label_loss(labels, class_logits)
             unsupervised = self.loss.discriminator(real_logits, fake_logits)
             objectives["discriminator"] = supervised + unsupervised
@@ -278,9 +283,7 @@ class SemiSupervisedGAN(AdversarialModel):
                 images,
                 fake,
                 [],
-                lambda network, seen: self._see(
-                    seen, 102, functools.partial(self.pass_through, network)
-                ),
+                functools.partial(self._see, stream=102, call=self.pass_through),
             )
 
         known = self.mean_count(labels >= 0)
@@ -294,17 +297,16 @@ class SemiSupervisedGAN(AdversarialModel):
             **accuracies(real_logits, fake_logits, self.loss.boundary),
         )
 
-    def _see(self, images, stream, network=None):
-        """Calls the discriminator, or another network, on images as in training.
+    def _see(self, network, images, stream, call=in_training_mode):
+        """Calls the discriminator, or its features, on images as in training.
 
         There is noise on the images and in the network, by the seeds of this stream.
         """
-        network = network or functools.partial(self.discriminator, training=True)
         seeds, _ = self.row_seeds(tf.shape(images)[0], stream)
         if self.input_noise:
             images = augmentation.add_noise(images, seeds, self.input_noise)
         with noise_seeds(seeds):
-            return network(images)
+            return call(network, images)
 
     def test_step(self, data):
         """Classifies a batch and compares it with samples; feeds `metrics`."""
@@ -319,9 +321,7 @@ class SemiSupervisedGAN(AdversarialModel):
         return self.end_test_step(
             tf.shape(images)[0],
             {"classification_loss": known, "classification_accuracy": known},
-            generator_loss=self.generator_loss(
-                images, fake, [], lambda network, inputs: network(inputs)
-            ),
+            generator_loss=self.generator_loss(images, fake, [], in_inference_mode),
             discriminator_loss=self.loss.discriminator(real_logits, fake_logits),
             classification_loss=supervised,
             classification_accuracy=accuracy,
@@ -330,14 +330,8 @@ class SemiSupervisedGAN(AdversarialModel):
 
     def unpack(self, data):
         """Splits a batch into images and labels, -1 for those without."""
-        images, *given = data if isinstance(data, (tuple, list)) else [data]
-        if not given:
-            raise ValueError(
-                "SemiSupervisedGAN trains on batches of images and labels: "
-                "zoo.load_data(..., labels=True). Received images alone."
-            )
-        self._check_batch(images)
-        return images, self.classes.in_training("labels", given[0])
+        images, (labels,) = self._split(data, ["labels"])
+        return images, self.classes.in_training("labels", labels)
 
     def logits_of(self, judged):
         """See `AdversarialModel.logits_of`: log Z, so that D(x) = Z / (Z + 1)."""
@@ -377,10 +371,10 @@ class SemiSupervisedGAN(AdversarialModel):
         return {"test_error": round(wrong, 4)}
 
     def _check_judgement(self):
-        networks.check_shapes(
+        network_checks.check_shapes(
             "discriminator", self.discriminator, self.image_shape, (self.num_classes,)
         )
-        networks.check_logits("discriminator", self.discriminator.outputs[0])
+        network_checks.check_logits("discriminator", self.discriminator.outputs[0])
 
     def get_config(self):
         """Returns the constructor's arguments."""

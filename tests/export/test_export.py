@@ -352,11 +352,12 @@ def test_no_number_comes_after_the_last(tiny, tmp_path):
 
 def test_versions_count_up_and_never_change(tiny, tmp_path):
     (tmp_path / "007").mkdir()
+    (tmp_path / "8").write_text("not a folder, but in the way")
     (tmp_path / "notes").mkdir()
     (tmp_path / str(2**63)).mkdir()  # Of 64 bits, so no version.
-    assert export.to_saved_model(tiny, tmp_path, batch_sizes=(1,)).name == "8"
+    assert export.to_saved_model(tiny, tmp_path, batch_sizes=(1,)).name == "9"
     before = sorted(path.name for path in tmp_path.iterdir())
-    for taken in (7, 8):
+    for taken in (7, 8, 9):
         with pytest.raises(FileExistsError, match=f"Version {taken} exists"):
             export.to_saved_model(tiny, tmp_path, version=taken)
     assert sorted(path.name for path in tmp_path.iterdir()) == before

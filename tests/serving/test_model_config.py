@@ -116,6 +116,11 @@ def test_a_field_that_changes_nothing_is_said(file, caplog):
             "max_batch_size { value: 8 } max_execution_batch_size { value: 4 }",
             "must equal max_execution_batch_size; they are 8 and 4",
         ),
+        (
+            "enable_large_batch_splitting { value: true } max_batch_size { value: 4 } "
+            "max_execution_batch_size { value: 8 }",
+            "cannot be more than max_batch_size; they are 8 and 4",
+        ),
         ("max_batch_size: 32", "cannot be parsed"),
         ("max_batch_size { value: 32 } allowed_batch_sizes: 8", "must equal"),
         (

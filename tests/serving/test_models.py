@@ -144,9 +144,13 @@ def test_a_failed_version_leaves_the_old_one_and_is_not_retried(
     publish("m", 2, "other")
     server.models.poll()
     assert states(client)[0] == (2, "END", "OUT_OF_RANGE")
-    publish("m", 3, "other")
+    newer = publish("m", 3, "other")
     server.models.poll()
     assert first_pixel(client) == 60
+    # It is wanted anew, once what took its place has gone.
+    shutil.rmtree(newer)
+    server.models.poll()
+    assert states(client)[1] == (2, "AVAILABLE", "OK")
 
 
 @pytest.mark.parametrize(
@@ -249,6 +253,56 @@ def test_odd_signatures_are_errors_in_words(
             request.SerializeToString()
         )
     assert caught.value.code().name == code
+
+
+def test_a_signature_that_is_no_call_is_refused(publish, start, connect):
+    def change(path):
+        file = path / "saved_model.pb"
+        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        model.meta_graphs[0].signature_def["sample"].method_name = "init"
+        file.write_bytes(model.SerializeToString())
+
+    publish("m", 1, change=change)
+    server = start()
+    request = tiny_models.predict_request("m", "sample", seeds=np.arange(2))
+    with (
+        server.models.use(request.model_spec) as (model, _),
+        pytest.raises(serving.ServingError, match="Was: init") as caught,
+    ):
+        model.predict(request)
+    assert caught.value.code == grpc.StatusCode.INTERNAL
+
+
+def test_an_input_with_a_default_may_be_left_out(tmp_path, start, connect):
+    three = tf.constant(3.0)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.float32, "x"),
+            tf.TensorSpec([], tf.float32, "factor"),
+        ]
+    )
+    def scaled(x, factor=three):
+        return {"y": factor * x}
+
+    module = tf.Module()
+    module.scaled = scaled
+    path = str(tmp_path / "models" / "m" / "1")
+    tf.saved_model.save(module, path, {"scaled": scaled})
+    server = start(tmp_path / "models")
+    client = connect(server)
+    x = [1.0, 2.0]
+    assert client.predict("m", {"x": x}, "scaled")["y"].tolist() == [3, 6]
+    given = {"x": x, "factor": np.float32(10)}
+    assert client.predict("m", given, "scaled")["y"].tolist() == [10, 20]
+    with pytest.raises(serving.RequestError, match=r"needs x: float\[batch\]"):
+        client.predict("m", {"factor": np.float32(1)}, "scaled")
+    request = tiny_models.predict_request("m", "scaled", factor=np.float32(1))
+    with (
+        server.models.use(request.model_spec) as (model, _),
+        pytest.raises(serving.ServingError, match=r"the request {factor}, or default"),
+    ):
+        model.predict(request)
 
 
 def test_a_name_that_is_no_text_is_left_out(publish, start, connect, caplog):
@@ -527,9 +581,10 @@ def test_a_version_refused_by_a_reload_may_come_again(publish, start, connect):
         with pytest.raises(grpc.RpcError, match=r"late \(version 1: "):
             reload(server, models)
     shutil.rmtree(broken)
-    with pytest.raises(grpc.RpcError, match='become available: late"'):
-        reload(server, models)
     publish("late", 1)
+    with pytest.raises(grpc.RpcError, match=r"late \(version 1: "):
+        reload(server, models)
+    reload(server, models[:1])  # It is asked for no more, and then anew.
     reload(server, models)
     assert len(connect(server).generate("late", 1)) == 1
 

@@ -103,6 +103,9 @@ def test_the_default_signature_and_floats(ask):
         {"signature_name": "scalar", "inputs": 0.1},
     )
     assert answer == {"outputs": 1.1}  # And not 1.100000023841858.
+    body = {"signature_name": "scalar", "inputs": 123456791}
+    _, answer = ask("/v1/models/good:predict", body)
+    assert answer == {"outputs": 123456792}  # As float32 has it, and not ...790.
 
 
 def test_not_a_number_travels_both_ways(ask):
@@ -370,6 +373,10 @@ def test_every_method_and_url_is_answered_in_words(server):
                 assert error == f"Malformed request: {method} {path}"
         absolute = STATUS.replace(b"/v1", b"http://host:1/v1")
         assert answered(connection, absolute)[0] == 200
+        for name in ("mü", "m%C3%BC"):
+            line = f"GET /v1/models/{name} HTTP/1.1\r\n\r\n".encode()
+            status, _, content = answered(connection, line)
+            assert (status, json.loads(content)["error"][-2:]) == (404, "mü")
         connection.sendall(b"HEAD /v1/models/good HTTP/1.1\r\n\r\n")
         head = connection.recv(65536)
         assert head.startswith(b"HTTP/1.1 400 ")

@@ -175,6 +175,7 @@ def test_one_value_for_a_large_shape_takes_no_memory():
         (proto_of("float32", [2], tensor_content=b"1234567"), "has 7 bytes where"),
         (proto_of("float32", [2], tensor_content=b"123456789"), "has 9 bytes where"),
         (proto_of("half", [3], tensor_content=b"1234"), "needs 6"),
+        (proto_of("bool", [3], tensor_content=b"\0\1\2"), "other than 0 and 1"),
         (
             proto_of("int64", [], tensor_content=b"1"),
             r"the shape \[\] of int64 needs 8",

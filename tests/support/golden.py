@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 import zoo
-from zoo import networks
+from zoo import network_checks
 from zoo.adversarial import AdversarialModel
 from zoo.generative import GenerativeModel
 from zoo.images import to_uint8
@@ -46,7 +46,7 @@ def logits_of_units(network):
     """
     rows = [
         tf.reshape(tf.eye(4, math.prod(shape)), (4, *shape))
-        for shape in networks.row_shapes(network)
+        for shape in network_checks.row_shapes(network)
     ]
     return network(rows[0] if len(rows) == 1 else rows, training=False).numpy()
 

@@ -492,6 +492,25 @@ def test_arguments_that_do_not_fit_are_refused(arguments, message):
         AAE((8, 8, 1), units=(8,), **arguments)
 
 
+def test_networks_that_end_in_probabilities_are_refused():
+    judge = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, "sigmoid")])
+    with pytest.raises(ValueError, match="discriminator must return logits"):
+        aae(latent_dim=2, discriminator=judge)
+    images = keras.Input((8, 8, 1))
+    means, logits = aae("clustering").encoder(images)
+    encoder = keras.Model(images, [means, keras.layers.Softmax()(logits)])
+    with pytest.raises(ValueError, match="encoder must return logits"):
+        aae("clustering", encoder=encoder)
+
+
+def test_a_call_never_trains(batch):
+    model = aae(batch_normalization=True)
+    before = model.get_weights()
+    np.testing.assert_array_equal(model(batch[0], training=True), model(batch[0]))
+    for ours, theirs in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
 def test_networks_that_do_not_fit_are_refused():
     decoder = aae(latent_dim=3).decoder
     with pytest.raises(ValueError, match=r"decoder must take rows of shapes \[\(2,\)"):

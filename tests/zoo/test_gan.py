@@ -132,6 +132,16 @@ def test_compile_refuses(arguments, message):
         (keras.layers.Dense(2), r"a logit for each row.*\(None, 2\)"),
         (keras.layers.Activation("sigmoid"), "must return logits"),
         (keras.layers.Softmax(), "softmax"),
+        (
+            keras.Sequential(
+                [
+                    keras.Input((1,)),
+                    keras.layers.Activation("sigmoid"),
+                    keras.layers.Reshape(()),
+                ]
+            ),
+            "sigmoid",
+        ),
     ],
 )
 def test_discriminators_without_a_logit_a_row_are_refused(last, message):

@@ -18,7 +18,7 @@ from keras import layers
 from variants import CASES
 
 import zoo
-from zoo import augmentation, dtn, networks, rng
+from zoo import augmentation, dtn, network_checks, rng
 from zoo.variants import VARIANTS
 
 RATE = 0.5
@@ -918,7 +918,7 @@ def batch_normalizations(model):
     found = {
         name: [
             layer
-            for layer in networks.nested_layers(net)
+            for layer in network_checks.nested_layers(net)
             if isinstance(layer, layers.BatchNormalization)
         ]
         for name, net in trained_networks(model).items()

@@ -1,0 +1,165 @@
+"""What networks that somebody gives to a model have to be."""
+
+import inspect
+
+import keras
+from keras import layers
+
+
+def check_architecture(model, constructor, architectures):
+    """Refuses an architecture that a model hasn't, and arguments of another one.
+
+    Args:
+        model: The model, whose attributes are the constructor's arguments.
+        constructor: The function that has their defaults.
+        architectures: The arguments that are read by one architecture alone, by its
+            name.
+
+    Raises:
+        ValueError: As said.
+    """
+    if model.architecture not in architectures:
+        raise ValueError(
+            f"Expected architecture {' or '.join(map(repr, architectures))}. "
+            f"Received: architecture={model.architecture!r}"
+        )
+    defaults = inspect.signature(constructor).parameters
+    for architecture, names in architectures.items():
+        for name in names:
+            value = getattr(model, name)
+            if architecture != model.architecture and value != defaults[name].default:
+                raise ValueError(
+                    f"{name} is for the networks of architecture={architecture!r}. "
+                    f"Received: {name}={value}, architecture={model.architecture!r}"
+                )
+
+
+def check_built(**networks):
+    """Raises `ValueError` for a network without weights, or without known shapes.
+
+    And for one that regularizes activities: each player's loss is its paper's. Weights
+    may be regularized.
+
+    Args:
+        **networks: The networks, or None, by the arguments that took them.
+    """
+    for name, network in networks.items():
+        if network is not None and not isinstance(network, keras.Model):
+            raise ValueError(f"{name} must be a Keras model. Received: {network!r}")
+        if network is not None and not network.built:
+            raise ValueError(
+                f"The {name} has no weights yet. Give it an Input, or call `build` on "
+                "it, before you pass it."
+            )
+        if network is not None and not getattr(network, "inputs", None):
+            raise ValueError(
+                f"{name} must be a functional or sequential Keras model, whose inputs "
+                f"and outputs have known shapes. Received: {network!r}"
+            )
+        for layer in () if network is None else nested_layers(network):
+            if layer.activity_regularizer is not None:
+                raise ValueError(
+                    f"The {name}'s layer {layer.name!r} regularizes its activity, "
+                    "which would have no effect here. Regularize its weights, or "
+                    "override train_step."
+                )
+
+
+def check_shapes(name, network, taken, given):
+    """Raises `ValueError` if a network maps rows of other shapes.
+
+    Args:
+        name: The argument by which the network was given.
+        network: Built Keras model of one input and one output.
+        taken: Shape of a row of its input.
+        given: Shape of a row of its output; a `None` in it stands for any number.
+    """
+    ends = [getattr(network, end, None) or () for end in ("inputs", "outputs")]
+    if [len(tensors) for tensors in ends] != [1, 1]:
+        raise ValueError(
+            f"{name} must be a functional or sequential Keras model with one input and "
+            f"one output. Received: {network!r}"
+        )
+    shapes = network.input_shape[1:], network.output_shape[1:]
+    fits = shapes[0] == taken and len(shapes[1]) == len(given)
+    if not fits or any(
+        size not in (None, found) for size, found in zip(given, shapes[1], strict=True)
+    ):
+        raise ValueError(
+            f"{name} must map rows of shape {taken} to rows of shape {given}. "
+            f"It maps {shapes[0]} to {shapes[1]}."
+        )
+
+
+def check_rows(network, expected):
+    """Raises `ValueError` unless a network takes rows of these shapes."""
+    taken = row_shapes(network)
+    if taken != expected:
+        raise ValueError(
+            f"The {network.name} must take rows of shapes {expected}. It takes rows of "
+            f"shapes {taken}."
+        )
+
+
+def check_judge(name, network):
+    """Raises `ValueError` unless a network returns a logit for each row.
+
+    Args:
+        name: What the error calls the network.
+        network: Built Keras model.
+    """
+    shape = network.output_shape
+    if shape not in ((None,), (None, 1)):
+        raise ValueError(
+            f"The {name} must return a logit for each row, of shape [n] or [n, 1]. It "
+            f"returns shape {shape}."
+        )
+    check_logits(name, network.outputs[0])
+
+
+def check_logits(name, output):
+    """Raises `ValueError` where a network ends in probabilities, not in logits.
+
+    Args:
+        name: What the error calls the network.
+        output: The network's symbolic output.
+    """
+    last = _last_operation(output)
+    activation = getattr(last, "activation", None)
+    ends = {
+        keras.activations.sigmoid: "sigmoid",
+        keras.activations.softmax: "softmax",
+    }
+    if isinstance(last, layers.Softmax) or activation in ends:
+        raise ValueError(
+            f"The {name} must return logits: the losses here take the "
+            f"{ends.get(activation, 'softmax')} themselves. Leave it out of the last "
+            f"layer, {last.name}."
+        )
+
+
+def _last_operation(output):
+    """Returns what makes a network's output, behind what only gives it a shape."""
+    history = output._keras_history
+    operation = history.operation
+    if isinstance(operation, keras.Model):
+        return _last_operation(operation.outputs[history.tensor_index])
+    if isinstance(operation, (layers.Reshape, layers.Flatten)):
+        (given,) = operation._inbound_nodes[history.node_index].input_tensors
+        return _last_operation(given)
+    return operation
+
+
+def row_shapes(network):
+    """Returns a list of the shape of a row of each of the network's inputs."""
+    shape = network.input_shape
+    return [tuple(s[1:]) for s in (shape if isinstance(shape, list) else [shape])]
+
+
+def nested_layers(network):
+    """Yields the layers of a network, and of the networks among them, without these."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from nested_layers(layer)
+        else:
+            yield layer
