@@ -680,11 +680,12 @@ class AAE(AutoencoderModel):
         """Measures reconstruction, and what the form's labels or clusters are worth.
 
         Returns:
-            Dict of `reconstruction_loss`, see `AutoencoderModel.measure`; and, where
-            the images have labels, semi-supervised of `test_error`, the share of images
-            classified wrong; clustering of `clustering_error`, that share on the second
-            half of the images, when each cluster has the label of its surest image of
-            the first (section 6).
+            List of `zoo.metrics.Measurement`: `reconstruction_loss`, see
+            `AutoencoderModel.measure`; and, where the images have labels,
+            semi-supervised `test_error`, the share of images classified wrong;
+            clustering `clustering_error`, that share on the second half of the images,
+            when each cluster has the label of its surest image of the first (section
+            6).
         """
         measured = super().measure(**data_arguments)
         if not self.classifies:
@@ -695,13 +696,15 @@ class AAE(AutoencoderModel):
         probabilities = self.classify(images)
         if self.form == "semi_supervised":
             wrong = 1 - metrics.label_accuracy(probabilities, labels)
-            measured["test_error"] = round(wrong, 4)
+            error = metrics.Measurement("test_error", wrong, real_count=len(labels))
         else:
             half = len(labels) // 2
             found = metrics.cluster_labels(probabilities[:half], labels[:half])
             wrong = metrics.clustering_error(probabilities[half:], labels[half:], found)
-            measured["clustering_error"] = round(wrong, 4)
-        return measured
+            error = metrics.Measurement(
+                "clustering_error", wrong, real_count=len(labels) - half
+            )
+        return [*measured, error]
 
     def reconstruct_rows(self, images, **conditions):
         """See `AutoencoderModel.reconstruct_rows`."""

@@ -14,6 +14,7 @@ from keras import layers, ops
 from zoo import network_checks, networks, plots, rng
 from zoo.data import load_arrays
 from zoo.generative import GenerativeModel
+from zoo.metrics import Measurement
 from zoo.model import in_inference_mode, in_training_mode
 
 
@@ -310,7 +311,7 @@ class AutoencoderModel(GenerativeModel):
         return plots.latent_space(latents, labels, prior, manifold)
 
     def measure(self, **data_arguments):
-        """Returns `euclidean` of test images, by the name that `fit` logs it under."""
+        """Measures `euclidean` of test images, by the name that `fit` logs it under."""
         images, labels = load_arrays(**data_arguments)
         told = {"labels": labels} if self.reconstruction_conditions else {}
         if told and labels is None:
@@ -319,7 +320,8 @@ class AutoencoderModel(GenerativeModel):
                 f"have none. Received: {data_arguments}"
             )
         errors = euclidean(self.pixels(images), self.reconstruct(images, **told))
-        return {self.euclidean_name: round(float(np.mean(errors)), 3)}
+        mean = float(np.mean(errors))
+        return [Measurement(self.euclidean_name, mean, real_count=len(images))]
 
     def get_config(self):
         """Returns the constructor's arguments."""

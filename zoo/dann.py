@@ -270,12 +270,11 @@ class DANN(DiscriminativeModel):
         )
 
     def measure(self, *, name, **data_arguments):
-        """Returns the accuracies on both domains, `name` being the pair of them."""
-        source, target = name
-        return {
-            "source_test_accuracy": self._accuracy(name=source, **data_arguments),
-            "target_test_accuracy": self._accuracy(name=target, **data_arguments),
-        }
+        """Measures the accuracies on both domains, `name` being the pair of them."""
+        return [
+            self._accuracy(f"{domain}_test_accuracy", name=one, **data_arguments)
+            for domain, one in zip(("source", "target"), name, strict=True)
+        ]
 
     # Arguments
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 from zoo import network_checks, networks
 from zoo.conditions import Classes
 from zoo.data import load_arrays
-from zoo.metrics import label_accuracy
+from zoo.metrics import Measurement, label_accuracy
 from zoo.model import Model
 from zoo.schedules import ProgressSchedule
 from zoo.training_loop import unscaled
@@ -102,13 +102,13 @@ class DiscriminativeModel(Model):
         return tf.cast(self.features(images, training=False), tf.float32)
 
     def measure(self, **data_arguments):
-        """Returns `test_accuracy`, the share of images that it classifies right."""
-        return {"test_accuracy": self._accuracy(**data_arguments)}
+        """Measures `test_accuracy`, the share of images that it classifies right."""
+        return [self._accuracy("test_accuracy", **data_arguments)]
 
-    def _accuracy(self, **data_arguments):
+    def _accuracy(self, measurement, **data_arguments):
         images, labels = load_arrays(**data_arguments, labels=True)
-        probabilities = self.classify(images)
-        return round(label_accuracy(probabilities, labels), 4)
+        accuracy = label_accuracy(self.classify(images), labels)
+        return Measurement(measurement, accuracy, real_count=len(images))
 
     # Training
 

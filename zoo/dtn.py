@@ -11,11 +11,11 @@ from keras import layers
 
 from zoo import feature_networks, network_checks, networks, presets
 from zoo.averaging import AveragedModel
-from zoo.data import load_arrays
+from zoo.data import load_arrays, native_shape
 from zoo.data.fitting import fit
 from zoo.discriminative import DiscriminativeModel
 from zoo.images import check_finite, to_uint8
-from zoo.metrics import label_accuracy
+from zoo.metrics import Measurement, label_accuracy
 from zoo.model import Model
 
 #: What the discriminator tells apart, in the order of its logits.
@@ -249,15 +249,38 @@ class DTN(AveragedModel):
         super().check_measurable(name, **data_arguments)
         presets.built_in(feature_networks.classifier_of(name[1]))
 
-    def measure(self, *, name, **data_arguments):
-        """Returns `transfer_accuracy`, named after the target's built-in classifier."""
+    def measure(self, *, name, features=None, limit=None, **data_arguments):
+        """Measures `transfer_accuracy`: whether images keep their class.
+
+        Args:
+            name: The source and the target.
+            features: As `zoo.feature_networks.find` takes it; None for the classifier
+                of the target that is built in.
+            limit: How many images at most.
+            **data_arguments: As for `zoo.load_data`.
+
+        Raises:
+            ValueError: If there is no such network, or it knows no classes.
+        """
         source, target = name
-        preset = presets.built_in(feature_networks.classifier_of(target))
-        classifier = DiscriminativeModel.from_preset(preset)
-        images, labels = load_arrays(source, **data_arguments, labels=True)
-        accuracy = self.transfer_accuracy(images, labels, classifier)
-        network = f"{preset.name}@{presets.fingerprint(preset)[:8]}"
-        return {f"transfer_accuracy[{network}]": round(accuracy, 4)}
+        images, labels = load_arrays(source, **data_arguments, limit=limit, labels=True)
+        network = feature_networks.find(features, target)
+        if not network.knows_classes:
+            raise ValueError(
+                "Whether images keep their class is seen by a classifier of the "
+                f"target's data, not by {network.name}."
+            )
+        network.model.progress = self.progress
+        shapes = [native_shape(source, **data_arguments), self.image_shape]
+        return [
+            Measurement(
+                "transfer_accuracy",
+                self.transfer_accuracy(images, labels, network.model),
+                real_count=len(images),
+                generated_count=len(images),
+                **network.provenance(shapes),
+            )
+        ]
 
     # Training
 

@@ -11,15 +11,12 @@ import dataclasses
 import numpy as np
 
 from zoo import data, feature_networks, metrics, presets
-from zoo.autoencoder import AutoencoderModel
 from zoo.data.selection import select
 from zoo.dtn import DTN
 from zoo.generative import GenerativeModel, seeds_of
 from zoo.images import check_finite, to_uint8
-from zoo.infogan import InfoGAN
 from zoo.metrics import Measurement
 from zoo.model import Model, silent
-from zoo.semi_supervised_gan import SemiSupervisedGAN
 
 #: Where the width of Parzen windows is chosen: of MNIST, the last 10,000 images to
 #: train on, of which the authors' code takes 1,000.
@@ -122,24 +119,20 @@ def evaluate(
             f"Received: {name!r}"
         )
     arguments = {
+        "name": name,
         "split": split,
         **data.shape_arguments(model.image_shape),
         "limit": count,
     }
-    shares = None
-    if isinstance(model, DTN):
-        source, target = name
-        measurements = _transfer(
-            model, features, target, {"name": source, **arguments}, seed, progress
-        )
-    elif isinstance(model, GenerativeModel):
+    measurements, shares = [], None
+    if isinstance(model, GenerativeModel):
         measurements, shares = _samples(
-            model, features, {"name": name, **arguments}, seed, parzen, progress
+            model, features, arguments, seed, parzen, progress
         )
-        if isinstance(model, (AutoencoderModel, InfoGAN, SemiSupervisedGAN)):
-            measurements += _by_itself(model, {"name": name, **arguments}, progress)
-    else:
-        measurements = _by_itself(model, {"name": name, **arguments}, progress)
+    if type(model).measure is not Model.measure:
+        model.progress = progress
+        seen_through = {"features": features} if isinstance(model, DTN) else {}
+        measurements += model.measure(**arguments, **seen_through)
     return Evaluation(
         preset=str(handle),
         sha256=presets.fingerprint(folder),
@@ -175,50 +168,6 @@ def _check_asked(model, features, parzen):
             f"A {kind} is measured on its own classes, through no feature network. "
             f"Received: features={str(features)!r}"
         )
-
-
-def _transfer(model, features, target, arguments, seed, progress):
-    """Measures whether images keep their class in the other domain."""
-    images, labels = data.load_arrays(**arguments, labels=True)
-    network = feature_networks.find(features, target)
-    if not network.knows_classes:
-        raise ValueError(
-            "Whether images keep their class is seen by a classifier of the target's "
-            f"data, not by {network.name}."
-        )
-    model.progress = network.model.progress = progress
-    accuracy = model.transfer_accuracy(images, labels, network.model)
-    return [
-        Measurement(
-            "transfer_accuracy",
-            accuracy,
-            real_count=len(images),
-            generated_count=len(images),
-            seed=seed,
-            **network.provenance([_native_shape(arguments), model.image_shape]),
-        )
-    ]
-
-
-def _by_itself(model, arguments, progress):
-    """Measures what the model's own `measure` says; its samples start at seed 0."""
-    name = arguments["name"]
-    domains = {}
-    if isinstance(name, (list, tuple)):
-        # Numbers of one domain are named after it.
-        domains = dict(zip(("source", "target"), name, strict=True))
-    measurements = []
-    model.progress = progress
-    for key, value in model.measure(**arguments).items():
-        known = {k: v for k, v in arguments.items() if k != "limit"}
-        known["name"] = domains.get(key.partition("_")[0], name)
-        count = min(data.describe(**known).size, arguments["limit"])
-        if key == "clustering_error":
-            count -= count // 2  # The first half gives the clusters their labels.
-        # All but this one look at the images.
-        counted = "generated_count" if key == "information" else "real_count"
-        measurements.append(Measurement(key, value, **{counted: count}))
-    return measurements
 
 
 def _samples(model, features, arguments, seed, parzen, progress):
@@ -376,8 +325,4 @@ def _parzen(generated, real, validation, common):
 
 
 def _native_shape(arguments):
-    """Returns the shape of the real images as they are, None where they differ."""
-    known = {k: v for k, v in arguments.items() if k != "limit"}
-    selection = select(**known)
-    shape = selection.source.shape(selection.parts[0][0])
-    return None if None in shape else shape
+    return data.native_shape(**{k: v for k, v in arguments.items() if k != "limit"})

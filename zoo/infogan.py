@@ -12,7 +12,7 @@ from zoo import losses, network_checks, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
 from zoo.data import load_arrays
-from zoo.metrics import code_matching_error
+from zoo.metrics import Measurement, code_matching_error
 
 
 class InferredCodes(NamedTuple):
@@ -461,25 +461,28 @@ class InfoGAN(AdversarialModel):
         """Measures what the categorical codes are worth as classes (section 7.2).
 
         Returns:
-            Dict of `information`, the bound of the categorical codes in nats over as
-            many samples as there are images, and, with labels, of
-            `code_matching_error`, the share of images whose category is matched to
-            another class, of the categorical code that matches best; empty without
-            categorical codes.
+            List of `zoo.metrics.Measurement`: `information`, the bound of the
+            categorical codes in nats over as many samples as there are images, and,
+            with labels, `code_matching_error`, the share of images whose category is
+            matched to another class, of the categorical code that matches best; empty
+            without categorical codes.
         """
         if not self.categorical_codes:
-            return {}
+            return []
         images, labels = load_arrays(**data_arguments)
-        information = self._information_of_samples(len(images))
-        measured = {"information": round(information, 4)}
+        count = len(images)
+        information = Measurement(
+            "information", self._information_of_samples(count), generated_count=count
+        )
         if labels is None:
-            return measured
+            return [information]
         probabilities = self.infer(images).category_probabilities
         errors = [
             code_matching_error(probabilities[:, code], labels)
             for code in range(self.categorical_codes)
         ]
-        return {**measured, "code_matching_error": round(min(errors), 4)}
+        error = Measurement("code_matching_error", min(errors), real_count=count)
+        return [information, error]
 
     def _information_of_samples(self, count):
         """Returns the categorical bound over samples of the seeds 0 to `count` - 1."""

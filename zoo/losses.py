@@ -140,6 +140,10 @@ class FeatureMatching(NonSaturating):
     with weights takes. The discriminator's objective is that of the minimax game.
     """
 
+    def generator(self, fake_logits):
+        """Raises: logits are not enough, see `match`."""
+        raise NotImplementedError("FeatureMatching compares features: call match.")
+
     def features(self, discriminator):
         """Returns f, a network on the discriminator's inputs and weights.
 

@@ -359,13 +359,13 @@ class Model(TrainingLoop):
             data.describe(one, **data_arguments)
 
     def measure(self, **data_arguments):
-        """Measures the model on test data, for the metadata of its preset.
+        """Measures what the model does beside making samples, on test data.
 
         Args:
             **data_arguments: As for `zoo.load_data`.
 
         Returns:
-            Dict from the name of each number to its value.
+            List of `zoo.metrics.Measurement`.
         """
         raise NotImplementedError(
             f"{type(self).__name__} measures nothing by itself: leave test_split out "

@@ -141,8 +141,14 @@ class Recipe:
             VARIANTS[self.variant].check_measurable(**self._test_data())
 
     def measure(self, model):
-        """Returns what `zoo.Model.measure` says of the test split; {} without one."""
-        return {} if self.test_split is None else model.measure(**self._test_data())
+        """Returns what `Model.measure` says of the test split; {} without one.
+
+        A dict from `zoo.metrics.Measurement.label` to the value, rounded.
+        """
+        if self.test_split is None:
+            return {}
+        measured = model.measure(**self._test_data())
+        return {each.label: round(each.value, 4) for each in measured}
 
     def _test_data(self):
         known = {k: v for k, v in self.data.items() if k in _DESCRIBING}

@@ -12,7 +12,7 @@ from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
 from zoo.data import load_arrays
 from zoo.layers import RowNoise, WeightNormalizedDense, noise_seeds
-from zoo.metrics import label_accuracy
+from zoo.metrics import Measurement, label_accuracy
 from zoo.model import in_inference_mode, in_training_mode
 
 #: The arguments of its own that an architecture has.
@@ -360,15 +360,15 @@ class SemiSupervisedGAN(AdversarialModel):
         return self._in_batches(self.classify_rows, [self.pixels(images)], batch_size)
 
     def measure(self, **data_arguments):
-        """Returns `test_error`, the share of images that are classified wrong.
+        """Measures `test_error`, the share of images that are classified wrong.
 
         Without labels there is nothing to measure.
         """
         images, labels = load_arrays(**data_arguments)
         if labels is None:
-            return {}
+            return []
         wrong = 1 - label_accuracy(self.classify(images), labels)
-        return {"test_error": round(wrong, 4)}
+        return [Measurement("test_error", wrong, real_count=len(images))]
 
     def _check_judgement(self):
         network_checks.check_shapes(

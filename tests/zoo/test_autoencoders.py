@@ -13,6 +13,7 @@ from zoo.aae import AAE
 from zoo.augmentation import distort
 from zoo.autoencoder import euclidean
 from zoo.layers import ClusterHeads
+from zoo.metrics import Measurement
 from zoo.vae import VAE, bernoulli_loss, normal_divergence
 
 FORMS = {
@@ -561,16 +562,17 @@ def test_wrong_images_labels_and_latents_are_refused(batch):
 
 def test_measures_what_the_form_is_for():
     test = {"name": "digits", "split": "test", "image_size": 8}
-    measured = aae("semi_supervised").measure(**test)
-    assert set(measured) == {"reconstruction_loss", "test_error"}
-    assert 0.5 < measured["test_error"] <= 1
-    measured = aae("clustering").measure(**test)
-    assert set(measured) == {"reconstruction_loss", "clustering_error"}
+    reconstruction, error = aae("semi_supervised").measure(**test)
+    assert (reconstruction.name, error.name) == ("reconstruction_loss", "test_error")
+    assert 0.5 < error.value <= 1
+    _, error = aae("clustering").measure(**test)
+    assert error.name == "clustering_error"
     model = aae("supervised")
     model.compile()
     logs = model.evaluate(digits(split="test"), verbose=0, return_dict=True)
-    expected = pytest.approx(logs["reconstruction_loss"], abs=1e-3)
-    assert model.measure(**test) == {"reconstruction_loss": expected}
+    (error,) = model.measure(**test)
+    assert error.name == "reconstruction_loss"
+    assert error.value == pytest.approx(logs["reconstruction_loss"], rel=1e-5)
 
 
 def test_clusters_are_named_by_the_first_half_and_measured_on_the_second(
@@ -583,19 +585,18 @@ def test_clusters_are_named_by_the_first_half_and_measured_on_the_second(
     np.savez(tmp_path / "test.npz", image=pixels, label=labels)
     model = aae("clustering", num_classes=2)
     monkeypatch.setattr(model, "classify", lambda images: np.eye(2)[clusters])
-    measured = model.measure(name=str(tmp_path), split="test", labels=True)
-    assert measured["clustering_error"] == 0.25
+    _, error = model.measure(name=str(tmp_path), split="test", labels=True)
+    assert error == Measurement("clustering_error", 0.25, real_count=4)
 
 
 def test_the_vae_measures_by_the_names_of_its_logs():
     model = vae()
     model.compile()
     logs = model.evaluate(digits(split="test"), verbose=0, return_dict=True)
-    measured = model.measure(name="digits", split="test", image_size=8)
+    (error,) = model.measure(name="digits", split="test", image_size=8)
+    assert (error.name, error.real_count) == ("euclidean_error", 297)
     # `evaluate` decodes a draw of the latents, `measure` their mean.
-    assert measured == {
-        "euclidean_error": pytest.approx(logs["euclidean_error"], rel=0.2)
-    }
+    assert error.value == pytest.approx(logs["euclidean_error"], rel=0.2)
 
 
 def test_reconstruction_is_a_mean_over_labelled_rows_however_they_are_batched(batch):

@@ -12,6 +12,7 @@ import zoo
 from zoo import dtn, plots
 from zoo.data import load_arrays
 from zoo.dtn import FROM_SOURCE, FROM_TARGET, REAL
+from zoo.metrics import Measurement
 from zoo.recipes import Recipe
 from zoo.runs import Run
 
@@ -269,10 +270,17 @@ def test_folders_named_as_presets_are_not_taken_for_them(tmp_path, monkeypatch):
     images, labels = load_arrays("digits", **sizes)
     folder = zoo.presets.built_in("classifier_mnist")
     accuracy = model.transfer_accuracy(images, labels, zoo.from_preset(folder))
-    network = f"classifier_mnist@{zoo.presets.fingerprint(folder)[:8]}"
+    expected = Measurement(
+        "transfer_accuracy",
+        accuracy,
+        features="classifier_mnist",
+        hash=zoo.presets.fingerprint(folder),
+        resize="antialiased 8x8x1>28x28x3>28x28x1",
+        real_count=40,
+        generated_count=40,
+    )
     for target in ("mnist", "mnist:3.0.1"):
-        measured = model.measure(name=("digits", target), **sizes)
-        assert measured == {f"transfer_accuracy[{network}]": round(accuracy, 4)}
+        assert model.measure(name=("digits", target), **sizes) == [expected]
 
 
 def test_a_run_shows_source_images_above_their_transfers(tmp_path):

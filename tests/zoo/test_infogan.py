@@ -99,8 +99,9 @@ def test_measured_information_of_blind_guesses_is_zero():
     model = small(categorical_codes=2, num_categories=4)
     *_, last = (layer for layer in model.discriminator.layers if layer.weights)
     last.set_weights([np.zeros_like(weights) for weights in last.get_weights()])
-    measured = model.measure(name="digits", split="test[:40]", image_size=16)
-    assert measured["information"] == pytest.approx(0, abs=1e-3)
+    information, _ = model.measure(name="digits", split="test[:40]", image_size=16)
+    assert (information.name, information.generated_count) == ("information", 40)
+    assert information.value == pytest.approx(0, abs=1e-3)
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -1,6 +1,13 @@
 """Real data as ``tf.data`` batches whose order is a function of seed and epoch."""
 
-from zoo.data.loading import DataInfo, describe, load_arrays, load_data, shape_arguments
+from zoo.data.loading import (
+    DataInfo,
+    describe,
+    load_arrays,
+    load_data,
+    native_shape,
+    shape_arguments,
+)
 from zoo.data.schedule import epochs
 
 __all__ = [
@@ -9,5 +16,6 @@ __all__ = [
     "epochs",
     "load_arrays",
     "load_data",
+    "native_shape",
     "shape_arguments",
 ]

@@ -176,6 +176,23 @@ def load_arrays(
     return images, None if selection.num_classes is None else known
 
 
+def native_shape(name, split="train", image_size=None, channels=None):
+    """Returns the shape that images have before `load_data` brings them to one.
+
+    Args:
+        name: As for `load_data`, but neither `"gaussian"` nor two names.
+        split: As for `load_data`.
+        image_size: As for `load_data`.
+        channels: As for `load_data`.
+
+    Returns:
+        `(height, width, channels)`, or None where they differ.
+    """
+    selection = select(name, split, image_size, channels)
+    shape = selection.source.shape(selection.parts[0][0])
+    return None if None in shape else shape
+
+
 def shape_arguments(image_shape):
     """Returns the arguments with which images are loaded in a model's shape.
 
