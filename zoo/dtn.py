@@ -12,7 +12,7 @@ from keras import layers
 from zoo import feature_networks, network_checks, networks, presets
 from zoo.averaging import AveragedModel
 from zoo.data import load_arrays, native_shape
-from zoo.data.fitting import fit
+from zoo.data.fitting import fit_images
 from zoo.discriminative import DiscriminativeModel
 from zoo.images import check_finite, to_uint8
 from zoo.metrics import Measurement, label_accuracy
@@ -240,7 +240,7 @@ class DTN(AveragedModel):
         size, _, channels = classifier.image_shape
         transferred = self.transfer(images)
         check_finite(transferred, "The transferred images")
-        fitted = np.asarray(fit(to_uint8(transferred), size, channels))
+        fitted = np.asarray(fit_images(to_uint8(transferred), size, channels))
         return label_accuracy(classifier.classify(fitted), labels)
 
     @classmethod

@@ -12,7 +12,7 @@ import keras
 import numpy as np
 
 from zoo import presets
-from zoo.data.fitting import fit
+from zoo.data.fitting import fit_images
 from zoo.discriminative import DiscriminativeModel
 
 #: What asks for InceptionV3: alone, or with `:` and a file of weights.
@@ -92,7 +92,7 @@ class _FeatureNetwork:
         if images.shape[1:] == self.image_shape:
             return images
         size, _, channels = self.image_shape
-        return np.asarray(fit(images, size, channels))
+        return np.asarray(fit_images(images, size, channels))
 
 
 class Classifier(_FeatureNetwork):

@@ -23,7 +23,7 @@ def fitted_shape(shape, image_size, channels):
     return height, width, channels or native_channels
 
 
-def fit(images, image_size, channels):
+def fit_images(images, image_size, channels):
     """Converts channels and resizes.
 
     Grey becomes colour by repeating the channel, colour becomes grey by its luma.

@@ -11,7 +11,7 @@ from zoo.data import fitting
 from zoo.data.array_source import DigitsSource
 from zoo.data.schedule import InMemory
 from zoo.data.source import Source, check_channels, common_shape
-from zoo.data.sources import find_source
+from zoo.data.finding import find_source
 from zoo.data.tfds_source import TfdsSource
 
 # Sets whose uint8 images need more bytes are streamed instead of kept in memory.
@@ -167,7 +167,7 @@ class Selection:
 
     def _fit(self, images):
         # Grey parts beside colour ones become colour.
-        return fitting.fit(images, self.image_size, self.shape[-1])
+        return fitting.fit_images(images, self.image_size, self.shape[-1])
 
 
 def _parts(source, split):
