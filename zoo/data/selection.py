@@ -9,9 +9,9 @@ import numpy as np
 
 from zoo.data import fitting
 from zoo.data.array_source import DigitsSource
+from zoo.data.finding import find_source
 from zoo.data.schedule import InMemory
 from zoo.data.source import Source, check_channels, common_shape
-from zoo.data.finding import find_source
 from zoo.data.tfds_source import TfdsSource
 
 # Sets whose uint8 images need more bytes are streamed instead of kept in memory.
