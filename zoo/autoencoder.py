@@ -236,6 +236,7 @@ class AutoencoderModel(GenerativeModel):
         """
         del training
         images, *given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
+        self._check_images(images)
         return self.reconstruct_rows(
             images, **dict(zip(self.reconstruction_conditions, given, strict=False))
         )

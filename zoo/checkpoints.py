@@ -96,9 +96,6 @@ class BackupAndResume(keras.callbacks.Callback):
             )
         try:
             model.load_weights(folder / _STATE)
-            states = zip(_random_states(model), position["random"], strict=True)
-            for state, value in states:
-                state.assign(value)
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"The checkpoint {folder} does not fit this model and its compile "
@@ -227,9 +224,6 @@ class BackupAndResume(keras.callbacks.Callback):
                 self.model.save_weights(scratch / _STATE)
                 position = {"epoch": epoch, "batch": batch}
                 position["compile"] = self.model.settings()
-                position["random"] = [
-                    state.numpy().tolist() for state in _random_states(self.model)
-                ]
                 position["sha256"] = sha256_of(scratch / _STATE)
                 (scratch / _POSITION).write_text(json.dumps(position))
                 for path in scratch.iterdir():
@@ -253,11 +247,6 @@ class BackupAndResume(keras.callbacks.Callback):
         return sorted(folders, key=lambda folder: int(folder.name))
 
 
-def _random_states(model):
-    """Returns the states of Keras's random layers, which no file of weights has."""
-    return [v for v in model.variables if v.name == "seed_generator_state"]
-
-
 def _checked_position(folder):
     """Returns what a checkpoint says of itself, once its state is found whole.
 
@@ -268,7 +257,7 @@ def _checked_position(folder):
     position = json.loads((folder / _POSITION).read_text())
     try:
         digest = position["sha256"]
-        names = ("epoch", "batch", "compile", "random")
+        names = ("epoch", "batch", "compile")
         position = {name: position[name] for name in names}
     except KeyError as error:
         raise CheckpointError(

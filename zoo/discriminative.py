@@ -63,6 +63,7 @@ class DiscriminativeModel(Model):
 
     def call(self, inputs, training=False):
         """Maps images `[n, *image_shape]` in [-1, 1] to float32 `[n, num_classes]`."""
+        self._check_images(inputs)
         features = self.features(inputs, training=training)
         logits = self.label_head(features, training=training)
         return keras.ops.softmax(keras.ops.cast(logits, "float32"))

@@ -161,6 +161,7 @@ class DTN(AveragedModel):
 
     def call(self, inputs, training=False):
         """Maps source images in [-1, 1] to target images, G(x) = g(f(x))."""
+        self._check_images(inputs)
         network = self._decoder() if training else self.decoder_in_use()
         return network(self.features_of(inputs), training=training)
 

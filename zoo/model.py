@@ -137,6 +137,33 @@ class Model(TrainingLoop):
             '"models/NAME"), or `python -m export`.'
         )
 
+    def _random_states(self):
+        """Returns the states of Keras's random layers, such as Dropout."""
+        return [
+            variable
+            for name in self.network_names
+            for variable in getattr(self, name).variables
+            if variable.name == "seed_generator_state"
+        ]
+
+    def save_own_variables(self, store):
+        """Saves the states of random layers, too, which Keras leaves out."""
+        super().save_own_variables(store)
+        for number, state in enumerate(self._random_states()):
+            store[f"random_state_{number}"] = state.numpy()
+
+    def load_own_variables(self, store):
+        """Loads them as well, if the file has them."""
+        kept = {name: store[name] for name in store.keys()}  # noqa: SIM118  (no dict)
+        states = [
+            (state, kept.pop(f"random_state_{number}", None))
+            for number, state in enumerate(self._random_states())
+        ]
+        super().load_own_variables(kept)
+        for state, saved in states:
+            if saved is not None:
+                state.assign(saved)
+
     def save_to_preset(self, folder, metadata=None):
         """Writes the model as a preset; see `zoo.presets.save`."""
         presets.save(self, folder, metadata)

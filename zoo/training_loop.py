@@ -18,6 +18,11 @@ from keras.optimizers.schedules import LearningRateSchedule
 from zoo import data
 from zoo.checkpoints import BackupAndResume
 
+#: Callbacks of Keras that adjust the only optimizer of a model.
+_ADJUSTING = (
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
 _ROWS_COUNT_ALIKE = (
     "The losses here are means over rows that count alike. Leave class_weight and "
     "sample_weight out."
@@ -103,7 +108,8 @@ class TrainingLoop(keras.Model):
                 `steps_per_execution` steps, batches can't be divided among the
                 replicas, rows are to be weighed, an epoch has no more steps than an
                 interrupted one had done, or Keras's `BackupAndRestore` is among the
-                callbacks, which comes too late to put the data where it was.
+                callbacks, which comes too late to put the data where it was, or one
+                that adjusts a learning rate and does not say whose.
         """
         self._assert_compile_called("fit")
         if class_weight is not None or sample_weight is not None:
@@ -118,6 +124,15 @@ class TrainingLoop(keras.Model):
                 "BackupAndRestore comes too late to put the data where they were. Use "
                 "zoo.callbacks.BackupAndResume."
             )
+        for callback in callbacks:
+            if isinstance(callback, _ADJUSTING):
+                player = next(iter(self.players()))
+                name = type(callback).__name__
+                raise ValueError(
+                    f"{name} adjusts model.optimizer, and a {type(self).__name__} has "
+                    f"one for each of {sorted(self.players())}. Say which: "
+                    f"zoo.callbacks.ForOptimizer({player!r}, {name}(...))."
+                )
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
         listening = backup.listening() if backup else contextlib.nullcontext()
         position = backup.restore(self) if backup else None

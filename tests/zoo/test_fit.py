@@ -309,6 +309,26 @@ def test_the_backup_of_keras_is_refused(tmp_path):
         gan().fit(ROWS, batch_size=8, verbose=0, callbacks=[backup])
 
 
+def test_callbacks_that_adjust_one_optimizer_have_to_say_which():
+    callback = keras.callbacks.ReduceLROnPlateau("loss")
+    with pytest.raises(ValueError, match=r"ForOptimizer\('generator', ReduceLROnPlat"):
+        gan().fit(ROWS, batch_size=8, verbose=0, callbacks=[callback])
+
+
+def test_calls_take_no_levels_of_pixels():
+    levels = np.full((2, 16, 16, 1), 255, np.uint8)
+    classifier = zoo.Classifier((16, 16, 1), 3, filters=(4,), seed=0)
+    widths = {"generator_filters": 2, "discriminator_filters": 2}
+    for model in (
+        classifier,
+        zoo.AAE((16, 16, 1), units=(4,), seed=0),
+        zoo.DTN(classifier.features, **widths, seed=0),
+    ):
+        for call in (model, model.predict):
+            with pytest.raises(ValueError, match=r"zoo\.images\.from_uint8"):
+                call(levels)
+
+
 def test_signals_are_given_back_however_a_training_ends(tmp_path):
     numbers = (signal.SIGINT, signal.SIGTERM)
     before = [signal.getsignal(number) for number in numbers]
@@ -353,7 +373,7 @@ def test_a_smaller_last_batch_counts_by_its_rows():
     assert logs["real_accuracy"][0] == pytest.approx(expected)
 
 
-def test_a_resumed_training_drops_out_what_an_uninterrupted_one_does(tmp_path):
+def test_a_training_goes_on_dropping_out_what_an_uninterrupted_one_does(tmp_path):
     def model():
         discriminator = keras.Sequential(
             [
@@ -376,6 +396,10 @@ def test_a_resumed_training_drops_out_what_an_uninterrupted_one_does(tmp_path):
     first.fit(data, epochs=1, steps_per_epoch=3, verbose=0, callbacks=[backup])
     rest.fit(data, epochs=2, steps_per_epoch=3, verbose=0, callbacks=[backup])
     assert_same_weights(whole, rest)
+    first.save(tmp_path / "gan.keras")
+    loaded = keras.saving.load_model(tmp_path / "gan.keras")
+    loaded.fit(data, epochs=1, steps_per_epoch=3, verbose=0)
+    assert_same_weights(whole, loaded)
 
 
 def test_rows_that_cannot_be_divided_are_refused():
