@@ -74,8 +74,9 @@ def _checked_inputs(target, signature, inputs):
                 )
             wanted = tensors.numpy_type(spec.data_type)
             array = np.full((rows, *spec.row_shape), _DRAWN[name], wanted)
-        elif arrays[name].ndim == 0 and spec.shape and len(spec.shape) == 1:
-            array = np.full(rows, arrays[name])  # One label for all rows.
+        elif arrays[name].ndim == 0 and spec.one_number_a_row:
+            # One label, or category, for all rows.
+            array = np.full((rows, *spec.row_shape), arrays[name])
         else:
             array = arrays[name]
         if not spec.fits(array.shape):

@@ -51,6 +51,11 @@ class TensorSpec:
             return None
         return self.shape[1:]
 
+    @property
+    def one_number_a_row(self):
+        """Whether a row is a single number, alone or in a list."""
+        return self.row_shape is not None and math.prod(self.row_shape) == 1
+
     @functools.cached_property
     def row_bytes(self):
         """The size of one row in bytes, or 0 where it is not fixed."""

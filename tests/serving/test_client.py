@@ -192,6 +192,8 @@ def test_codes_that_are_left_out_are_drawn_by_the_model(tmp_path):
         assert client.generate("coded", 3).ravel().tolist() == [1, 1, 1]
         given = client.generate("coded", 1, categories=[[4]], codes=[[0.5, 0.0]])
         assert given.ravel().tolist() == [50]
+        one_for_all = client.generate("coded", 2, categories=4)
+        assert one_for_all.ravel().tolist() == [51, 51]
 
 
 def test_pictures_are_reconstructed_by_their_labels(tmp_path):
