@@ -75,7 +75,7 @@ def _checked_inputs(target, signature, inputs):
             wanted = tensors.numpy_type(spec.data_type)
             array = np.full((rows, *spec.row_shape), _DRAWN[name], wanted)
         elif arrays[name].ndim == 0 and spec.one_number_a_row:
-            # One label, or category, for all rows.
+            # One label, category or code for all rows.
             array = np.full((rows, *spec.row_shape), arrays[name])
         else:
             array = arrays[name]

@@ -2,9 +2,9 @@
 
 import os
 
-# TensorFlow's C++ says which CUDA libraries and CPU instructions it did not find; set
-# the variable to 0 to read all of it, for errors of consequence are exceptions anyway.
-# What it says before it has looked at the variable comes all the same.
+# TensorFlow's C++ says which CUDA libraries and CPU instructions it did not find. It is
+# silenced, for errors of consequence are exceptions anyway; set the variable to 0 to
+# read it all. What it says before it has looked at the variable comes all the same.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 try:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 import keras
 import numpy as np
 import tensorflow as tf
-from scipy.spatial import distance
 
 from zoo.generative import seeds_of
 from zoo.metrics import arrays
@@ -181,17 +180,30 @@ def nearest(queries, candidates, k=3):
     candidates = candidates.reshape(len(candidates), -1).astype(np.float64)
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k), np.float32)
-    height = max(1, arrays.BLOCK_BYTES // candidates[:, 0].nbytes)
+    for part, squares in arrays.squared_distances(queries, candidates):
+        best = np.argpartition(squares, k - 1, axis=1)[:, :k]
+        # By differences, for the sums in `squares` cancel for close pairs.
+        exact = _distances(queries[part], candidates, best)
+        order = exact.argsort(axis=1)
+        indices[part] = np.take_along_axis(best, order, axis=1)
+        distances[part] = np.take_along_axis(exact, order, axis=1)
+    return Neighbours(indices, distances)
+
+
+def _distances(queries, candidates, chosen):
+    """Returns distances `[n, k]` of queries to the candidates chosen for each.
+
+    The differences, k rows for each query, are formed in blocks: they can be far larger
+    than the distances to all candidates, if these are few.
+    """
+    distances = np.empty(chosen.shape)
+    differences_bytes = chosen.shape[1] * candidates[0].nbytes
+    height = max(1, arrays.BLOCK_BYTES // differences_bytes)
     for start in range(0, len(queries), height):
         part = slice(start, start + height)
-        # By differences, where a matrix product would cancel for close pairs.
-        apart = distance.cdist(queries[part], candidates)
-        best = np.argpartition(apart, k - 1, axis=1)[:, :k]
-        lengths = np.take_along_axis(apart, best, axis=1)
-        order = lengths.argsort(axis=1)
-        indices[part] = np.take_along_axis(best, order, axis=1)
-        distances[part] = np.take_along_axis(lengths, order, axis=1)
-    return Neighbours(indices, distances)
+        differences = queries[part, None] - candidates[chosen[part]]
+        distances[part] = np.linalg.norm(differences, axis=-1)
+    return distances
 
 
 def features_of(model, images):

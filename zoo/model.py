@@ -155,14 +155,12 @@ class Model(TrainingLoop):
     def load_own_variables(self, store):
         """Loads them as well, if the file has them."""
         kept = {name: store[name] for name in store.keys()}  # noqa: SIM118  (no dict)
-        states = [
-            (state, kept.pop(f"random_state_{number}", None))
-            for number, state in enumerate(self._random_states())
-        ]
+        names = [name for name in kept if name.startswith("random_state_")]
+        saved = {name: kept.pop(name) for name in names}
         super().load_own_variables(kept)
-        for state, saved in states:
-            if saved is not None:
-                state.assign(saved)
+        for number, state in enumerate(self._random_states()):
+            if f"random_state_{number}" in saved:
+                state.assign(saved[f"random_state_{number}"])
 
     def save_to_preset(self, folder, metadata=None):
         """Writes the model as a preset; see `zoo.presets.save`."""
@@ -402,13 +400,13 @@ class Model(TrainingLoop):
     def _check_images(self, images):
         if isinstance(images, (tuple, list)):
             raise ValueError(
-                f"{type(self).__name__} trains on images of one data set. Received a "
-                "batch of two."
+                f"{type(self).__name__} takes images of one data set here. Received "
+                f"{len(images)} arrays."
             )
         if isinstance(images, dict):
             raise ValueError(
-                f"{type(self).__name__} takes batches of images, alone or in a tuple "
-                f"with labels. Received a dict of {sorted(images)}: map it to a tuple."
+                f"{type(self).__name__} takes images, alone or in a tuple with labels. "
+                f"Received a dict of {sorted(images)}: map it to a tuple."
             )
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
@@ -468,9 +466,9 @@ class Model(TrainingLoop):
             )
         if len(given) > max(len(names), 1):
             raise ValueError(
-                f"{type(self).__name__} takes batches of images and "
-                f"{', '.join(names) or 'at most labels'}; rows count alike, without "
-                f"weights. Received {len(given) + 1} arrays."
+                f"{type(self).__name__} takes batches of images with "
+                f"{', '.join(names) or 'labels or without'}; rows count alike and have "
+                f"no weights. Received {len(given) + 1} arrays."
             )
         return images, given[: len(names)]
 
@@ -481,8 +479,8 @@ class Model(TrainingLoop):
 
     def _unpack_domains(self, data):
         """Splits a batch of two domains: source images and labels, target images."""
-        pair = isinstance(data, (tuple, list)) and len(data) == 2
-        if not pair or not isinstance(data[0], (tuple, list)):
+        parts = [data, data[0]] if isinstance(data, (tuple, list)) else [data]
+        if not all(isinstance(x, (tuple, list)) and len(x) == 2 for x in parts):
             raise ValueError(
                 f"{type(self).__name__} takes batches "
                 "((source_images, source_labels), target_images): load two names, "

@@ -142,7 +142,7 @@ def _last_operation(output):
     """Returns what makes a network's output, behind what only gives it a shape."""
     history = output._keras_history
     operation = history.operation
-    if isinstance(operation, keras.Model):
+    if getattr(operation, "outputs", None):  # A functional or sequential model.
         return _last_operation(operation.outputs[history.tensor_index])
     if isinstance(operation, (layers.Reshape, layers.Flatten)):
         (given,) = operation._inbound_nodes[history.node_index].input_tensors

@@ -255,7 +255,7 @@ def test_odd_signatures_are_errors_in_words(
     assert caught.value.code().name == code
 
 
-def test_a_signature_that_is_no_call_is_refused(publish, start, connect):
+def test_a_signature_that_is_no_call_is_refused(publish, start):
     def change(path):
         file = path / "saved_model.pb"
         model = saved_model_pb2.SavedModel.FromString(file.read_bytes())

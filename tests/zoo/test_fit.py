@@ -84,6 +84,12 @@ def test_weights_of_rows_are_refused():
     for model in (gan(), cgan()):
         with pytest.raises(ValueError, match=r"rows count alike.* Received 3 arrays"):
             model.fit(weighed, verbose=0)
+    dann = zoo.DANN((28, 28, 3), 3, filters=(2,), units=4, seed=0)
+    dann.compile(total_steps=1)
+    images = np.zeros((24, 28, 28, 3), np.float32)
+    weighed = tf.data.Dataset.from_tensors(((images, LABELS, ones), images))
+    with pytest.raises(ValueError, match=r"takes batches \(\(source_images, source_la"):
+        dann.fit(weighed, verbose=0)
     with pytest.raises(ValueError, match="rows that count alike"):
         cgan().evaluate(ROWS, LABELS, sample_weight=ones)
 

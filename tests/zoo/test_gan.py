@@ -150,6 +150,19 @@ def test_discriminators_without_a_logit_a_row_are_refused(last, message):
         zoo.GAN((3,), discriminator=keras.Sequential(layers))
 
 
+def test_a_discriminator_may_end_in_any_model():
+    class Judge(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.last = keras.layers.Dense(1)
+
+        def call(self, rows):
+            return self.last(rows)
+
+    gan = zoo.GAN((3,), 2, discriminator=keras.Sequential([keras.Input((3,)), Judge()]))
+    assert gan.discriminate(gan.generate(4, seed=0)).shape == (4,)
+
+
 def test_classifiers_of_probabilities_are_refused():
     head = keras.Sequential(
         [keras.Input((4,)), keras.layers.Dense(3, activation="softmax")]

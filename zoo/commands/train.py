@@ -268,7 +268,7 @@ def _train(run, model, train_data, chief):
             model.fit(
                 train_data,
                 epochs=epochs,
-                # A terminal sees a bar move; a file gets a line an epoch.
+                # A terminal sees a bar move; a file gets each epoch's numbers.
                 verbose=1 if sys.stdout.isatty() else 2,
                 callbacks=run.callbacks(model),
             )
