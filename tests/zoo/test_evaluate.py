@@ -6,6 +6,7 @@ import io
 import json
 
 import click
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -356,6 +357,23 @@ def test_what_would_change_nothing_is_refused(folder, classifier):
         assert done.exit_code == 1
         expected = "no samples" if flag == ["--parzen"] else "no feature network"
         assert expected in done.output
+
+
+@keras.saving.register_keras_serializable("tests")
+class Measured(zoo.GAN):
+    def measure(self, **data_arguments):
+        images, _ = data.load_arrays(**data_arguments)
+        return [metrics.Measurement("seen", 7.0, real_count=len(images))]
+
+
+def test_what_a_model_of_ones_own_measures_is_measured(folder, classifier):
+    model = Measured((8, 8, 1), generator_units=(4,), discriminator_units=(4,), seed=0)
+    model.save_to_preset(folder / "measured")
+    report = evaluation.evaluate(
+        folder / "measured", "digits", count=COUNT, features=folder / "classifier"
+    )
+    assert report.measurements[0].name == "frechet_distance"
+    assert report.measurements[-1] == metrics.Measurement("seen", 7.0, real_count=COUNT)
 
 
 def test_a_gan_measures_nothing_by_itself(gan):
