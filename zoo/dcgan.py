@@ -39,6 +39,9 @@ class DCGAN(AdversarialModel):
             that doubles to the image's, 4 or 7 for the usual sizes. With 4 images of
             28 pixels grow by 4, 7, 14, 28: one layer more.
         kernel_size: Side of the kernels.
+        hidden_units: Width of a dense layer after the latents, and of one before the
+            discriminator's logit, as in InfoGAN's networks for MNIST, where they help
+            a lot; None, as the paper advises, for neither.
         generator_activation: `"relu"` or `"leaky_relu"`.
         discriminator_normalization: `"batch"`, `"layer"` (for penalties) or None.
         generator: Keras model instead of the default network.
@@ -71,6 +74,7 @@ class DCGAN(AdversarialModel):
         discriminator_filters=64,
         start_size=None,
         kernel_size=5,
+        hidden_units=None,
         generator_activation="relu",
         discriminator_normalization="batch",
         generator=None,
@@ -83,6 +87,7 @@ class DCGAN(AdversarialModel):
         self.discriminator_filters = discriminator_filters
         self.start_size = start_size
         self.kernel_size = kernel_size
+        self.hidden_units = hidden_units
         self.generator_activation = generator_activation
         self.discriminator_normalization = discriminator_normalization
         super().__init__(
@@ -98,14 +103,19 @@ class DCGAN(AdversarialModel):
 
     def build_generator(self):
         """See `AdversarialModel.build_generator`."""
-        latents = keras.Input((self.latent_dim,), name="latents")
+        initializers = networks.normal_initializers(0.02, self.seed)
+        x = latents = keras.Input((self.latent_dim,), name="latents")
+        if self.hidden_units is not None:
+            x = networks.dense_block(
+                x, self.hidden_units, self.generator_activation, next(initializers)
+            )
         images = networks.upsampling_stack(
-            latents,
+            x,
             self.image_shape,
             filters=self.generator_filters,
             kernel_size=self.kernel_size,
             activation=self.generator_activation,
-            initializers=networks.normal_initializers(0.02, self.seed),
+            initializers=initializers,
             start_size=self.start_size,
         )
         return keras.Model(latents, images, name="generator")
@@ -122,6 +132,14 @@ class DCGAN(AdversarialModel):
             initializers=initializers,
             stop_size=self.start_size,
         )
+        if self.hidden_units is not None:
+            features = networks.dense_block(
+                features,
+                self.hidden_units,
+                "leaky_relu",
+                next(initializers),
+                self.discriminator_normalization,
+            )
         logits = networks.logit(features, next(initializers))
         return keras.Model(images, logits, name="discriminator")
 
@@ -133,6 +151,7 @@ class DCGAN(AdversarialModel):
             "discriminator_filters": self.discriminator_filters,
             "start_size": self.start_size,
             "kernel_size": self.kernel_size,
+            "hidden_units": self.hidden_units,
             "generator_activation": self.generator_activation,
             "discriminator_normalization": self.discriminator_normalization,
         }

@@ -125,14 +125,15 @@ def activation_layer(name):
     return layers.Activation(name)
 
 
-def normalization_layer(kind, **arguments):
+def normalization_layer(kind, axis=(1, 2, 3), **arguments):
     """Returns the normalization of a layer, or None.
 
     Batch normalization is synchronized over replicas, so that training on several
     equals training on one.
 
     Args:
-        kind: `"batch"`, `"layer"`, which is for maps, or None.
+        kind: `"batch"`, `"layer"` or None.
+        axis: What layer normalization takes together: maps, or rows by -1.
         **arguments: Arguments of every Keras layer, such as `name`.
     """
     if kind == "batch":
@@ -140,7 +141,7 @@ def normalization_layer(kind, **arguments):
             momentum=0.9, epsilon=1e-5, synchronized=True, **arguments
         )
     if kind == "layer":
-        return layers.LayerNormalization(axis=(1, 2, 3), epsilon=1e-5, **arguments)
+        return layers.LayerNormalization(axis=axis, epsilon=1e-5, **arguments)
     if kind is None:
         return None
     raise ValueError(
@@ -148,10 +149,15 @@ def normalization_layer(kind, **arguments):
     )
 
 
-def dense_block(x, units, activation, initializer):
-    """Maps rows by a dense layer, batch normalization and an activation."""
-    x = layers.Dense(units, use_bias=False, kernel_initializer=initializer)(x)
-    return activation_layer(activation)(normalization_layer("batch")(x))
+def dense_block(x, units, activation, initializer, normalization="batch"):
+    """Maps rows by a dense layer, a normalization, if any, and an activation."""
+    normalize = normalization_layer(normalization, axis=-1)
+    x = layers.Dense(
+        units, use_bias=normalize is None, kernel_initializer=initializer
+    )(x)
+    if normalize is not None:
+        x = normalize(x)
+    return activation_layer(activation)(x)
 
 
 def upsampling_stack(

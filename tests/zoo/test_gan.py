@@ -249,6 +249,30 @@ def test_28_pixels_grow_from_4_by_dropping_a_row_and_a_column():
     assert gan.discriminator.layers[-3].output.shape[1] == 4 * 4 * 8
 
 
+@pytest.mark.parametrize("normalization", ["batch", "layer", None])
+def test_hidden_layers_of_a_dcgan_lie_at_both_ends(normalization):
+    gan = zoo.DCGAN(
+        (16, 16, 1),
+        4,
+        generator_filters=2,
+        discriminator_filters=2,
+        hidden_units=6,
+        discriminator_normalization=normalization,
+    )
+    dense = {
+        name: [layer for layer in network.layers if hasattr(layer, "units")]
+        for name, network in gan.networks().items()
+    }
+    assert [layer.units for layer in dense["generator"]] == [6, 4 * 4 * 4]
+    assert [layer.units for layer in dense["discriminator"]] == [6, 1]
+    # What normalizes adds a bias of its own.
+    assert dense["discriminator"][0].use_bias == (normalization is None)
+    assert zoo.DCGAN.from_config(gan.get_config()).hidden_units == 6
+    gan.compile(penalty=None if normalization == "batch" else "r1")
+    logs = gan.train_on_batch(np.zeros((4, 16, 16, 1), "float32"), return_dict=True)
+    assert np.isfinite(logs["loss"])
+
+
 def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="no weights yet"):
         zoo.GAN(generator=keras.Sequential([keras.layers.Dense(2)]))

@@ -85,7 +85,14 @@ _NETWORKS = (
 )
 
 #: What arguments are whose default, None, does not tell.
-_INTEGERS = ("condition_dim", "latent_dim", "num_classes", "start_size", "total_steps")
+_INTEGERS = (
+    "condition_dim",
+    "hidden_units",
+    "latent_dim",
+    "num_classes",
+    "start_size",
+    "total_steps",
+)
 _NUMBERS = (
     "averaging",
     "penalty_weight",
