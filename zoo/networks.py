@@ -152,9 +152,9 @@ def normalization_layer(kind, axis=(1, 2, 3), **arguments):
 def dense_block(x, units, activation, initializer, normalization="batch"):
     """Maps rows by a dense layer, a normalization, if any, and an activation."""
     normalize = normalization_layer(normalization, axis=-1)
-    x = layers.Dense(
-        units, use_bias=normalize is None, kernel_initializer=initializer
-    )(x)
+    x = layers.Dense(units, use_bias=normalize is None, kernel_initializer=initializer)(
+        x
+    )
     if normalize is not None:
         x = normalize(x)
     return activation_layer(activation)(x)
