@@ -34,7 +34,7 @@ BATCH = 32
 #: Shapes of the images, and the recipes whose networks make them; None for the paper's.
 MODELS = {
     "dcgan28": ((28, 28, 1), None),
-    "dcgan28_narrow": ((28, 28, 1), "dcgan_mnist"),
+    "dcgan28_narrow": ((28, 28, 1), "dcgan_fashion_mnist"),
     "dcgan64_narrow": ((64, 64, 3), "dcgan_afhq_cats_64"),
 }
 #: Forms of an export: its dtype policy, and whether XLA compiles it.
