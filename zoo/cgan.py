@@ -13,7 +13,12 @@ from zoo.layers import Maxout
 #: The arguments of its own that an architecture has.
 _ARCHITECTURES = {
     "mlp": ("generator_units", "discriminator_units"),
-    "convolutional": ("generator_filters", "discriminator_filters", "kernel_size"),
+    "convolutional": (
+        "generator_filters",
+        "discriminator_filters",
+        "kernel_size",
+        "hidden_units",
+    ),
 }
 
 
@@ -60,6 +65,8 @@ class CGAN(AdversarialModel):
         generator_filters: Channels of the convolutional generator's last hidden layer.
         discriminator_filters: Channels of the convolutional discriminator's first one.
         kernel_size: Side of the convolutions' kernels.
+        hidden_units: Width of a dense layer at both ends of the convolutions, as in
+            `zoo.DCGAN`; None for none.
         generator: Keras model from `[latents, condition]` to samples, instead of the
             default network.
         discriminator: Keras model from `[samples, condition]` to logits, instead of the
@@ -100,6 +107,7 @@ class CGAN(AdversarialModel):
         generator_filters=128,
         discriminator_filters=64,
         kernel_size=5,
+        hidden_units=None,
         generator=None,
         discriminator=None,
         seed=None,
@@ -126,6 +134,7 @@ class CGAN(AdversarialModel):
         self.generator_filters = generator_filters
         self.discriminator_filters = discriminator_filters
         self.kernel_size = kernel_size
+        self.hidden_units = hidden_units
         network_checks.check_architecture(self, CGAN.__init__, _ARCHITECTURES)
         super().__init__(
             image_shape=image_shape,
@@ -168,6 +177,7 @@ class CGAN(AdversarialModel):
                 kernel_size=self.kernel_size,
                 activation="relu",
                 initializers=networks.normal_initializers(0.02, self.seed),
+                hidden_units=self.hidden_units,
             )
         return keras.Model([latents, condition], samples, name="generator")
 
@@ -194,6 +204,7 @@ class CGAN(AdversarialModel):
                 kernel_size=self.kernel_size,
                 normalization="batch",
                 initializers=initializers,
+                hidden_units=self.hidden_units,
             )
         logits = networks.logit(x, next(initializers))
         return keras.Model([samples, condition], logits, name="discriminator")
@@ -219,4 +230,5 @@ class CGAN(AdversarialModel):
             "generator_filters": self.generator_filters,
             "discriminator_filters": self.discriminator_filters,
             "kernel_size": self.kernel_size,
+            "hidden_units": self.hidden_units,
         }

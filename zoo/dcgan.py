@@ -103,20 +103,16 @@ class DCGAN(AdversarialModel):
 
     def build_generator(self):
         """See `AdversarialModel.build_generator`."""
-        initializers = networks.normal_initializers(0.02, self.seed)
-        x = latents = keras.Input((self.latent_dim,), name="latents")
-        if self.hidden_units is not None:
-            x = networks.dense_block(
-                x, self.hidden_units, self.generator_activation, next(initializers)
-            )
+        latents = keras.Input((self.latent_dim,), name="latents")
         images = networks.upsampling_stack(
-            x,
+            latents,
             self.image_shape,
             filters=self.generator_filters,
             kernel_size=self.kernel_size,
             activation=self.generator_activation,
-            initializers=initializers,
+            initializers=networks.normal_initializers(0.02, self.seed),
             start_size=self.start_size,
+            hidden_units=self.hidden_units,
         )
         return keras.Model(latents, images, name="generator")
 
@@ -131,15 +127,8 @@ class DCGAN(AdversarialModel):
             normalization=self.discriminator_normalization,
             initializers=initializers,
             stop_size=self.start_size,
+            hidden_units=self.hidden_units,
         )
-        if self.hidden_units is not None:
-            features = networks.dense_block(
-                features,
-                self.hidden_units,
-                "leaky_relu",
-                next(initializers),
-                self.discriminator_normalization,
-            )
         logits = networks.logit(features, next(initializers))
         return keras.Model(images, logits, name="discriminator")
 

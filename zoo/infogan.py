@@ -185,7 +185,6 @@ class InfoGAN(AdversarialModel):
 
     def build_generator(self):
         """See `AdversarialModel.build_generator`."""
-        initializers = networks.normal_initializers(0.02, self.seed)
         inputs = [keras.Input((self.latent_dim,), name="latents")]
         numbers = list(inputs)
         for name, condition in self.conditions.items():
@@ -196,15 +195,14 @@ class InfoGAN(AdversarialModel):
                 given = keras.ops.one_hot(given, self.num_categories)
                 given = layers.Flatten()(given)
             numbers.append(given)
-        x = layers.Concatenate()(numbers)
-        x = networks.dense_block(x, self.hidden_units, "relu", next(initializers))
         images = networks.upsampling_stack(
-            x,
+            layers.Concatenate()(numbers),
             self.image_shape,
             filters=self.generator_filters,
             kernel_size=self.kernel_size,
             activation="relu",
-            initializers=initializers,
+            initializers=networks.normal_initializers(0.02, self.seed),
+            hidden_units=self.hidden_units,
         )
         return keras.Model(inputs, images, name="generator")
 
@@ -218,9 +216,7 @@ class InfoGAN(AdversarialModel):
             kernel_size=self.kernel_size,
             normalization="batch",
             initializers=initializers,
-        )
-        trunk = networks.dense_block(
-            trunk, self.hidden_units, "leaky_relu", next(initializers)
+            hidden_units=self.hidden_units,
         )
         logits = networks.logit(trunk, next(initializers))
         x = networks.dense_block(

@@ -169,6 +169,7 @@ def upsampling_stack(
     activation,
     initializers,
     start_size=None,
+    hidden_units=None,
 ):
     """Projects rows, then doubles them into images by strided transposed convolutions.
 
@@ -184,6 +185,7 @@ def upsampling_stack(
         activation: `"relu"` or `"leaky_relu"`.
         initializers: Iterator of initializers.
         start_size: Side to start from; None for the smallest.
+        hidden_units: Width of a dense layer before the projection; None for none.
 
     Returns:
         float32 tensor of shape `[batch, *image_shape]` in [-1, 1].
@@ -195,6 +197,8 @@ def upsampling_stack(
         )
     start, *sizes = upsampling_sizes(square_size(image_shape), start_size)
     channels = filters * 2 ** (len(sizes) - 1)
+    if hidden_units is not None:
+        x = dense_block(x, hidden_units, activation, next(initializers))
     x = layers.Dense(
         start * start * channels,
         use_bias=False,
@@ -231,7 +235,14 @@ def crop(x, size):
 
 
 def downsampling_stack(
-    x, *, filters, kernel_size, normalization, initializers, stop_size=None
+    x,
+    *,
+    filters,
+    kernel_size,
+    normalization,
+    initializers,
+    stop_size=None,
+    hidden_units=None,
 ):
     """Halves images by strided convolutions into rows of features.
 
@@ -245,6 +256,7 @@ def downsampling_stack(
         normalization: `"batch"`, `"layer"` or None.
         initializers: Iterator of initializers.
         stop_size: Side to stop at; None for the smallest.
+        hidden_units: Width of a dense layer at the end; None for none.
 
     Returns:
         Tensor of shape `[batch, features]`.
@@ -263,7 +275,10 @@ def downsampling_stack(
         if normalize is not None:
             x = normalize(x)
         x = activation_layer("leaky_relu")(x)
-    return layers.Flatten()(x)
+    x = layers.Flatten()(x)
+    if hidden_units is None:
+        return x
+    return dense_block(x, hidden_units, "leaky_relu", next(initializers), normalization)
 
 
 def samples(x, shape, initializer, dense=layers.Dense):
