@@ -136,3 +136,17 @@ def test_clear_errors():
         model.generate(1, codes=[0.0])
     with pytest.raises(ValueError, match="takes no conditions here"):
         zoo.GAN((2,)).generate(1, labels=1)
+
+
+def test_hidden_layers_of_convolutions_lie_at_both_ends():
+    gan = zoo.CGAN(
+        (16, 16, 1),
+        10,
+        architecture="convolutional",
+        generator_filters=2,
+        discriminator_filters=2,
+        hidden_units=6,
+    )
+    assert gan.generator.get_weights()[0].shape == (100 + 10, 6)
+    assert gan.discriminator.get_weights()[-2].shape == (6, 1)
+    assert zoo.CGAN.from_config(gan.get_config()).hidden_units == 6
