@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras import layers
 
 from zoo import losses, network_checks, networks
+from zoo.augmentation import check_policy, differentiable_augmentation
 from zoo.generative import GenerativeModel, join
 from zoo.model import in_inference_mode
 
@@ -103,6 +104,7 @@ class AdversarialModel(GenerativeModel):
         discriminator_steps=1,
         update="alternate",
         label_smoothing=0.0,
+        augmentation=None,
         averaging=None,
         metrics=None,
         **keras_arguments,
@@ -127,6 +129,10 @@ class AdversarialModel(GenerativeModel):
                 algorithm.
             label_smoothing: Real images count as real by 1 minus this (Salimans et
                 al. 2016); for losses of probabilities.
+            augmentation: Random changes of all images that the discriminator sees in
+                training, against its learning few images by heart (Zhao et al. 2020):
+                names with commas between them, from `flip`, `color`, `translation` and
+                `cutout`, such as `"flip,translation"`; None for none.
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -144,6 +150,7 @@ class AdversarialModel(GenerativeModel):
             "discriminator_steps": discriminator_steps,
             "update": update,
             "label_smoothing": label_smoothing,
+            "augmentation": augmentation,
         }
         self._check_game(**settings)
         self._compile(
@@ -167,6 +174,7 @@ class AdversarialModel(GenerativeModel):
             real, given = self._part(images, k), [self._part(c, k) for c in conditions]
             latents = self.draw_latents(tf.shape(real)[0], stream=k)
             fake = self.pass_through(self.generator, join(latents, given))
+            real, fake = self.augment(real, stream=k), self.augment(fake, stream=-1 - k)
             with self.minimizing("discriminator") as objectives:
                 real_logits = self.discriminate(real, given, training=True)
                 fake_logits = self.discriminate(fake, given, training=True)
@@ -180,6 +188,7 @@ class AdversarialModel(GenerativeModel):
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
         with self.minimizing("generator") as objectives:
             fake = self.generator(join(latents, given), training=True)
+            fake = self.augment(fake, stream=self.discriminator_steps)
             objectives["generator"] = self.generator_loss(
                 real, fake, given, self.pass_through
             )
@@ -221,9 +230,11 @@ class AdversarialModel(GenerativeModel):
         return self.loss.generator(self.logits_of(judged))
 
     def _simultaneous_step(self, images, conditions):
+        images = self.augment(images, stream=0)
         latents = self.draw_latents(tf.shape(images)[0], stream=0)
         with self.minimizing("discriminator", "generator") as objectives:
             fake = self.generator(join(latents, conditions), training=True)
+            fake = self.augment(fake, stream=-1)
             real_logits = self.discriminate(images, conditions, training=True)
             fake_logits = self.discriminate(fake, conditions, training=True)
             loss = self.loss.discriminator(
@@ -300,6 +311,18 @@ class AdversarialModel(GenerativeModel):
         )
         return rows[k :: self.discriminator_steps]
 
+    def augment(self, images, stream):
+        """Changes a batch at random, by what `compile(augmentation=)` names.
+
+        Args:
+            images: Real or generated samples, `[n, height, width, channels]`.
+            stream: Integer that tells apart the batches of one step.
+        """
+        if self.augmentation is None:
+            return images
+        seeds, _ = self.row_seeds(tf.shape(images)[0], stream=2000 + stream)
+        return differentiable_augmentation(images, seeds, self.augmentation)
+
     #: What `compile` was told, where it takes it.
     discriminator_steps = 1
 
@@ -368,6 +391,7 @@ class AdversarialModel(GenerativeModel):
         discriminator_steps,
         update,
         label_smoothing,
+        augmentation,
     ):
         """Raises `ValueError` unless these arguments of `compile` go together."""
         if update not in ("alternate", "simultaneous"):
@@ -404,6 +428,13 @@ class AdversarialModel(GenerativeModel):
                 f"{type(loss).__name__} has none. Use 'non_saturating' or "
                 "'minimax', or leave label_smoothing at 0."
             )
+        if augmentation is not None:
+            check_policy(augmentation)
+            if len(self.image_shape) != 3:
+                raise ValueError(
+                    f"augmentation={augmentation!r} is for images, and samples have "
+                    f"the shape {self.image_shape}."
+                )
         if penalty_weight is not None and not penalty_weight >= 0:
             raise ValueError(f"penalty_weight is 0 or more. Received: {penalty_weight}")
         if penalty_weight is not None and penalty is None:

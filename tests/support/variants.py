@@ -123,7 +123,16 @@ _DIGITS_8 = {"name": "digits", "image_size": 8}
 CASES = [
     Case("gan", _gan),
     Case("gan_k_steps", _gan, {"discriminator_steps": 2, "loss": "minimax"}),
-    Case("dcgan", _dcgan, {"averaging": 0.9, "label_smoothing": 0.1}, _DIGITS_16),
+    Case(
+        "dcgan",
+        _dcgan,
+        {
+            "averaging": 0.9,
+            "label_smoothing": 0.1,
+            "augmentation": "flip,color,translation,cutout",
+        },
+        _DIGITS_16,
+    ),
     Case("dcgan_simultaneous", _dcgan, {"update": "simultaneous"}, _DIGITS_16),
     Case("dcgan_r1", _layer_dcgan, {"penalty": "r1"}, _DIGITS_16),
     Case("dcgan_feature_matching", _dcgan, {"loss": "feature_matching"}, _DIGITS_16),

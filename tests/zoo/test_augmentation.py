@@ -6,7 +6,14 @@ import scipy.ndimage
 import tensorflow as tf
 
 from zoo import rng
-from zoo.augmentation import distort, shift_and_flip
+from zoo.augmentation import (
+    color,
+    cut_out,
+    differentiable_augmentation,
+    distort,
+    shift_and_flip,
+    translate,
+)
 
 UNCHANGED = {"shift": 0, "angle": 0, "scale": 0, "shear": 0}
 
@@ -38,6 +45,81 @@ def test_each_row_is_changed_by_its_own_seed():
     parts = [shift_and_flip(images[i:][:3], seeds[i:][:3], 2, True) for i in (0, 3)]
     np.testing.assert_array_equal(np.concatenate(parts), whole)
     assert shift_and_flip(images, seeds) is images
+
+
+def some_images(count, shape):
+    return np.random.default_rng(0).uniform(-1, 1, (count, *shape)).astype(np.float32)
+
+
+def test_color_is_brightness_then_saturation_then_contrast():
+    images, seeds = some_images(5, (4, 6, 3)), tf.range(5, dtype=tf.int64)
+    for image, ours, (b, s, c) in zip(
+        images, color(images, seeds), rng.uniform(seeds, 3).numpy(), strict=True
+    ):
+        bright = image + (b - 0.5)
+        grey = bright.mean(axis=2, keepdims=True)
+        saturated = (bright - grey) * (s * 2) + grey
+        expected = (saturated - saturated.mean()) * (c + 0.5) + saturated.mean()
+        np.testing.assert_allclose(ours, expected, atol=1e-5)
+
+
+def test_translation_moves_by_an_eighth_at_most_and_zeros_come_in():
+    image = np.arange(1, 16 * 8 + 1, dtype=np.float32).reshape(1, 16, 8, 1)
+    moved = translate(np.repeat(image, 400, 0), tf.range(400)).numpy()[..., 0]
+    padded = np.pad(image[0, :, :, 0], ((2, 2), (1, 1)))
+    windows = [padded[i : i + 16, j : j + 8] for i in range(5) for j in range(3)]
+    seen = {next(k for k, w in enumerate(windows) if (w == row).all()) for row in moved}
+    assert seen == set(range(15))
+
+
+def test_cutout_is_a_rectangle_of_half_the_sides_about_any_pixel():
+    holes = 1 - cut_out(np.ones((2000, 8, 4, 1), np.float32), tf.range(2000)).numpy()
+    expected = set()
+    for row in range(9):
+        for column in range(5):
+            hole = np.zeros((8, 4))
+            hole[max(row - 2, 0) : row + 2, max(column - 1, 0) : column + 1] = 1
+            expected.add(hole.tobytes())
+    assert {hole[..., 0].astype(float).tobytes() for hole in holes} == expected
+
+
+def test_a_policy_is_its_changes_in_order_each_with_draws_of_its_own():
+    images, seeds = some_images(6, (8, 8, 3)), tf.range(6, dtype=tf.int64)
+    policy = "cutout,flip,color,translation"
+    expected = cut_out(images, rng.fold_in(seeds, 0))
+    expected = shift_and_flip(expected, rng.fold_in(seeds, 1), flip=True)
+    expected = color(expected, rng.fold_in(seeds, 2))
+    expected = translate(expected, rng.fold_in(seeds, 3))
+    changed = differentiable_augmentation(images, seeds, policy)
+    np.testing.assert_array_equal(changed, expected)
+    parts = [
+        differentiable_augmentation(images[i:][:3], seeds[i:][:3], policy)
+        for i in (0, 3)
+    ]
+    np.testing.assert_allclose(np.concatenate(parts), changed, atol=1e-6)
+
+
+def test_gradients_flow_back_through_every_change():
+    images, seeds = tf.constant(some_images(6, (8, 8, 3))), tf.range(6, dtype=tf.int64)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        changed = differentiable_augmentation(
+            images, seeds, "flip,color,translation,cutout"
+        )
+        loss = tf.reduce_sum(changed**2)
+    slopes = tape.gradient(loss, images).numpy()
+    nudge = np.zeros_like(images)
+    nudge[:, 3, 4, 1] = 1e-2
+
+    def loss_at(step):
+        moved = differentiable_augmentation(
+            images + step * nudge, seeds, "flip,color,translation,cutout"
+        )
+        return tf.reduce_sum(moved**2, axis=(1, 2, 3)).numpy()
+
+    numeric = (loss_at(1) - loss_at(-1)) / 2e-2
+    np.testing.assert_allclose(slopes[:, 3, 4, 1], numeric, atol=2e-2)
+    assert np.abs(numeric).max() > 0.1
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,11 @@ def test_averages_are_those_of_the_weights_and_statistics():
     )
 
 
+def test_vectors_are_not_augmented():
+    with pytest.raises(ValueError, match=r"for images, and .*\(2,\)"):
+        zoo.GAN((2,)).compile(augmentation="translation")
+
+
 def test_replicas_draw_different_noise():
     strategy = zoo.strategy("mirrored", 2)
     with strategy.scope():
@@ -118,6 +123,9 @@ def test_replicas_draw_different_noise():
         ({"penalty_weight": 3.0}, "no effect without a penalty"),
         ({"penalty": "gradient_penalty"}, "batch_normalization.* mix the rows"),
         ({"averaging": 1.5}, "between 0 and 1"),
+        ({"augmentation": "flip,colour"}, "flip, color, .*'flip,colour'"),
+        ({"augmentation": ""}, "names from flip"),
+        ({"augmentation": ["flip"]}, "names from flip"),
     ],
 )
 def test_compile_refuses(arguments, message):

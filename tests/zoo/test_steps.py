@@ -196,6 +196,16 @@ def r1(model, real, given=()):
     return tf.reduce_mean(tf.reduce_sum(slopes**2, axis=(1, 2, 3))) / 2
 
 
+def changed(model, images, stream):
+    """What the discriminator sees, by the policy of the test below."""
+    if model.augmentation is None:
+        return images
+    assert model.augmentation == "translation,color"
+    seeds = model.row_seeds(len(images), 2000 + stream)[0]
+    images = augmentation.translate(images, rng.fold_in(seeds, 0))
+    return augmentation.color(images, rng.fold_in(seeds, 1))
+
+
 def algorithm_1(model, batch):
     """k steps of the discriminator on parts of the batch, then one of the generator."""
     images, *given = batch
@@ -204,7 +214,8 @@ def algorithm_1(model, batch):
     for step in range(k):
         real, told = images[step::k], [values[step::k] for values in given]
         latents = model.draw_latents(len(real), stream=step)
-        fake = model.generator(join(latents, told))
+        fake = changed(model, model.generator(join(latents, told)), -1 - step)
+        real = changed(model, real, step)
         with descent(model.discriminator) as objectives:
             logits.append((judge(model, real, told), judge(model, fake, told)))
             losses.append(discriminator_loss(*logits[-1], model.label_smoothing))
@@ -212,7 +223,7 @@ def algorithm_1(model, batch):
             objectives.append(losses[-1] + weighted)
     latents = model.draw_latents(len(real), stream=k)
     with descent(model.generator) as objectives:
-        fake = model.generator(join(latents, told))
+        fake = changed(model, model.generator(join(latents, told)), k)
         objectives.append(generator_loss(judge(model, fake, told)))
     real_logits, fake_logits = (
         tf.concat(parts, 0) for parts in zip(*logits, strict=True)
@@ -231,6 +242,7 @@ def algorithm_1(model, batch):
         {"label_smoothing": 0.2},
         {"penalty": "r1", "penalty_weight": 3.0},
         {"discriminator_steps": 3, "penalty": "r1", "penalty_weight": 3.0},
+        {"discriminator_steps": 2, "augmentation": "translation,color"},
     ],
 )
 def test_a_step_of_the_game_is_algorithm_1(arguments):
@@ -241,8 +253,10 @@ def test_a_step_of_the_game_is_algorithm_1(arguments):
 def shared_pass(model, batch):
     """Both players move after one forward pass."""
     (images,) = batch
+    images = changed(model, images, 0)
     with tf.GradientTape(persistent=True) as tape:
         fake = model.generator(model.draw_latents(len(images), stream=0))
+        fake = changed(model, fake, -1)
         logits = judge(model, images), judge(model, fake)
         of_discriminator = discriminator_loss(*logits, model.label_smoothing)
         objective = of_discriminator + 3 * r1(model, images)
@@ -263,6 +277,7 @@ def shared_pass(model, batch):
 
 def test_simultaneous_updates_go_by_the_weights_before_both():
     arguments = {"label_smoothing": 0.2, "penalty": "r1", "penalty_weight": 3.0}
+    arguments["augmentation"] = "translation,color"
     assert_step(gan, (IMAGES,), shared_pass, update="simultaneous", **arguments)
 
 
@@ -1027,6 +1042,7 @@ GAME = {
     "discriminator_steps": 1,
     "update": "alternate",
     "label_smoothing": 0.0,
+    "augmentation": None,
     "averaging": None,
 }
 SETTINGS = {
