@@ -104,9 +104,9 @@ class AdversarialModel(GenerativeModel):
         discriminator_steps=1,
         update="alternate",
         label_smoothing=0.0,
-        augmentation=None,
         averaging=None,
         metrics=None,
+        augmentation=None,
         **keras_arguments,
     ):
         """Chooses everything about training; no arguments mean the paper's losses.
@@ -129,12 +129,12 @@ class AdversarialModel(GenerativeModel):
                 algorithm.
             label_smoothing: Real images count as real by 1 minus this (Salimans et
                 al. 2016); for losses of probabilities.
+            averaging: Decay of an averaged generator for `generate`, such as 0.999.
+            metrics: Metrics that `evaluate` feeds real and generated images.
             augmentation: Random changes of all images that the discriminator sees in
                 training, against its learning few images by heart (Zhao et al. 2020):
                 names with commas between them, from `flip`, `color`, `translation` and
                 `cutout`, such as `"flip,translation"`; None for none.
-            averaging: Decay of an averaged generator for `generate`, such as 0.999.
-            metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
 
         Raises:
@@ -321,6 +321,8 @@ class AdversarialModel(GenerativeModel):
         if self.augmentation is None:
             return images
         seeds, _ = self.row_seeds(tf.shape(images)[0], stream=2000 + stream)
+        # Networks of a user's own may give less than float32.
+        images = tf.cast(images, tf.float32)
         return differentiable_augmentation(images, seeds, self.augmentation)
 
     #: What `compile` was told, where it takes it.

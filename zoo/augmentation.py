@@ -98,7 +98,9 @@ def cut_out(images, seeds, ratio=1 / 2):
     hit = tf.ones([1, 1, 1, 1], images.dtype)
     for axis, side in enumerate(images.shape[1:3], start=1):
         length = int(side * ratio + 0.5)
-        first = rng.integers(rng.fold_in(seeds, axis), 1, side + 1) - length // 2
+        # Of an even length the middle is between pixels, or at the image's edge.
+        middles = side + 1 - length % 2
+        first = rng.integers(rng.fold_in(seeds, axis), 1, middles) - length // 2
         places = tf.range(side, dtype=tf.int64)
         along = tf.cast((places >= first) & (places < first + length), images.dtype)
         hit *= tf.expand_dims(along[..., None], 3 - axis)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from zoo import network_checks, networks, plots, rng
-from zoo.data import load_arrays
+from zoo.data import labelled, load_arrays
 from zoo.generative import GenerativeModel
 from zoo.metrics import Measurement
 from zoo.model import in_inference_mode, in_training_mode
@@ -314,12 +314,14 @@ class AutoencoderModel(GenerativeModel):
     def measure(self, **data_arguments):
         """Measures `euclidean` of test images, by the name that `fit` logs it under."""
         images, labels = load_arrays(**data_arguments)
-        told = {"labels": labels} if self.reconstruction_conditions else {}
-        if told and labels is None:
-            raise ValueError(
-                f"{type(self).__name__} decodes an image with its label, and the data "
-                f"have none. Received: {data_arguments}"
-            )
+        told = {}
+        if self.reconstruction_conditions:
+            if labels is None:
+                raise ValueError(
+                    f"{type(self).__name__} decodes an image with its label, and the "
+                    f"data have none. Received: {data_arguments}"
+                )
+            images, told["labels"] = labelled(images, labels)
         errors = euclidean(self.pixels(images), self.reconstruct(images, **told))
         mean = float(np.mean(errors))
         return [Measurement(self.euclidean_name, mean, real_count=len(images))]

@@ -254,11 +254,12 @@ class DensityAnimation(keras.callbacks.Callback):
         self.film = _Film(self.path.with_suffix(""))
 
     def set_model(self, model):
-        """Takes the model, if it is a GAN of numbers."""
+        """Takes the model, if it is a GAN of numbers without conditions."""
         is_gan = hasattr(model, "discriminate")
-        if not (is_gan and tuple(model.image_shape) == (1,)):
+        if not (is_gan and tuple(model.image_shape) == (1,)) or model.conditions:
             raise ValueError(
-                "DensityAnimation films GANs of single numbers, image_shape (1,). "
+                "DensityAnimation films GANs of single numbers, image_shape (1,), "
+                "without conditions. "
                 f"Received a {type(model).__name__}"
                 + (f" of {model.image_shape}." if is_gan else ".")
             )

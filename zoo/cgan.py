@@ -119,6 +119,11 @@ class CGAN(AdversarialModel):
                 "Pass num_classes for labels, or condition_dim for vectors. "
                 f"Received: num_classes={num_classes}, condition_dim={condition_dim}"
             )
+        if (condition_dim if num_classes is None else num_classes) < 1:
+            raise ValueError(
+                "There is a class, or a number of a vector, at least. "
+                f"Received: num_classes={num_classes}, condition_dim={condition_dim}"
+            )
         self.num_classes = num_classes
         self.condition_dim = condition_dim
         self.architecture = architecture

@@ -168,6 +168,10 @@ class BackupAndResume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Proves that checkpoints can be written."""
         self._cut = False
+        if is_chief(self.model.distribute_strategy):
+            # A process may have been killed while it wrote.
+            for left in self.directory.glob(".partial-*"):
+                shutil.rmtree(left, ignore_errors=True)
         self._save()
 
     def on_train_batch_end(self, batch, logs=None):

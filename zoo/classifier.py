@@ -90,6 +90,10 @@ class Classifier(DiscriminativeModel):
             name=name,
             dtype=dtype,
         )
+        if convolutions < 1:
+            raise ValueError(
+                f"A block has a convolution at least. Received: {convolutions=}"
+            )
         self.filters = tuple(filters)
         self.convolutions = convolutions
         network_checks.check_built(features=features, label_head=label_head)

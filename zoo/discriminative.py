@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from zoo import network_checks, networks
 from zoo.conditions import Classes
-from zoo.data import load_arrays
+from zoo.data import labelled, load_arrays
 from zoo.metrics import Measurement, label_accuracy
 from zoo.model import Model
 from zoo.schedules import ProgressSchedule
@@ -107,7 +107,7 @@ class DiscriminativeModel(Model):
         return [self._accuracy("test_accuracy", **data_arguments)]
 
     def _accuracy(self, measurement, **data_arguments):
-        images, labels = load_arrays(**data_arguments, labels=True)
+        images, labels = labelled(*load_arrays(**data_arguments, labels=True))
         accuracy = label_accuracy(self.classify(images), labels)
         return Measurement(measurement, accuracy, real_count=len(images))
 
@@ -119,6 +119,11 @@ class DiscriminativeModel(Model):
 
     def _compile(self, optimizers, settings, *, total_steps, **kwargs):
         """See `Model._compile`; `total_steps` ends the schedules, None asks `fit`."""
+        if total_steps is not None and total_steps < 1:
+            raise ValueError(
+                "Expected a number of steps, or None for those of the first `fit`. "
+                f"Received: total_steps={total_steps}"
+            )
         super()._compile(optimizers, {**settings, "total_steps": total_steps}, **kwargs)
         schedule = unscaled(self.network_optimizer)._learning_rate
         if isinstance(schedule, ProgressSchedule):

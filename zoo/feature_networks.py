@@ -110,10 +110,12 @@ class Classifier(_FeatureNetwork):
     """
 
     def __init__(self, name, folder, data):
-        trained_on = presets.check(folder).get("recipe", {})
-        names = trained_on.get("data", {}).get("name", data)
+        trained_on = presets.check(folder).get("recipe")
+        # Anyone's preset may say anything here.
+        trained_on = trained_on.get("data") if isinstance(trained_on, dict) else None
+        names = trained_on.get("name", data) if isinstance(trained_on, dict) else data
         names = names if isinstance(names, list) else [names]
-        self.knows_classes = _short(data) in map(_short, names)
+        self.knows_classes = _short(data) in [_short(str(name)) for name in names]
         self.model = DiscriminativeModel.from_preset(folder)
         self.image_shape = self.model.image_shape
         self.name, self.hash = name, presets.fingerprint(folder)

@@ -11,7 +11,7 @@ from keras import layers
 from zoo import losses, network_checks, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
-from zoo.data import load_arrays
+from zoo.data import labelled, load_arrays
 from zoo.metrics import Measurement, code_matching_error
 
 
@@ -416,7 +416,7 @@ class InfoGAN(AdversarialModel):
             log_stddevs = (
                 guessed["log_stddevs"]
                 if self.recognition_stddev is None
-                else tf.math.log(self.recognition_stddev)
+                else math.log(self.recognition_stddev)
             )
             error = (codes["codes"] - guessed["means"]) / tf.exp(log_stddevs)
             log_q = -(
@@ -472,12 +472,13 @@ class InfoGAN(AdversarialModel):
         )
         if labels is None:
             return [information]
+        images, labels = labelled(images, labels)
         probabilities = self.infer(images).category_probabilities
         errors = [
             code_matching_error(probabilities[:, code], labels)
             for code in range(self.categorical_codes)
         ]
-        error = Measurement("code_matching_error", min(errors), real_count=count)
+        error = Measurement("code_matching_error", min(errors), real_count=len(labels))
         return [information, error]
 
     def _information_of_samples(self, count):

@@ -792,9 +792,29 @@ def _counted(value, weight):
     return tf.where(tf.equal(weight, 0), 0.0, value)
 
 
+#: Arguments of Keras's optimizers that are numbers.
+_NUMBERS_OF_OPTIMIZERS = (
+    "beta_1",
+    "beta_2",
+    "clipnorm",
+    "clipvalue",
+    "ema_momentum",
+    "epsilon",
+    "global_clipnorm",
+    "loss_scale_factor",
+    "momentum",
+    "rho",
+    "weight_decay",
+)
+
+
 def _check_optimizer(name, optimizer, strategy):
     """Raises `ValueError` where an optimizer would not do what it is asked to."""
     inner = unscaled(optimizer)
+    for argument, value in inner.get_config().items():
+        # Keras meets them in the first step.
+        if isinstance(value, str) and argument in _NUMBERS_OF_OPTIMIZERS:
+            raise ValueError(f"{name} takes a number. Received: {argument}={value!r}")
     if inner.use_ema:
         raise ValueError(
             f"{name} has use_ema=True, whose averages nothing here uses. Leave it out; "

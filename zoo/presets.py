@@ -123,7 +123,7 @@ def save(model, folder, metadata=None):
             "A preset's metadata are what JSON can hold, all numbers finite. "
             f"Received: {metadata}, of which it says: {error}"
         ) from error
-    folder = pathlib.Path(folder)
+    folder = pathlib.Path(folder).resolve()
     if folder.exists() and not (folder / METADATA).exists() and any(folder.iterdir()):
         raise FileExistsError(
             f"{folder} holds files that are no preset. Choose an empty or new folder."

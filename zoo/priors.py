@@ -28,7 +28,7 @@ class Prior:
     """
 
     def __init__(self, width):
-        if width < 1:
+        if width < 1 or int(width) != width:
             raise ValueError(
                 f"A prior draws rows of at least 1 number. Received: width={width}"
             )
@@ -106,7 +106,7 @@ class Normal(Prior):
 
     def __init__(self, width, stddev=1.0):
         super().__init__(width)
-        self.stddev = stddev
+        self.stddev = _positive("stddev", stddev)
 
     def sample(self, seeds):
         """See `Prior.sample`."""
@@ -133,7 +133,11 @@ class Uniform(Prior):
 
     def __init__(self, width, low=-1.0, high=1.0):
         super().__init__(width)
-        self.low, self.high = low, high
+        self.low, self.high = _finite("low", low), _finite("high", high)
+        if not self.low < self.high:
+            raise ValueError(
+                f"A range ends above where it begins. Received: low={low}, high={high}"
+            )
 
     def sample(self, seeds):
         """See `Prior.sample`."""
@@ -191,7 +195,7 @@ class LabelledPrior(Prior):
 
     def __init__(self, width, num_classes):
         super().__init__(width)
-        if num_classes < 1:
+        if num_classes < 1 or int(num_classes) != num_classes:
             raise ValueError(
                 f"A prior has at least 1 part. Received: num_classes={num_classes}"
             )
@@ -248,7 +252,8 @@ class GaussianMixture(LabelledPrior):
 
     def __init__(self, width=2, num_classes=10, radius=3.0, along=1.0, across=0.25):
         super().__init__(_in_plane(self, width), num_classes)
-        self.radius, self.along, self.across = radius, along, across
+        self.radius = _finite("radius", radius)
+        self.along, self.across = _positive("along", along), _positive("across", across)
 
     def _turn(self, points, parts):
         """Turns points of the component on the first axis into those of `parts`."""
@@ -305,7 +310,7 @@ class SwissRoll(LabelledPrior):
 
     def __init__(self, width=2, num_classes=10, radius=3.0, turns=2.0):
         super().__init__(_in_plane(self, width), num_classes)
-        self.radius, self.turns = radius, turns
+        self.radius, self.turns = _finite("radius", radius), _finite("turns", turns)
 
     def _points(self, t):
         root = tf.sqrt(t)
@@ -332,6 +337,19 @@ class SwissRoll(LabelledPrior):
             "radius": self.radius,
             "turns": self.turns,
         }
+
+
+def _finite(name, value):
+    """Returns an argument as a float; raises `ValueError` if it is no finite number."""
+    if isinstance(value, str) or not math.isfinite(value):
+        raise ValueError(f"Expected a finite number. Received: {name}={value!r}")
+    return float(value)
+
+
+def _positive(name, value):
+    if not _finite(name, value) > 0:
+        raise ValueError(f"Expected a positive number. Received: {name}={value}")
+    return float(value)
 
 
 def _in_plane(prior, width):

@@ -73,12 +73,13 @@ def test_translation_moves_by_an_eighth_at_most_and_zeros_come_in():
 
 
 def test_cutout_is_a_rectangle_of_half_the_sides_about_any_pixel():
-    holes = 1 - cut_out(np.ones((2000, 8, 4, 1), np.float32), tf.range(2000)).numpy()
+    # Half of 8 is 4, about one of 9 middles; half of 5 is 3, about one of 5 pixels.
+    holes = 1 - cut_out(np.ones((2000, 8, 5, 1), np.float32), tf.range(2000)).numpy()
     expected = set()
     for row in range(9):
         for column in range(5):
-            hole = np.zeros((8, 4))
-            hole[max(row - 2, 0) : row + 2, max(column - 1, 0) : column + 1] = 1
+            hole = np.zeros((8, 5))
+            hole[max(row - 2, 0) : row + 2, max(column - 1, 0) : column + 2] = 1
             expected.add(hole.tobytes())
     assert {hole[..., 0].astype(float).tobytes() for hole in holes} == expected
 

@@ -111,6 +111,8 @@ def test_pictures_of_other_models_are_refused(gan, train, tmp_path):
     for callback, words in ((latents, "encodes none"), (film, "single numbers")):
         with pytest.raises(ValueError, match=words):
             gan.fit(train, epochs=1, callbacks=[callback], verbose=0)
+    with pytest.raises(ValueError, match=r"without conditions\. Received a CGAN"):
+        film.set_model(zoo.CGAN((1,), num_classes=2))
     assert not list(tmp_path.iterdir())
 
 

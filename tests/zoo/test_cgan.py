@@ -120,6 +120,9 @@ def test_a_subclass_may_pass_its_arguments_on():
 def test_clear_errors():
     with pytest.raises(ValueError, match="num_classes for labels, or condition_dim"):
         zoo.CGAN((2,))
+    for none in ({"num_classes": 0}, {"condition_dim": 0}):
+        with pytest.raises(ValueError, match=r"at least\. Received: .*0"):
+            zoo.CGAN((2,), **none)
     with pytest.raises(ValueError, match="'mlp' or 'convolutional'"):
         small(architecture="transformer")
     with pytest.raises(ValueError, match=r"kernel_size is for .*'convolutional'"):

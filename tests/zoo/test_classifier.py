@@ -147,7 +147,11 @@ def test_errors_name_what_is_wrong():
         zoo.Classifier((8, 8, 1))
     with pytest.raises(ValueError, match="must be at least 8"):
         zoo.Classifier((4, 28, 1), 10)
+    with pytest.raises(ValueError, match=r"a convolution at least.*convolutions=0"):
+        zoo.Classifier((8, 8, 1), 10, convolutions=0)
     model = tiny()
+    with pytest.raises(ValueError, match=r"number of steps.*total_steps=-5"):
+        model.compile(total_steps=-5)
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.classify(np.zeros((2, 8, 9, 1), np.uint8))
     with pytest.raises(ValueError, match=r"pixels from -1 to 1\. Received numbers"):

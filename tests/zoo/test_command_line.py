@@ -191,7 +191,18 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["train", "gan", "--averaging", "abc"], 2, "not a valid float"),
         (["train", "gan", "--latent-dim", "2.5"], 2, "not a valid integer"),
         (["train", "gan", "--prior", "normal:stddev=2"], 2, "can't be built"),
+        (["train", "gan", "--prior", "uniform:width=2,low=a"], 2, "low='a'"),
         (["train", "gan", "--loss", "hinge:foo=1"], 2, "can't be built"),
+        (
+            ["train", "gan", "--generator-optimizer", "adam:beta_1=o.5"],
+            1,
+            "generator_optimizer takes a number. Received: beta_1='o.5'",
+        ),
+        (
+            ["train", "gan", "--workers", 2, "--strategy", "mirrored"],
+            1,
+            "Received: --workers 2 --strategy mirrored",
+        ),
         (["sample", "gan_gaussian1d"], 1, "no images"),
         (["walk", "gan_gaussian1d"], 1, "no images"),
         (["neighbours", "gan_gaussian1d", "--query", "digits"], 1, "no images"),
@@ -249,6 +260,18 @@ def test_mistakes_are_one_line(arguments, status, message):
     assert done.exit_code == status
     assert message in done.output
     assert "Traceback" not in done.output
+
+
+def test_a_network_with_layers_that_nobody_knows_is_one_line(tmp_path):
+    class Twice(keras.layers.Layer):
+        def call(self, inputs):
+            return 2 * inputs
+
+    keras.Sequential([keras.Input((3,)), Twice()]).save(tmp_path / "net.keras")
+    done = run("train", "gan", "--generator", tmp_path / "net.keras")
+    assert done.exit_code == 2
+    assert "net.keras' can't be loaded: Could not locate class 'Twice'" in done.output
+    assert "registered_name" not in done.output
 
 
 def test_errors_of_tensorflow_are_one_line():

@@ -487,6 +487,8 @@ def test_workers_take_their_rows_in_order():
             r"rows with and without labels.*labelled_share=1.0",
         ),
         ({"name": "gaussian", "labels": True}, r"neither images nor labels"),
+        ({"name": "gaussian", "std": float("nan")}, r"a finite mean.*std=nan"),
+        ({"name": "gaussian", "std": -1.0}, r"a deviation of 0 or more.*std=-1"),
         ({"name": numbered(9)[0], "labels": True}, r"labels=True needs labels, and"),
         ({"name": numbered(9)[0], "labelled": 3}, r"labelled= needs labels, and"),
         ({"name": numbered(9, (2, 2, 2))[0]}, r"1 channel.*2 channels in the given"),

@@ -411,7 +411,9 @@ def test_mistakes_are_one_line(folder, gan, classifier):
 
 def test_images_that_are_not_square_are_evaluated_as_they_are(tmp_path):
     shape = (8, 12, 1)
-    pixels = np.random.default_rng(0).integers(0, 256, (COUNT, *shape), np.uint8)
+    # In colour, as the model was trained with --channels 1.
+    colour = (COUNT, 8, 12, 3)
+    pixels = np.random.default_rng(0).integers(0, 256, colour, np.uint8)
     np.savez(tmp_path / "wide.npz", image=pixels)
     units = {"generator_units": (4,), "discriminator_units": (4,)}
     zoo.GAN(shape, 3, **units, seed=0).save_to_preset(tmp_path / "gan")
@@ -423,8 +425,46 @@ def test_images_that_are_not_square_are_evaluated_as_they_are(tmp_path):
         features=str(tmp_path / "net"),
     )
     measured = {m.name: m for m in report.measurements}
-    assert measured["frechet_distance"].resize == "none"
+    assert measured["frechet_distance"].resize == "antialiased 8x12x3>8x12x1"
     assert measured["frechet_distance"].value > 0
+
+
+@pytest.mark.parametrize("variant", ["classifier", "semi", "infogan", "aae", "told"])
+def test_rows_without_a_label_are_no_part_of_what_labels_measure(variant, tmp_path):
+    shape, units = (8, 8, 1), {"generator_units": (4,), "discriminator_units": (4,)}
+    model = {
+        "classifier": lambda: zoo.Classifier(shape, 3, filters=(4,), seed=0),
+        "semi": lambda: zoo.SemiSupervisedGAN(shape, 3, **units, seed=0),
+        "infogan": lambda: zoo.InfoGAN((16, 16, 1), hidden_units=4, seed=0),
+        "aae": lambda: zoo.AAE(
+            shape, form="clustering", num_classes=3, units=(4,), seed=0
+        ),
+        "told": lambda: zoo.AAE(
+            shape, form="supervised", num_classes=3, units=(4,), seed=0
+        ),
+    }[variant]()
+    side = model.image_shape[0]
+    draws = np.random.default_rng(0)
+    pixels = draws.integers(0, 256, (COUNT, side, side, 1), np.uint8)
+    labels = np.arange(COUNT) % 3
+    known = np.arange(COUNT) % 4 != 0
+    np.savez(tmp_path / "some.npz", image=pixels, label=np.where(known, labels, -1))
+    np.savez(tmp_path / "known.npz", image=pixels[known], label=labels[known])
+    np.savez(tmp_path / "none.npz", image=pixels, label=np.full(COUNT, -1))
+
+    def measured(name):
+        return {m.name: m for m in model.measure(name=str(tmp_path / name))}
+
+    some, only = measured("some.npz"), measured("known.npz")
+    name = {"infogan": "code_matching_error", "told": "reconstruction_loss"}.get(
+        variant, list(only)[-1]
+    )
+    assert some[name] == only[name]
+    if variant in ("classifier", "told"):
+        with pytest.raises(ValueError, match="label"):
+            measured("none.npz")
+    else:
+        assert name not in measured("none.npz")
 
 
 def test_numbers_are_no_images_to_evaluate_on(folder, gan):

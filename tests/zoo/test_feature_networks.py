@@ -60,6 +60,16 @@ def test_a_version_of_a_set_has_the_network_of_the_set():
     assert built_in.knows_classes
 
 
+@pytest.mark.parametrize(
+    "recipe", ["adam, 10 epochs", {"data": "mnist"}, {"data": {"name": 3}}]
+)
+def test_a_preset_may_tell_of_its_recipe_as_it_likes(recipe, tmp_path):
+    network = zoo.Classifier((8, 8, 1), 3, filters=(4,), seed=0)
+    network.save_to_preset(tmp_path / "net", {"recipe": recipe})
+    found = feature_networks.find(str(tmp_path / "net"), "digits")
+    assert found.embed(np.zeros((2, 8, 8, 1), np.uint8)).shape == (2, 4)
+
+
 def test_weights_that_cannot_be_had_are_named(tmp_path):
     path = tmp_path / "weights.h5"
     with pytest.raises(ValueError, match=f"no file {path}"):

@@ -92,6 +92,20 @@ def test_averages_are_those_of_the_weights_and_statistics():
     )
 
 
+def test_augmentation_takes_what_a_network_in_half_precision_makes():
+    half = {"dtype": "mixed_bfloat16"}
+    generator = keras.Sequential(
+        [
+            keras.Input((3,)),
+            keras.layers.Dense(16, "tanh", **half),
+            keras.layers.Reshape((4, 4, 1), **half),
+        ]
+    )
+    gan = zoo.GAN(generator=generator, discriminator_units=(4,), seed=0)
+    gan.compile(augmentation="color,translation,cutout,flip")
+    gan.fit(np.zeros((8, 4, 4, 1), np.float32), batch_size=4, verbose=0)
+
+
 def test_vectors_are_not_augmented():
     with pytest.raises(ValueError, match=r"for images, and .*\(2,\)"):
         zoo.GAN((2,)).compile(augmentation="translation")

@@ -47,7 +47,7 @@ def test_information_by_hand():
     np.testing.assert_allclose(found, [expected, continuous], rtol=1e-5)
 
 
-@pytest.mark.parametrize("stddev", [1.0, 0.5])
+@pytest.mark.parametrize("stddev", [1, 0.5])
 def test_continuous_information_at_a_given_deviation(stddev):
     """By hand; at its best, means without error, it ends at a ceiling."""
     model = small(categorical_codes=0, recognition_stddev=stddev)

@@ -148,9 +148,12 @@ def test_a_damaged_checkpoint_loses_the_epoch_after_the_one_before(
     out = shutil.copytree(uninterrupted, tmp_path / "run")
     last = out / "checkpoints" / f"{EPOCHS * STEPS:08d}"
     os.truncate(last / "state.weights.h5", 1000)
+    # Killed while it wrote the next.
+    shutil.copytree(last, out / "checkpoints" / ".partial-x")
     done = train(out, "--resume")
     assert done.returncode == 0, done.stderr
     assert str(last) in done.stderr
+    assert not (out / "checkpoints" / ".partial-x").exists()
     assert_ends_as(uninterrupted, out)
 
 

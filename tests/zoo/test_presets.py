@@ -68,6 +68,17 @@ def test_a_preset_gives_the_model_back(saved, preset):
     assert set(metadata["files"]) == {"config.json", "model.weights.h5"}
 
 
+def test_a_preset_is_saved_where_one_is_and_behind_a_link(saved, tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+    for folder in (".", tmp_path / "link"):
+        saved[0].save_to_preset(folder)
+        assert zoo.from_preset(str(tmp_path / "here")).latent_dim == 3
+    assert (tmp_path / "link").is_symlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"here", "link"}
+
+
 def test_saving_again_replaces_a_preset_and_nothing_else(saved, preset, tmp_path):
     saved[0].save_to_preset(preset)
     assert zoo.from_preset(preset).latent_dim == 3

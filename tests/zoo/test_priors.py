@@ -155,6 +155,14 @@ def test_priors_of_the_plane_refuse_another_width(name):
     [
         (lambda: priors.Normal(0), "at least 1 number.*width=0"),
         (lambda: priors.GaussianMixture(num_classes=0), "1 part.*num_classes=0"),
+        (lambda: priors.Normal(2.5), "at least 1 number.*width=2.5"),
+        (lambda: priors.Normal(2, 0), "positive number.*stddev=0"),
+        (lambda: priors.Normal(2, "0.5x"), "finite number.*stddev='0.5x'"),
+        (lambda: priors.Uniform(2, 1.0, -1.0), "above where it begins.*low=1.0"),
+        (lambda: priors.Uniform(2, float("nan")), "finite number.*low=nan"),
+        (lambda: priors.GaussianMixture(across=-1), "positive number.*across=-1"),
+        (lambda: priors.SwissRoll(num_classes=2.5), "1 part.*num_classes=2.5"),
+        (lambda: priors.SwissRoll(radius="a"), "finite number.*radius='a'"),
         (lambda: priors.get("cauchy", 3), r"Unknown prior.*'normal'.*'cauchy'"),
         (lambda: priors.get(3.0, 3), r"a name or a zoo\.priors\.Prior.*prior=3\.0"),
     ],
@@ -162,6 +170,14 @@ def test_priors_of_the_plane_refuse_another_width(name):
 def test_what_is_no_prior_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+def test_whole_numbers_are_numbers():
+    points = tf.constant([[1.0, 2.0], [0.0, -3.0]])
+    np.testing.assert_array_equal(
+        priors.GaussianMixture(radius=2, along=1, across=1).log_prob(points),
+        priors.GaussianMixture(radius=2.0, along=1.0, across=1.0).log_prob(points),
+    )
 
 
 def test_a_prior_of_another_width_than_asked_for_is_refused():

@@ -269,8 +269,10 @@ class KerasModel(click.ParamType):
             return value
         try:
             network = keras.saving.load_model(value, compile=False)
-        except (KeyError, OSError, ValueError) as error:
-            self.fail(f"{value!r} can't be loaded: {error}", param, ctx)
+        except (KeyError, OSError, TypeError, ValueError) as error:
+            # Behind the whole of the config Keras says what it stumbled over.
+            *_, why = str(error).split("Exception encountered: ")
+            self.fail(f"{value!r} can't be loaded: {why}", param, ctx)
         return keras.saving.serialize_keras_object(network)
 
 

@@ -91,6 +91,11 @@ def _command(name, recipe, description):
             getattr(followed, group).update(arguments)
         vars(followed).update(given)
         if workers > 1:
+            if strategy not in ("none", "multi_worker_mirrored"):
+                raise ValueError(
+                    "Workers train under multi_worker_mirrored. "
+                    f"Received: --workers {workers} --strategy {strategy}"
+                )
             launcher.launch(workers)
         else:
             other_data = followed.data["name"] != named.data["name"]

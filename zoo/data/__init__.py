@@ -3,6 +3,7 @@
 from zoo.data.loading import (
     DataInfo,
     describe,
+    labelled,
     load_arrays,
     load_data,
     native_shape,
@@ -14,6 +15,7 @@ __all__ = [
     "DataInfo",
     "describe",
     "epochs",
+    "labelled",
     "load_arrays",
     "load_data",
     "native_shape",

@@ -1,6 +1,7 @@
 """From a name to batches: `load_data`, `load_arrays`, `describe`."""
 
 import dataclasses
+import math
 
 import tensorflow as tf
 
@@ -121,6 +122,11 @@ def load_data(
         )
     if is_gaussian(name):
         _refuse_image_settings(image_size, channels, labels, labelled)
+        if not (math.isfinite(mean) and math.isfinite(std) and std >= 0):
+            raise ValueError(
+                "A normal distribution has a finite mean, and a deviation of 0 or "
+                f"more. Received: mean={mean}, std={std}"
+            )
     elif (mean, std, size) != (4.0, 0.5, 10_000):
         raise ValueError(
             "mean, std and size are settings of 'gaussian'; the size of images is "
@@ -176,6 +182,18 @@ def load_arrays(
     return images, None if selection.num_classes is None else known
 
 
+def labelled(images, labels):
+    """Returns those rows of images and labels whose label is known, not -1.
+
+    Raises:
+        ValueError: If there are none.
+    """
+    known = labels >= 0
+    if not known.any():
+        raise ValueError("There is no label to measure by: all are -1, for unlabelled.")
+    return images[known], labels[known]
+
+
 def native_shape(name, split="train", image_size=None, channels=None):
     """Returns the shape that images have before `load_data` brings them to one.
 
@@ -196,11 +214,12 @@ def native_shape(name, split="train", image_size=None, channels=None):
 def shape_arguments(image_shape):
     """Returns the arguments with which images are loaded in a model's shape.
 
-    Images are brought to squares only. Those for a model of another shape are loaded as
-    they are, and fit where the model was trained on such.
+    Images are brought to squares only. Those for a model of another shape keep theirs,
+    and fit where the model was trained on such.
     """
     height, width, channels = image_shape
-    return {"image_size": height, "channels": channels} if height == width else {}
+    size = {"image_size": height} if height == width else {}
+    return {**size, "channels": channels}
 
 
 def describe(name, split="train", image_size=None, channels=None, size=10_000):
