@@ -270,8 +270,9 @@ class KerasModel(click.ParamType):
         try:
             network = keras.saving.load_model(value, compile=False)
         except (KeyError, OSError, TypeError, ValueError) as error:
-            # Behind the whole of the config Keras says what it stumbled over.
+            # Between the configs of all objects Keras says what it stumbled over.
             *_, why = str(error).split("Exception encountered: ")
+            why, *_ = why.split(" Full object config")
             self.fail(f"{value!r} can't be loaded: {why}", param, ctx)
         return keras.saving.serialize_keras_object(network)
 
