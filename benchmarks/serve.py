@@ -35,7 +35,7 @@ BATCH = 32
 MODELS = {
     "dcgan28": ((28, 28, 1), None),
     "dcgan28_narrow": ((28, 28, 1), "dcgan_fashion_mnist"),
-    "dcgan64_narrow": ((64, 64, 3), "dcgan_afhq_cats_64"),
+    "dcgan64_narrow": ((64, 64, 3), "dcgan_afhq_cats_32"),
 }
 #: Forms of an export: its dtype policy, and whether XLA compiles it.
 FORMS = {
