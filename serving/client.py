@@ -792,12 +792,14 @@ def _check_address(address):
     if isinstance(address, str):
         host, _, port = address.rpartition(":")
         if _RESOLVED.match(address) or (
-            host and re.fullmatch("[0-9]{1,5}", port) and 1 <= int(port) <= 65535
+            re.fullmatch(r"[^:]+|\[[^\]]+\]", host)
+            and re.fullmatch("[0-9]{1,5}", port)
+            and 1 <= int(port) <= 65535
         ):
             return
     raise errors.RequestError(
         "address must be host:port with a port from 1 to 65535, such as "
-        f"127.0.0.1:8500, not {address!r}"
+        f"127.0.0.1:8500 or [::1]:8500, not {address!r}"
     )
 
 

@@ -116,13 +116,14 @@ class _Model:
         self.config = config
         self.servables = {}
         self.history = collections.OrderedDict()
-        self.failed = set()  # Not tried again while they are wanted.
+        # {version: path}, not tried again while they are wanted.
+        self.failed = {}
         self.trouble = None
 
     def wanted(self, config):
         """Returns {version: path} of what a ModelConfig asks for of its folder.
 
-        What failed and is wanted no more, or is gone, may come again.
+        What failed and is wanted no more, is gone or elsewhere, may come again.
 
         Raises:
             OSError: If the folder cannot be read.
@@ -133,8 +134,9 @@ class _Model:
             self.failed.clear()
             raise
         chosen = config.policy.choose(found)
-        self.failed &= chosen
-        return {version: found[version] for version in sorted(chosen)}
+        wanted = {version: found[version] for version in sorted(chosen)}
+        self.failed = dict(self.failed.items() & wanted.items())
+        return wanted
 
     def record(self, version, state, error=None):
         status = messages.ModelVersionStatus(version=version, state=state)
@@ -351,7 +353,7 @@ class ModelManager:
         model = self._models[name]
         failures = [
             f"version {version}: {model.history[version].status.error_message}"
-            for version in sorted(model.failed & model.history.keys())
+            for version in sorted(model.failed.keys() & model.history.keys())
         ]
         return f"{name} ({'; '.join(failures)})" if failures else name
 
@@ -472,7 +474,7 @@ class ModelManager:
             failure = errors.ServingError(grpc.StatusCode.UNKNOWN, str(error))
         with self._lock:
             model.record(version, _State.END, failure)
-            model.failed.add(version)
+            model.failed[version] = path
         _log.error("%s version %d did not load: %s", config.name, version, failure)
         return None
 

@@ -35,7 +35,7 @@ MAX_BODY_BYTES = 16 << 20
 
 _MODEL_PATH = re.compile(
     r"/v1/models/(?P<name>[^/:]+)"
-    r"(?:/versions/(?P<version>\d{1,19})|/labels/(?P<label>[^/:]+))?"
+    r"(?:/versions/(?P<version>[0-9]{1,19})|/labels/(?P<label>[^/:]+))?"
     r"(?P<call>:predict|:classify|:regress|/metadata)?"
 )
 

@@ -73,13 +73,23 @@ def parse_json(body, parse_float=None):
     """
     try:
         text = body.decode("utf-8-sig")
-        content = json.loads(text, parse_float=parse_float)
+        content = json.loads(
+            text, parse_float=parse_float, object_pairs_hook=_first_of_each
+        )
         if _SURROGATE.search(text):  # One without its other half is no character.
             json.dumps(content, ensure_ascii=False).encode()
     except RecursionError:
         raise errors.invalid_argument(_TOO_DEEP) from None
     except ValueError as error:  # No JSON, no UTF-8, or a number of too many digits.
         raise errors.invalid_argument(f"JSON Parse error: {error}") from error
+    return content
+
+
+def _first_of_each(pairs):
+    """Returns a dict; of equal keys the first counts, as in TensorFlow Serving."""
+    content = {}
+    for key, value in pairs:
+        content.setdefault(key, value)
     return content
 
 

@@ -115,11 +115,15 @@ def batching_config(max_batch_size, threads):
     return text_format.MessageToString(parameters)
 
 
-def server_flags(cpus):
+def server_flags(cpus, xla=False):
     """Returns the flags of `tensorflow_model_server`.
+
+    It answers with tensors in typed fields, the slower way: what its REST interface
+    reads are these, by its sources.
 
     Args:
         cpus: Processors of one replica.
+        xla: Whether a model is exported with `--jit-compile`.
     """
     channel_arguments = {
         # Clients look up addresses anew when a connection ends. So they find new
@@ -143,7 +147,6 @@ def server_flags(cpus):
         f"--batching_parameters_file={CONFIG}/batching.config",
         f"--monitoring_config_file={CONFIG}/monitoring.config",
         "--enable_grpc_healthcheck_service=true",
-        "--enable_serialization_as_tensor_content=true",
         # Left to itself the server counts the processors of the node, whatever share
         # of them is its own.
         f"--tensorflow_intra_op_parallelism={cpus}",
@@ -156,6 +159,8 @@ def server_flags(cpus):
         "--grpc_max_threads=256",
         "--grpc_channel_arguments="
         + ",".join(f"{name}={value}" for name, value in channel_arguments.items()),
+        # Else it loads no model that asks for XLA.
+        *(["--xla_cpu_compilation_enabled=true"] if xla else []),
     ]
 
 
@@ -206,7 +211,9 @@ def write(models_dir, out, **options):
     models = models_config(found, _labels_to_keep(found, out / "models.config"))
     batching = batching_config(settings.max_batch_size, settings.cpus)
     monitoring = templates.MONITORING
-    flags = server_flags(settings.cpus)
+    flags = server_flags(
+        settings.cpus, any(version.xla for model in found for version in model.versions)
+    )
     baked = bool(settings.baked_image)
     values = {
         "image": settings.image,
@@ -247,7 +254,9 @@ def write(models_dir, out, **options):
         "kubernetes.yaml": templates.KUBERNETES.format(**values),
         SETTINGS_FILE: json.dumps(options, indent=2) + "\n",
     }
-    out.mkdir(parents=True, exist_ok=True)
+    if not out.exists():
+        out.mkdir(parents=True)
+        out.chmod(0o755)
     return _write(out, files)
 
 
@@ -257,6 +266,8 @@ def _write(out, files):
     try:
         for path, new in partial.items():
             new.write_text(files[path.name], encoding="utf-8")
+            # The server that reads them is another user, whatever the umask is.
+            new.chmod(0o644)
         for path, new in partial.items():
             new.replace(path)
     finally:

@@ -1,7 +1,6 @@
 """Looks at a folder of models without loading them."""
 
 import dataclasses
-import os
 import pathlib
 import struct
 
@@ -16,11 +15,19 @@ SERVED = 2
 
 @dataclasses.dataclass(frozen=True)
 class FoundVersion:
-    """One version of a model: its signatures, and the rows of its warmup records."""
+    """One version of a model.
+
+    Attributes:
+        number: Of the version.
+        signatures: Dict of its signatures.
+        warm_rows: How many rows its warmup records have.
+        xla: Whether parts of it have to be compiled by XLA.
+    """
 
     number: int
     signatures: dict
     warm_rows: frozenset
+    xla: bool
 
     @property
     def unbatchable(self):
@@ -50,11 +57,8 @@ def scan(models_dir):
     for base_path in sorted(models_dir.iterdir()):
         may_be_model = base_path.is_dir() and not is_hidden(base_path.name)
         paths = _versions(base_path) if may_be_model else {}
-        if paths:
-            served = [
-                FoundVersion(number, _signatures(paths[number]), _rows(paths[number]))
-                for number in sorted(paths)[-SERVED:]
-            ]
+        if any(map(_is_whole, paths.values())):
+            served = [_version(number, paths[number]) for number in sorted(paths)]
             found.append(FoundModel(base_path.name, tuple(served)))
     if not found:
         raise FileNotFoundError(
@@ -65,17 +69,37 @@ def scan(models_dir):
 
 
 def _versions(base_path):
+    """Returns {version: path} of those that a server takes, which asks for no more."""
+    found = versions_in(base_path)
     return {
-        version: pathlib.Path(path)
-        for version, path in versions_in(base_path).items()
-        if os.path.exists(os.path.join(path, "saved_model.pb"))
+        version: pathlib.Path(found[version]) for version in sorted(found)[-SERVED:]
     }
 
 
-def _signatures(path):
+def _is_whole(path):
+    return (path / "saved_model.pb").exists()
+
+
+def _version(number, path):
     file = path / "saved_model.pb"
+    if not _is_whole(path):
+        raise errors.RequestError(
+            f"{path} would be served, and there is no {file.name} in it: is it still "
+            "being copied? Wait for that, or delete it"
+        )
+    content = file.read_bytes()
+    return FoundVersion(
+        number,
+        _signatures(file, content),
+        _rows(path),
+        # TensorFlow writes this attribute into functions that XLA must compile.
+        xla=b"_XlaMustCompile" in content,
+    )
+
+
+def _signatures(file, content):
     try:
-        saved = messages.SavedModel.FromString(file.read_bytes())
+        saved = messages.SavedModel.FromString(content)
     except google.protobuf.message.DecodeError as error:
         raise errors.invalid_argument(f"{file} is no SavedModel") from error
     for meta_graph in saved.meta_graphs:

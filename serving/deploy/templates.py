@@ -23,7 +23,7 @@ DOCKERFILE = """\
 FROM {image}
 # The server runs as nobody, who must be able to read whatever modes the files have.
 COPY --from=models --chown=65534:65534 . /models
-COPY models.config batching.config monitoring.config /config/
+COPY --chown=65534:65534 models.config batching.config monitoring.config /config/
 EXPOSE 8500 8501
 USER 65534:65534
 ENTRYPOINT {flags_json}

@@ -322,6 +322,7 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
         ),
         (lambda c: serving.Client(8500), r"address must be host:port"),
         (lambda c: serving.Client("localhost"), r"address must be host:port"),
+        (lambda c: serving.Client("::1:8500"), r"or \[::1\]:8500, not '::1:8500'"),
         (lambda c: serving.Client("localhost:"), r"not 'localhost:'"),
         (lambda c: serving.Client("127.0.0.1:84069"), r"a port from 1 to 65535"),
         (lambda c: serving.Client("127.0.0.1:８５００"), r"a port from 1 to 65535"),

@@ -1,6 +1,7 @@
 """The files for a real TensorFlow Serving are what their readers expect."""
 
 import json
+import os
 import pathlib
 import re
 import shutil
@@ -10,6 +11,7 @@ import sys
 import kubernetes_validate
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_models
 import yaml
 from google.protobuf import (
@@ -213,6 +215,50 @@ def test_hidden_folders_are_no_models(publish):
     assert [model.name for model in scan(publish.models)] == ["m"]
 
 
+def test_a_version_that_is_still_being_copied_is_named(publish):
+    publish("m", 1, change=_without_scalar)
+    publish("m", 2, change=_without_scalar)
+    (publish.models / "m" / "3").mkdir()
+    out = publish.models.parent / "deploy"
+    with pytest.raises(serving.RequestError, match=r"m/3 would be served.* copied"):
+        deploy.write(publish.models, out)
+    assert not out.exists()
+    publish("m", 4, change=_without_scalar)
+    publish("m", 5, change=_without_scalar)  # Of 3 nothing is asked any more.
+    assert deploy.write(publish.models, out)
+
+
+def test_a_server_of_a_model_that_asks_for_xla_may_compile(publish, tmp_path):
+    class Doubles(tf.Module):
+        @tf.function(
+            input_signature=[tf.TensorSpec([None, 2], tf.float32)], jit_compile=True
+        )
+        def __call__(self, rows):
+            return 2 * rows
+
+    publish("m", 1, change=_without_scalar)
+    flag = "--xla_cpu_compilation_enabled=true"
+    deploy.write(publish.models, tmp_path / "plain")
+    module = Doubles()
+    tf.saved_model.save(module, publish.models / "x" / "1", module.__call__)
+    deploy.write(publish.models, tmp_path / "xla")
+    for name in ("Dockerfile", "compose.yaml", "kubernetes.yaml"):
+        assert flag not in (tmp_path / "plain" / name).read_text()
+        assert flag in (tmp_path / "xla" / name).read_text()
+
+
+def test_another_user_can_read_what_is_written_under_any_umask(publish):
+    publish("m", 1, change=_without_scalar)
+    out = publish.models.parent / "deploy"
+    before = os.umask(0o077)
+    try:
+        written = deploy.write(publish.models, out)
+    finally:
+        os.umask(before)
+    assert out.stat().st_mode & 0o777 == 0o755
+    assert {path.stat().st_mode & 0o777 for path in written} == {0o644}
+
+
 def test_signatures_that_cannot_be_batched_are_refused(publish):
     publish("odd", 1)
     publish("odd", 2, change=_without_scalar)
@@ -293,7 +339,7 @@ def pod_template(folder):
 
 def test_flags_agree_with_the_files_and_the_image(written):
     dockerfile = (written / "Dockerfile").read_text()
-    (copied,) = re.findall(r"^COPY (?!--)(.*) /config/$", dockerfile, re.M)
+    (copied,) = re.findall(r"^COPY --chown=65534:65534 (.*) /config/$", dockerfile, re.M)
     for name, value in flags(written).items():
         assert value, name
         if value.startswith(files.CONFIG):

@@ -584,6 +584,10 @@ def test_a_version_refused_by_a_reload_may_come_again(publish, start, connect):
     publish("late", 1)
     with pytest.raises(grpc.RpcError, match=r"late \(version 1: "):
         reload(server, models)
+    # Nor is it the one of that number elsewhere.
+    shutil.copytree(publish.models / "late", publish.models / "elsewhere")
+    reload(server, [models[0], ("late", publish.models / "elsewhere")])
+    assert len(connect(server).generate("late", 1)) == 1
     reload(server, models[:1])  # It is asked for no more, and then anew.
     reload(server, models)
     assert len(connect(server).generate("late", 1)) == 1

@@ -232,6 +232,14 @@ GOOD = "/v1/models/good:predict"
         ("/v1/models/../../etc/passwd", None, 400, "Malformed request"),
         ("/v1/models/..%2f..:predict", {"inputs": [1]}, 404, "Latest(../..)"),
         (GOOD, b"{", 400, "JSON Parse error"),
+        # Of equal keys the first counts.
+        (
+            GOOD,
+            b'{"signature_name": "no_such", "inputs": [1], "signature_name": ""}',
+            400,
+            "no_such",
+        ),
+        ("/v1/models/good/versions/%D9%A1:predict", {"inputs": [1]}, 400, ""),
         (GOOD, b"[" * 100_000, 400, "JSON Parse error"),
         (GOOD, b"\xff\xfe", 400, "JSON Parse error"),
         (GOOD, [1], 400, "must be an object"),
