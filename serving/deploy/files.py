@@ -141,6 +141,9 @@ def server_flags(cpus, xla=False):
         "--rest_api_port=8501",
         f"--model_config_file={CONFIG}/models.config",
         "--model_config_file_poll_wait_seconds=60",
+        # Five times it tries again what did not load, and loads nothing else meanwhile.
+        # By default that is once a minute, as long as a start may take.
+        "--load_retry_interval_micros=5000000",
         # Else labels in the file a server starts with stop it from starting.
         "--allow_version_labels_for_unavailable_models=true",
         "--enable_batching=true",
