@@ -339,7 +339,9 @@ def pod_template(folder):
 
 def test_flags_agree_with_the_files_and_the_image(written):
     dockerfile = (written / "Dockerfile").read_text()
-    (copied,) = re.findall(r"^COPY --chown=65534:65534 (.*) /config/$", dockerfile, re.M)
+    (copied,) = re.findall(
+        r"^COPY --chown=65534:65534 (.*) /config/$", dockerfile, re.M
+    )
     for name, value in flags(written).items():
         assert value, name
         if value.startswith(files.CONFIG):
