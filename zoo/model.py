@@ -811,9 +811,9 @@ _NUMBERS_OF_OPTIMIZERS = (
 def _check_optimizer(name, optimizer, strategy):
     """Raises `ValueError` where an optimizer would not do what it is asked to."""
     inner = unscaled(optimizer)
-    for argument, value in inner.get_config().items():
-        # Keras meets them in the first step.
-        if isinstance(value, str) and argument in _NUMBERS_OF_OPTIMIZERS:
+    for argument in _NUMBERS_OF_OPTIMIZERS:
+        value = getattr(inner, argument, None)
+        if isinstance(value, str):  # Keras meets it in the first step.
             raise ValueError(f"{name} takes a number. Received: {argument}={value!r}")
     if inner.use_ema:
         raise ValueError(
