@@ -17,7 +17,7 @@ from zoo import (
 from zoo.adversarial import accuracies
 from zoo.autoencoder import AutoencoderModel, euclidean
 from zoo.conditions import Classes
-from zoo.data import labelled, load_arrays
+from zoo.data import drop_unlabelled, load_arrays
 from zoo.layers import ClusterHeads
 from zoo.model import in_inference_mode, in_training_mode
 
@@ -693,7 +693,7 @@ class AAE(AutoencoderModel):
         images, labels = load_arrays(**data_arguments)
         if labels is None:
             return measured
-        images, labels = labelled(images, labels)
+        images, labels = drop_unlabelled(images, labels)
         probabilities = self.classify(images)
         if self.form == "semi_supervised":
             wrong = 1 - metrics.label_accuracy(probabilities, labels)

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from zoo import network_checks, networks, plots, rng
-from zoo.data import labelled, load_arrays
+from zoo.data import drop_unlabelled, load_arrays
 from zoo.generative import GenerativeModel
 from zoo.metrics import Measurement
 from zoo.model import in_inference_mode, in_training_mode
@@ -321,7 +321,7 @@ class AutoencoderModel(GenerativeModel):
                     f"{type(self).__name__} decodes an image with its label, and the "
                     f"data have none. Received: {data_arguments}"
                 )
-            images, told["labels"] = labelled(images, labels)
+            images, told["labels"] = drop_unlabelled(images, labels)
         errors = euclidean(self.pixels(images), self.reconstruct(images, **told))
         mean = float(np.mean(errors))
         return [Measurement(self.euclidean_name, mean, real_count=len(images))]

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from zoo import network_checks, networks
 from zoo.conditions import Classes
-from zoo.data import labelled, load_arrays
+from zoo.data import drop_unlabelled, load_arrays
 from zoo.metrics import Measurement, label_accuracy
 from zoo.model import Model
 from zoo.schedules import ProgressSchedule
@@ -107,7 +107,7 @@ class DiscriminativeModel(Model):
         return [self._accuracy("test_accuracy", **data_arguments)]
 
     def _accuracy(self, measurement, **data_arguments):
-        images, labels = labelled(*load_arrays(**data_arguments, labels=True))
+        images, labels = drop_unlabelled(*load_arrays(**data_arguments, labels=True))
         accuracy = label_accuracy(self.classify(images), labels)
         return Measurement(measurement, accuracy, real_count=len(images))
 

@@ -11,7 +11,7 @@ from keras import layers
 
 from zoo import feature_networks, network_checks, networks, presets
 from zoo.averaging import AveragedModel
-from zoo.data import labelled, load_arrays, native_shape
+from zoo.data import drop_unlabelled, load_arrays, native_shape
 from zoo.data.fitting import fit_images
 from zoo.discriminative import DiscriminativeModel
 from zoo.images import check_finite, to_uint8
@@ -264,7 +264,7 @@ class DTN(AveragedModel):
             ValueError: If there is no such network, or it knows no classes.
         """
         source, target = name
-        images, labels = labelled(
+        images, labels = drop_unlabelled(
             *load_arrays(source, **data_arguments, limit=limit, labels=True)
         )
         network = feature_networks.find(features, target)

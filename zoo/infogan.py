@@ -11,7 +11,7 @@ from keras import layers
 from zoo import losses, network_checks, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
-from zoo.data import labelled, load_arrays
+from zoo.data import drop_unlabelled, load_arrays
 from zoo.metrics import Measurement, code_matching_error
 
 
@@ -472,7 +472,7 @@ class InfoGAN(AdversarialModel):
         )
         if labels is None:
             return [information]
-        images, labels = labelled(images, labels)
+        images, labels = drop_unlabelled(images, labels)
         probabilities = self.infer(images).category_probabilities
         errors = [
             code_matching_error(probabilities[:, code], labels)

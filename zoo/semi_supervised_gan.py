@@ -10,7 +10,7 @@ from keras import layers
 from zoo import augmentation, losses, network_checks, networks
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
-from zoo.data import labelled, load_arrays
+from zoo.data import drop_unlabelled, load_arrays
 from zoo.layers import RowNoise, WeightNormalizedDense, noise_seeds
 from zoo.metrics import Measurement, label_accuracy
 from zoo.model import in_inference_mode, in_training_mode
@@ -367,7 +367,7 @@ class SemiSupervisedGAN(AdversarialModel):
         images, labels = load_arrays(**data_arguments)
         if labels is None:
             return []
-        images, labels = labelled(images, labels)
+        images, labels = drop_unlabelled(images, labels)
         wrong = 1 - label_accuracy(self.classify(images), labels)
         return [Measurement("test_error", wrong, real_count=len(images))]
 

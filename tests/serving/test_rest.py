@@ -239,7 +239,6 @@ GOOD = "/v1/models/good:predict"
             400,
             "no_such",
         ),
-        ("/v1/models/good/versions/%D9%A1:predict", {"inputs": [1]}, 400, ""),
         (GOOD, b"[" * 100_000, 400, "JSON Parse error"),
         (GOOD, b"\xff\xfe", 400, "JSON Parse error"),
         (GOOD, [1], 400, "must be an object"),
@@ -379,6 +378,9 @@ def test_every_method_and_url_is_answered_in_words(server):
                 assert status == 400
                 error = json.loads(content)["error"]
                 assert error == f"Malformed request: {method} {path}"
+        # A digit, but not of ASCII.
+        line = "GET /v1/models/good/versions/١ HTTP/1.1\r\n\r\n".encode()
+        assert answered(connection, line)[0] == 400
         absolute = STATUS.replace(b"/v1", b"http://host:1/v1")
         assert answered(connection, absolute)[0] == 200
         for name in ("mü", "m%C3%BC"):

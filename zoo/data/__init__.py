@@ -3,7 +3,7 @@
 from zoo.data.loading import (
     DataInfo,
     describe,
-    labelled,
+    drop_unlabelled,
     load_arrays,
     load_data,
     native_shape,
@@ -14,8 +14,8 @@ from zoo.data.schedule import epochs
 __all__ = [
     "DataInfo",
     "describe",
+    "drop_unlabelled",
     "epochs",
-    "labelled",
     "load_arrays",
     "load_data",
     "native_shape",

@@ -182,7 +182,7 @@ def load_arrays(
     return images, None if selection.num_classes is None else known
 
 
-def labelled(images, labels):
+def drop_unlabelled(images, labels):
     """Returns those rows of images and labels whose label is known, not -1.
 
     Raises:
