@@ -116,7 +116,8 @@ class CGAN(AdversarialModel):
     ):
         if (num_classes is None) == (condition_dim is None):
             raise ValueError(
-                "Pass num_classes for labels, or condition_dim for vectors. "
+                "Pass either num_classes, for labels, or condition_dim, for vectors. "
+                "Data with labels, as all on the command line, bring num_classes. "
                 f"Received: num_classes={num_classes}, condition_dim={condition_dim}"
             )
         if (condition_dim if num_classes is None else num_classes) < 1:

@@ -173,6 +173,27 @@ class Recipe:
                 }
             )
 
+    def falls_until(self):
+        """Returns the step at which learning rates end to fall, or None if none does.
+
+        Those that go on falling for ever count as none.
+        """
+        schedules = [
+            optimizer["config"].get("learning_rate")
+            for optimizer in self.compile.values()
+            if isinstance(optimizer, dict) and "config" in optimizer
+        ]
+        return max(
+            (
+                schedule["config"]["decay_steps"]
+                + schedule["config"].get("warmup_steps", 0)
+                for schedule in schedules
+                if isinstance(schedule, dict)
+                and schedule["class_name"] in ("CosineDecay", "PolynomialDecay")
+            ),
+            default=None,
+        )
+
     @classmethod
     def load(cls, path):
         """Reads a recipe's JSON file.

@@ -499,6 +499,10 @@ def test_other_data_are_not_described_as_the_recipe_s(tmp_path):
     asked += ["--epochs", 1, "--generator-units", 4, "--discriminator-units", 4]
     done = run("train", "gan_mnist", *asked, "--out", tmp_path / "run")
     assert done.exit_code == 0, done.output
+    assert (
+        "rates fall until step 25,000, whatever the epochs, and this training has "
+        "2 steps" in done.stderr
+    )
     metadata = json.loads((tmp_path / "run" / "model" / "metadata.json").read_text())
     assert not metadata.keys() & {"dataset", "licence"}
     assert metadata["recipe"]["description"] == ""

@@ -250,6 +250,7 @@ def run_training(
             "networks for it.",
             err=True,
         )
+    _warn_of_another_length(recipe, train_data)
     chief = distribution.is_chief(strategy)
     with run.started() if chief else contextlib.nullcontext():
         _train(run, model, train_data, chief)
@@ -261,6 +262,19 @@ def run_training(
     elif isinstance(model, DTN):
         source, _ = recipe.data["name"]
         click.echo(f"Look at it: python -m zoo transfer {out} --data {source}")
+
+
+def _warn_of_another_length(recipe, train_data):
+    """Says so where learning rates fall by steps that this training does not have."""
+    steps = recipe.epochs * int(train_data.cardinality())
+    until = recipe.falls_until()
+    # A recipe may well stop somewhat before or after.
+    if until is not None and steps > 0 and not 0.8 < until / steps < 1.25:
+        click.echo(
+            f"The recipe's learning rates fall until step {until:,}, whatever the "
+            f"epochs, and this training has {steps:,} steps.",
+            err=True,
+        )
 
 
 def _train(run, model, train_data, chief):
