@@ -454,13 +454,10 @@ class AAE(AutoencoderModel):
         with self.minimizing("autoencoder") as objectives:
             code = self._encode_in_training(images, stream=0)
             reconstructions = self.decoder(self._to_decode(code, labels), training=True)
-            logs = {
-                "reconstruction_loss": self._reconstruction_loss(
-                    images, reconstructions, labels
-                ),
-                **self._head_loss(self.decoder),
-            }
-            objectives["autoencoder"] = sum(logs.values())
+            reconstruction = self._reconstruction_loss(images, reconstructions, labels)
+            heads = self._head_loss(self.decoder)
+            logs = {"reconstruction_loss": reconstruction, **heads}
+            objectives["autoencoder"] = reconstruction + sum(heads.values())
             if self.consistency_weight:
                 seeds, _ = self.row_seeds(tf.shape(images)[0], stream=4)
                 distorted = self._encode_in_training(
@@ -510,8 +507,10 @@ class AAE(AutoencoderModel):
         code = self.infer(images)
         reconstructions = self.decoder_in_use()(self._to_decode(code, labels))
         seeds, rows = self.test_row_seeds(count)
+        # The adversaries tell draws of q(z|x), and not its means, from the prior's.
+        encoded = self._encoded(self.infer(images, rng.fold_in(seeds, 3)), labels)
         real = self._judge(self._drawn(seeds, rows, labels), in_inference_mode)
-        fake = self._judge(self._encoded(code, labels), in_inference_mode)
+        fake = self._judge(encoded, in_inference_mode)
         self.feed_metrics(images, self.draw(seeds))
         logs = {
             "reconstruction_loss": self._reconstruction_loss(

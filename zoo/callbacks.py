@@ -1,4 +1,4 @@
-"""Callbacks for `fit`, beside Keras's, which but for `BackupAndRestore` all work."""
+"""Callbacks for `fit`, beside those of Keras."""
 
 import io
 import pathlib
@@ -97,6 +97,27 @@ def _is_of_a_film(path):
         return False  # Nothing that we would write.
 
 
+class _Every:
+    """Tells when another so many steps are done, however many Keras does in a call.
+
+    Args:
+        steps: Steps from one time to the next.
+    """
+
+    def __init__(self, steps):
+        self.steps = steps
+        self._last = 0
+
+    def start(self, step):
+        """Goes on after a step."""
+        self._last = step
+
+    def passed(self, step):
+        """Whether a multiple of the steps was reached since it was asked before."""
+        last, self._last = self._last, step
+        return step // self.steps > last // self.steps
+
+
 class SampleGrid(keras.callbacks.Callback):
     """Writes a grid of samples from the same seeds as training goes on.
 
@@ -138,7 +159,7 @@ class SampleGrid(keras.callbacks.Callback):
                 f"Expected 'epoch' or a number of steps. Received: every={every!r}"
             )
         self.film = _Film(directory)
-        self.every = every
+        self.every = None if every == "epoch" else _Every(every)
         self.n, self.seed, self.columns = n, seed, columns
         self.conditions = conditions
         self.log_dir = log_dir
@@ -157,17 +178,20 @@ class SampleGrid(keras.callbacks.Callback):
         """Writes the grid that the untrained model gives."""
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
-        if self.film.start(int(self.model.steps.numpy())):
+        step = int(self.model.steps.numpy())
+        if self.every:
+            self.every.start(step)
+        if self.film.start(step):
             self._write()
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes a grid every so many steps."""
-        if self.every != "epoch" and int(self.model.steps.numpy()) % self.every == 0:
+        if self.every and self.every.passed(int(self.model.steps.numpy())):
             self._write()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes a grid every epoch."""
-        if self.every == "epoch":
+        if not self.every:
             self._write()
 
     def on_train_end(self, logs=None):
@@ -249,7 +273,7 @@ class DensityAnimation(keras.callbacks.Callback):
             raise ValueError(f"Expected a number of steps. Received: every={every!r}")
         self.path = pathlib.Path(path)
         self.data = np.ravel(data)
-        self.every = every
+        self.every = _Every(every)
         self.grid = np.linspace(low, high, 401, dtype=np.float32)
         self.film = _Film(self.path.with_suffix(""))
 
@@ -268,13 +292,14 @@ class DensityAnimation(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Takes the frame of the untrained model."""
         step = int(self.model.steps.numpy())
+        self.every.start(step)
         if self.film.start(step):
             self.film.add(step, self.picture())
 
     def on_train_batch_end(self, batch, logs=None):
         """Takes a frame every so many steps."""
         step = int(self.model.steps.numpy())
-        if step % self.every == 0:
+        if self.every.passed(step):
             self.film.add(step, self.picture())
 
     def on_train_end(self, logs=None):

@@ -223,8 +223,8 @@ class DANN(DiscriminativeModel):
             label_loss, label_accuracy = self.label_loss(
                 labels, self.label_head(source_features, training=True)
             )
-            source_logits = self.tell_domain(source_features, reversal)
-            target_logits = self.tell_domain(target_features, reversal)
+            source_logits = self.tell_domain(source_features, reversal, training=True)
+            target_logits = self.tell_domain(target_features, reversal, training=True)
             domain_loss = domain_entropy(source_logits, target_logits)
             # The reversal makes of this sum the label loss minus λ times the domain
             # loss for the features, and plus for the domain head (equation 1).
@@ -240,14 +240,16 @@ class DANN(DiscriminativeModel):
             reversal=reversal,
         )
 
-    def tell_domain(self, features, reversal=1.0):
+    def tell_domain(self, features, reversal=1.0, training=False):
         """Returns the logits `[n]` of rows being of the source domain.
 
         Args:
             features: Tensor of shape `[n, features]`.
             reversal: λ, by which the gradient for the features is reversed.
+            training: Whether the domain head is being trained.
         """
-        logits = self.domain_head(self.reverse_gradient(features, factor=reversal))
+        features = self.reverse_gradient(features, factor=reversal)
+        logits = self.domain_head(features, training=training)
         return tf.reshape(tf.cast(logits, tf.float32), [-1])
 
     def test_step(self, data):

@@ -155,11 +155,13 @@ class FeatureMatching(NonSaturating):
             not getattr(discriminator, "inputs", None)
             or len(weighted) < 2
             or isinstance(weighted[-1], keras.Model)
+            or not _depends_on_samples(discriminator, weighted[-1].input)
         ):
             raise ValueError(
                 "feature_matching takes what the last layer of the discriminator "
                 "takes: the discriminator must be a functional or sequential model of "
-                "at least two layers with weights, none of them a model itself."
+                "at least two layers with weights, none of them a model itself, and "
+                "the last of them must look at the samples."
             )
         return keras.Model(
             discriminator.inputs, weighted[-1].input, name="matched_features"
@@ -185,10 +187,26 @@ class FeatureMatching(NonSaturating):
         return ops.sum(ops.square(real - fake))
 
 
-class Penalty:
-    """A penalty on the gradient of the discriminator by its input."""
+def _depends_on_samples(discriminator, tensor):
+    """Whether a tensor within a discriminator depends on its first input."""
+    conditions = discriminator.inputs[1:]
+    if not conditions:
+        return True
+    try:
+        keras.Model(conditions, tensor)
+    except ValueError:  # Keras misses the samples.
+        return True
+    return False
 
-    default_weight = None
+
+class Penalty:
+    """A penalty on the gradient of the discriminator by its input.
+
+    Attributes:
+        default_weight: Its factor where `compile` is given none.
+    """
+
+    default_weight = 1.0
 
     def __call__(self, critic, real, fake, seeds):
         """Computes the penalty, unweighted.
@@ -325,4 +343,6 @@ def get(loss, matching=False):
 
 def get_penalty(penalty):
     """Resolves `compile(penalty=)`: None, a name, a `Penalty` or its config."""
-    return penalty and _resolve("penalty", penalty, PENALTIES, Penalty)
+    if penalty is None:
+        return None
+    return _resolve("penalty", penalty, PENALTIES, Penalty)

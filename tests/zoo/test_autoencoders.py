@@ -575,6 +575,17 @@ def test_measures_what_the_form_is_for():
     assert error.value == pytest.approx(logs["reconstruction_loss"], rel=1e-5)
 
 
+def test_evaluate_judges_draws_of_the_latents_as_training_does(batch):
+    latents = keras.Input((2,))
+    judge = keras.Model(latents, keras.layers.Dot(axes=1)([latents, latents]))
+    model = aae(posterior="gaussian", latent_dim=2, discriminator=judge)
+    model.encoder.set_weights([0 * weight for weight in model.encoder.get_weights()])
+    model.compile()
+    logs = model.evaluate(*batch, verbose=0, return_dict=True)
+    # q(z|x) is N(0, 1): its mean, 0, would be taken for real half of the time.
+    assert logs["generator_loss"] < 0.6
+
+
 def test_clusters_are_named_by_the_first_half_and_measured_on_the_second(
     tmp_path, monkeypatch
 ):

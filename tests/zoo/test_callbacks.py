@@ -50,6 +50,15 @@ def test_sample_grids_show_the_same_seeds(gan, train, tmp_path):
     assert list((tmp_path / "events").iterdir())
 
 
+def test_several_steps_a_call_skip_no_picture(train, tmp_path):
+    gan = compiled(steps_per_execution=3)
+    grids = zoo.callbacks.SampleGrid(tmp_path, every=4, n=4)
+    gan.fit(train, epochs=1, steps_per_epoch=15, verbose=0, callbacks=[grids])
+    # The first end of a call behind 4, behind 8 and behind 12.
+    steps = sorted(int(path.stem) for path in tmp_path.glob("*.png"))
+    assert steps == [0, 6, 9, 12]
+
+
 def test_a_film_is_of_one_training(train, tmp_path):
     def trained(every, epochs):
         gan, backup = compiled(), zoo.callbacks.BackupAndResume(tmp_path / str(every))

@@ -140,6 +140,21 @@ def test_the_features_climb_the_domain_loss_that_the_head_descends():
         np.testing.assert_allclose(g2 - g0, 2 * (g1 - g0), atol=2e-6)
 
 
+def test_every_network_is_in_training_mode_in_training_alone():
+    # Batch normalization moves its statistics where it is told that it trains.
+    normalization = keras.layers.BatchNormalization()
+    width = tiny().features.output_shape[-1]
+    head = keras.Sequential(
+        [keras.Input((width,)), normalization, keras.layers.Dense(1)]
+    )
+    model = tiny(domain_head=head, seed=0)
+    model.compile(total_steps=1)
+    model.evaluate(pairs(1), verbose=0)
+    np.testing.assert_array_equal(normalization.moving_mean, np.zeros(width))
+    model.fit(pairs(1), verbose=0)
+    assert np.abs(normalization.moving_mean).max() > 0
+
+
 def test_unlabelled_source_rows_count_for_the_domain_alone():
     model = tiny(seed=0)
     model.compile(total_steps=1)

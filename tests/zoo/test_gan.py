@@ -135,6 +135,7 @@ def test_replicas_draw_different_noise():
         ({"label_smoothing": 0.7}, "below 0.5"),
         ({"label_smoothing": 0.1, "loss": "hinge"}, "needs a loss of probabilities"),
         ({"penalty_weight": 3.0}, "no effect without a penalty"),
+        ({"penalty": False}, "Unknown penalty.*Received: penalty=False"),
         ({"penalty": "gradient_penalty"}, "batch_normalization.* mix the rows"),
         ({"averaging": 1.5}, "between 0 and 1"),
         ({"augmentation": "flip,colour"}, "flip, color, .*'flip,colour'"),
@@ -321,6 +322,16 @@ def test_levels_of_pixels_are_refused_where_pixels_are_meant():
         with pytest.raises(ValueError, match=r"from -1 to 1.*zoo\.images\.from_uint8"):
             gan.fit(data, verbose=0)
     gan.fit(zoo.images.from_uint8(levels), batch_size=8, verbose=0)
+
+
+def test_a_penalty_of_a_user_s_own_weighs_one_unless_told():
+    class Zero(zoo.losses.Penalty):
+        def __call__(self, critic, real, fake, seeds):
+            return 0.0
+
+    gan = zoo.GAN((4, 4, 1), generator_units=(4,), discriminator_units=(4,))
+    gan.compile(penalty=Zero())
+    assert gan.penalty_weight == 1.0
 
 
 def test_the_penalty_is_no_part_of_the_discriminators_loss():

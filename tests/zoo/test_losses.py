@@ -1,5 +1,6 @@
 """Losses and penalties against numbers worked out from the formulas with numpy."""
 
+import keras
 import numpy as np
 import pytest
 import scipy.special
@@ -148,6 +149,20 @@ def test_matched_features_are_what_the_last_layer_takes():
     kernel, bias = gan.discriminator.layers[-2].get_weights()
     logits = features(images) @ kernel + bias
     np.testing.assert_allclose(logits[:, 0], gan.discriminate(images), rtol=1e-5)
+
+
+def test_matched_features_are_of_the_samples():
+    samples = keras.Input((3,))
+    label = keras.Input((), dtype="int64")
+    of_samples = keras.layers.Dense(1)(keras.layers.Dense(4)(samples))
+    of_label = keras.layers.Embedding(10, 1)(label)
+    parts = [of_samples, of_label]
+    judge = keras.Model([samples, label], keras.layers.Add()(parts))
+    assert isinstance(judge.layers[-2], keras.layers.Embedding)
+    with pytest.raises(ValueError, match="the last of them must look at the samples"):
+        losses.FeatureMatching().features(judge)
+    judge = keras.Model([samples, label], keras.layers.Add()(parts[::-1]))
+    assert losses.FeatureMatching().features(judge).output_shape == (None, 4)
 
 
 @pytest.mark.parametrize("variant", [zoo.InfoGAN, zoo.AAE])
