@@ -14,6 +14,7 @@ PAGES = [
     page.relative_to(ROOT)
     for page in (
         ROOT / "README.md",
+        ROOT / "CONTRIBUTING.md",
         *sorted((ROOT / "docs").glob("*.md")),
         ROOT / "benchmarks" / "README.md",
     )
@@ -27,7 +28,13 @@ def python_of(page):
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/training.md", "docs/from-the-tutorials.md"]
+    "page",
+    [
+        "README.md",
+        "docs/models.md",
+        "docs/training.md",
+        "docs/from-the-tutorials.md",
+    ],
 )
 def test_snippets_run(page, tmp_path, monkeypatch):
     blocks = python_of(page)

@@ -1,22 +1,30 @@
-"""What `make demo` runs, narrow and short."""
+"""What `make demo` runs, narrow and short, and how MNIST-M is made."""
 
 import importlib.util
 import pathlib
 import re
 
 import keras
+import numpy as np
 import pytest
+from click.testing import CliRunner
+from PIL import Image
 
 import zoo
 
-DEMO = pathlib.Path(__file__).parents[1] / "examples" / "demo.py"
+EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture
 def demo(monkeypatch):
-    spec = importlib.util.spec_from_file_location("demo", DEMO)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load("demo")
     monkeypatch.setattr(module, "EPOCHS", 1)
 
     dcgan = zoo.DCGAN
@@ -39,3 +47,23 @@ def test_the_demo_trains_serves_and_draws(demo, tmp_path, monkeypatch, capsys):
     assert int(re.search(r"in process by at most (\d+) of 255", told)[1]) <= 1
     drawn = {path.stem for path in (tmp_path / "demo").glob("*.png")}
     assert drawn == {"before_after", "real_generated", "served", "curves"}
+
+
+def test_mnist_m_is_made_of_digits_and_patches(tmp_path):
+    photos = tmp_path / "photos" / "train"
+    photos.mkdir(parents=True)
+    asked = [str(photos.parent), str(tmp_path / "mnist_m"), "--digits", "digits"]
+    main = load("make_mnist_m").main
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 2
+    assert "JPEG or PNG files of at least 28×28" in done.output
+    # In every patch of this one a pixel's colour is 20, 100 and 255.
+    Image.new("RGB", (40, 30), (20, 100, 255)).save(photos / "plain.png")
+    done = CliRunner().invoke(main, asked)
+    assert done.exit_code == 0, done.output
+    for split in ("train", "test"):
+        digits, labels = zoo.data.load_arrays("digits", split)
+        blended, kept = zoo.data.load_arrays(tmp_path / "mnist_m", split)
+        np.testing.assert_array_equal(kept, labels)
+        expected = np.abs(np.array([20, 100, 255]) - digits.astype(int))
+        np.testing.assert_array_equal(blended, expected)

@@ -225,7 +225,7 @@ ROWS = {
         },
     ),
     "cgan": Row(
-        "CGAN on MNIST: samples read as the class asked for: label accuracy",
+        "CGAN on MNIST: label accuracy, samples read as the class asked for",
         "cgan_mnist",
         "label_accuracy",
         None,
@@ -408,13 +408,24 @@ def results_in(folder):
     }
 
 
-HEADER = """\
-| row | paper | ours | seeds | beside it | samples | epochs | training |
-|---|---|---|---|---|---|---|---|"""
+#: Columns of the table, in order.
+COLUMNS = (
+    "row",
+    "what",
+    "paper",
+    "ours",
+    "by seed",
+    "also measured",
+    "samples",
+    "epochs",
+    "training",
+)
+#: Those of the shorter table.
+FEW_COLUMNS = ("row", "what", "paper", "ours", "by seed", "samples", "training")
 
 
-def line(name, results):
-    """Returns the line of the table, in Markdown, that a row's results make."""
+def cells(name, results):
+    """Returns the cells of a row's line, a dict from the columns' names to Markdown."""
     row = ROWS[name]
     values = [result.value(row.measure) for result in results]
     first = results[0].measurement(row.measure)
@@ -430,49 +441,45 @@ def line(name, results):
             f"{value} for the seed with the most {row.chosen_by} ({chosen.seed})"
         )
     seconds = statistics.median(result.training_seconds for result in results)
-    cells = (
-        f"`{name}`: {row.what}",
-        row.paper_number,
-        f"**{formatted(row.measure, statistics.median(values))}**",
-        ", ".join(
+    return {
+        "row": f"`{name}`",
+        "what": row.what,
+        "paper": row.paper_number,
+        "ours": f"**{formatted(row.measure, statistics.median(values))}**",
+        "by seed": ", ".join(
             formatted(row.measure, value, result.measurement(row.measure)["spread"])
             + f" ({result.seed})"
             for value, result in zip(values, results, strict=True)
         ),
-        ", ".join(beside) or "–",
-        f"{first['generated_count'] or first['real_count']:,}",
-        str(results[0].recipe["epochs"]),
-        f"{seconds / 60:.0f} min",
-    )
-    return f"| {' | '.join(cells)} |"
+        "also measured": ", ".join(beside) or "–",
+        "samples": f"{first['generated_count'] or first['real_count']:,}",
+        "epochs": str(results[0].recipe["epochs"]),
+        "training": f"{seconds / 60:.0f} min",
+    }
 
 
-def table(results):
+def table(results, columns=COLUMNS):
     """Returns the table of all results, in Markdown.
 
     Raises:
         ValueError: If numbers of one name were seen through different networks.
     """
-    lines = [HEADER, *(line(name, found) for name, found in results.items())]
-    return "\n".join([*lines, *_networks(results)])
+    rows = [cells(name, found) for name, found in results.items()]
+    lines = [
+        columns,
+        ["---"] * len(columns),
+        *([row[column] for column in columns] for row in rows),
+    ]
+    drawn = [f"| {' | '.join(line)} |" for line in lines]
+    return "\n".join([*drawn, *_networks(results, "also measured" in columns)])
 
 
-def summary(results):
-    """Returns a shorter table, for who only asks how near we came, in Markdown."""
-    lines = ["| | paper | ours | seeds |", "|---|---|---|---|"]
-    for name, found in results.items():
-        row = ROWS[name]
-        median = statistics.median(result.value(row.measure) for result in found)
-        ours = formatted(row.measure, median)
-        lines.append(f"| {row.what} | {row.paper_number} | {ours} | {len(found)} |")
-    return "\n".join(lines)
-
-
-def _networks(results):
+def _networks(results, all_measured):
     """Returns the lines below the table, of what its numbers were seen through."""
     seen = {}
     for row, found in results.items():
-        for name in (ROWS[row].measure, *ROWS[row].beside):
+        beside = ROWS[row].beside if all_measured else ()
+        for name in (ROWS[row].measure, *beside):
             for measured in (result.measurement(name) for result in found):
                 if measured.get("features"):
                     network = f"{measured['features']}@{measured['hash'][:8]}"
