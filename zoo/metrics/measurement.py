@@ -1,7 +1,6 @@
 """A number and where it comes from."""
 
 import dataclasses
-import json
 import math
 from typing import NamedTuple
 
@@ -97,10 +96,6 @@ class Measurement:
 
     def __str__(self):
         return f"{self.label}: {self.amount} ({self.counts})"
-
-    def to_json(self):
-        """Returns all fields as one JSON object, on one line."""
-        return json.dumps(dataclasses.asdict(self), allow_nan=False)
 
 
 def table(measurements):
