@@ -100,6 +100,11 @@ def _model(entry):
             f"Expected model {entry.name} to have an absolute path or URI; got "
             f'base_path = "{entry.base_path}"'
         )
+    if entry.HasField("logging_config"):
+        _log.warning(
+            "model %s: logging_config changes nothing; this server logs no requests",
+            entry.name,
+        )
     return ModelConfig(
         entry.name,
         entry.base_path,

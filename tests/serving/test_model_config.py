@@ -106,6 +106,8 @@ def test_a_batching_file_that_splits_large_requests(file):
 def test_a_field_that_changes_nothing_is_said(file, caplog):
     model_config.read_batching(file("pad_variable_length_inputs: true"))
     assert "pad_variable_length_inputs changes nothing" in caplog.text
+    model_config.read_models(file(one(more="logging_config {}")))
+    assert "model x: logging_config changes nothing" in caplog.text
 
 
 @pytest.mark.parametrize(
