@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from zoo import network_checks, networks, plots, rng
+from zoo import checks, network_checks, networks, plots, rng
 from zoo.data import drop_unlabelled, load_arrays
-from zoo.generative import GenerativeModel
+from zoo.generative import GenerativeModel, by_name
 from zoo.metrics import Measurement
 from zoo.model import in_inference_mode, in_training_mode
 
@@ -227,19 +227,17 @@ class AutoencoderModel(GenerativeModel):
         """Encodes and decodes.
 
         Args:
-            inputs: Images `[n, *image_shape]` in [-1, 1], or a list of images and
-                `reconstruction_conditions`.
+            inputs: Images `[n, *image_shape]` in [-1, 1], or a list or dict of
+                `images` and `reconstruction_conditions`.
             training: Has no effect: `fit` trains by `train_step`.
 
         Returns:
             Reconstructed images.
         """
         del training
-        images, *given = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-        self._check_images(images)
-        return self.reconstruct_rows(
-            images, **dict(zip(self.reconstruction_conditions, given, strict=False))
-        )
+        inputs = by_name(inputs, ["images", *self.reconstruction_conditions])
+        self._check_images(inputs["images"])
+        return self.reconstruct_rows(**inputs)
 
     def reconstruct_rows(self, images, **conditions):
         """Encodes and decodes tensors; never an error. See `decode_rows`."""

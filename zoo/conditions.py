@@ -121,7 +121,7 @@ class Classes(Condition):
         if not values.dtype.is_integer or values.shape.rank != self.spec.shape.rank:
             raise ValueError(
                 f"Expected {name} as integers of shape {list(self.spec.shape)}. "
-                f"Received: {values.dtype.name} of shape {list(values.shape)}"
+                f"Received: {values.dtype.name} of shape {values.shape}"
             )
         # The largest uint64 becomes -1.
         least = tf.constant(0 if values.dtype.is_unsigned else -1, tf.int64)
@@ -174,10 +174,10 @@ class Vectors(Condition):
         Raises:
             ValueError: If they have another shape.
         """
-        if values.shape[1:].as_list() != self.spec.shape[1:].as_list():
+        if values.shape.rank != 2 or values.shape[1] != self.spec.shape[1]:
             raise ValueError(
                 f"Expected {name} of shape {list(self.spec.shape)}. "
-                f"Received: shape {list(values.shape)}"
+                f"Received: shape {values.shape}"
             )
         return tf.cast(values, tf.float32)
 

@@ -99,10 +99,7 @@ class GenerativeModel(AveragedModel):
         Returns:
             Samples `[n, *sample_shape]` in [-1, 1].
         """
-        if not isinstance(inputs, dict):
-            inputs = inputs if isinstance(inputs, (list, tuple)) else [inputs]
-            names = ["latents", *self.conditions]
-            inputs = dict(zip(names, inputs, strict=False))
+        inputs = by_name(inputs, ["latents", *self.conditions])
         if not training:
             return self.decode_rows(**inputs)
         conditions = self.complete(inputs, rng.seeds_from(inputs["latents"]))
@@ -285,6 +282,29 @@ class GenerativeModel(AveragedModel):
             "prior": keras.saving.serialize_keras_object(self.prior),
             "latent_dim": self.latent_dim,
         }
+
+
+def by_name(inputs, names):
+    """Returns what a model is called with as a dict.
+
+    Args:
+        inputs: The first alone, a list of inputs in the order of their names, or a
+            dict; only the first has to be there.
+        names: List of all names.
+
+    Raises:
+        ValueError: If the first is missing, or there are others.
+    """
+    if not isinstance(inputs, (dict, list, tuple)):
+        inputs = [inputs]
+    named = isinstance(inputs, dict)
+    given = inputs if named else dict(zip(names, inputs, strict=False))
+    if names[0] not in given or set(given) - set(names) or len(given) < len(inputs):
+        raise ValueError(
+            f"Expected {names[0]}, or a list or dict of {names}. "
+            f"Received: {list(inputs) if named else f'{len(inputs)} inputs'}"
+        )
+    return given
 
 
 def join(first, conditions):

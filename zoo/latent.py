@@ -12,7 +12,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo.generative import seeds_of
+from zoo import checks
+from zoo.generative import GenerativeModel, seeds_of
 from zoo.metrics import arrays
 
 
@@ -30,15 +31,20 @@ def interpolate(start, end, steps, path="spherical"):
         float32 array `[steps, width]`.
 
     Raises:
-        ValueError: If the path is another, or there are fewer than two points.
+        ValueError: If the path is another, there are fewer than two points, or the ends
+            are no latents of one width.
     """
     if path not in ("linear", "spherical"):
         raise ValueError(
             f"Expected path 'linear' or 'spherical'. Received: path={path!r}"
         )
-    if steps < 2:
-        raise ValueError(f"A walk has at least two points. Received: steps={steps}")
+    steps = checks.count("steps", steps, least=2)
     start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    if start.ndim != 1 or start.shape != end.shape:
+        raise ValueError(
+            "Expected a start and an end of one width. "
+            f"Received: shapes {start.shape} and {end.shape}"
+        )
     share = np.linspace(0, 1, steps)[:, None]
     lengths = np.linalg.norm(start) * np.linalg.norm(end)
     angle = np.arccos(np.clip(start @ end / lengths, -1, 1)) if lengths else 0.0
@@ -68,6 +74,7 @@ def walk(model, seeds, steps=10, path="spherical", **conditions):
     Raises:
         ValueError: If there are fewer than two seeds, or an argument is wrong.
     """
+    _check_decodes(model)
     if len(seeds) < 2:
         raise ValueError(f"A walk needs two seeds or more. Received: seeds={seeds}")
     given = _fixed(model, seeds[:1], conditions)
@@ -116,6 +123,7 @@ def arithmetic(model, a, b, c, **conditions):
     Raises:
         ValueError: If a group is empty, or a condition is wrong.
     """
+    _check_decodes(model)
     if not (len(a) and len(b) and len(c)):
         raise ValueError(f"A group has no seeds. Received: a={a}, b={b}, c={c}")
     given = _fixed(model, a[:1], conditions)
@@ -265,8 +273,10 @@ def invert(
         `Inversion`.
 
     Raises:
-        ValueError: If the images have another shape, or a condition is wrong.
+        ValueError: If the images have another shape, or an argument is wrong.
     """
+    _check_decodes(model)
+    steps, starts = checks.count("steps", steps), checks.count("starts", starts)
     images = model.pixels(images)
     if not len(images):
         raise ValueError("Expected one image or more. Received: none")
@@ -300,6 +310,14 @@ def invert(
     found = keras.ops.convert_to_numpy(latents)[best]
     chosen = {name: values.numpy()[best] for name, values in told.items()}
     return Inversion(found, model.decode(found, **chosen), errors.ravel()[best])
+
+
+def _check_decodes(model):
+    if not isinstance(model, GenerativeModel):
+        raise ValueError(
+            "Expected a model that decodes latents, such as a GAN or an AAE. "
+            f"Received: model={model!r}"
+        )
 
 
 def _completed(model, seeds, checked):

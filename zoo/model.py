@@ -408,6 +408,12 @@ class Model(TrainingLoop):
                 f"{type(self).__name__} takes images, alone or in a tuple with labels. "
                 f"Received a dict of {sorted(images)}: map it to a tuple."
             )
+        if tf.TensorShape(images.shape).rank is None:
+            raise ValueError(
+                f"{type(self).__name__} takes batches of images. Received batches of "
+                "unknown shape: give from_generator an output_signature, and batch the "
+                "data."
+            )
         if tuple(images.shape[1:]) != self.image_shape:
             raise ValueError(
                 f"{type(self).__name__} was built for samples of shape "

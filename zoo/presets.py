@@ -177,6 +177,11 @@ def resolve(handle, sha256=None):
     Raises:
         ValueError: If there is no such preset.
     """
+    if not isinstance(handle, (str, os.PathLike)):
+        raise ValueError(
+            "Expected the name of a built-in preset, a folder or a base URL. "
+            f"Received: {handle!r}"
+        )
     handle = os.fspath(handle)
     scheme, separator, _ = handle.partition("://")
     if separator and scheme.lower() not in ("http", "https"):

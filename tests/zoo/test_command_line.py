@@ -190,7 +190,8 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["sample", "runs/no_such_run"], 1, "There is no folder runs/no_such_run"),
         (["train", "gan", "--averaging", "abc"], 2, "not a valid float"),
         (["train", "gan", "--latent-dim", "2.5"], 2, "not a valid integer"),
-        (["train", "gan", "--prior", "normal:stddev=2"], 2, "can't be built"),
+        (["train", "gan", "--prior", "normal:stddev=2"], 2, "argument: 'width'"),
+        (["train", "gan", "--seed", "-1"], 2, "-1 is not in the range"),
         (["train", "gan", "--prior", "uniform:width=2,low=a"], 2, "low='a'"),
         (["train", "gan", "--loss", "hinge:foo=1"], 2, "can't be built"),
         (

@@ -30,6 +30,21 @@ def test_a_model_takes_labels_of_any_integer_kind(kind):
         np.testing.assert_allclose(given, expected, atol=1e-6)
 
 
+def test_inputs_of_other_names_or_numbers_are_refused():
+    model = zoo.CGAN((4,), num_classes=3, latent_dim=1, seed=0)
+    latents, labels = np.ones((2, 1), "float32"), np.zeros(2, int)
+    for wrong, received in (
+        ({"latents": latents, "label": labels}, r"\['latents', 'label'\]"),
+        ({"labels": labels}, r"\['labels'\]"),
+        ([latents, labels, labels], "3 inputs"),
+        ([], "0 inputs"),
+    ):
+        with pytest.raises(ValueError, match=rf"Expected latents.*: {received}"):
+            model(wrong)
+    with pytest.raises(ValueError, match=r"Expected images.*: 2 inputs"):
+        zoo.VAE((4,), 2, units=(4,))([np.zeros((2, 4), "float32"), labels])
+
+
 def test_vectors_of_any_kind_of_number_are_taken():
     given = np.array([[1.0, 2.0]])
     assert Vectors(2).complete(given, tf.zeros(1, tf.int64)).dtype == tf.float32

@@ -155,7 +155,12 @@ def test_inversion_keeps_each_images_class():
     ("call", "message"),
     [
         (lambda m: latent.walk(m, [1]), "two seeds"),
-        (lambda m: latent.walk(m, [1, 2], steps=1), "two points"),
+        (lambda m: latent.walk(m, [1, 2], steps=1), "2 or more.*steps=1"),
+        (lambda m: latent.walk(m.generator, [1, 2]), "that decodes latents"),
+        (lambda m: latent.arithmetic(None, [1], [2], [3]), "latents.*model=None"),
+        (lambda m: latent.invert("gan_mnist", []), "latents.*model='gan_mnist'"),
+        (lambda m: latent.invert(m, np.zeros([1, 2]), starts=0), "starts=0"),
+        (lambda m: latent.interpolate([1, 2], [3], 2), r"width.*\(2,\) and \(1,\)"),
         (lambda m: latent.walk(m, [1, 2], path="round"), "'linear' or 'spherical'"),
         (lambda m: latent.walk(m, [1, 2], labels=1), "takes no conditions here"),
         (lambda m: latent.arithmetic(m, [1], [], [2]), "no seeds"),

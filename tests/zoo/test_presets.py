@@ -354,6 +354,8 @@ def test_unknown_names_say_what_there_is(tmp_path):
         zoo.from_preset("dcgan_of_the_moon")
     with pytest.raises(ValueError, match=r"Unknown preset.*Received: ''"):
         zoo.from_preset("")
+    with pytest.raises(ValueError, match=r"name of a built-in .*Received: None"):
+        zoo.from_preset(None)
     with pytest.raises(ValueError, match="neither a preset nor a finished run"):
         zoo.from_preset(tmp_path)
 

@@ -251,8 +251,11 @@ class Named(Spec):
         parsed = super().convert(value, param, ctx)
         if not isinstance(parsed, dict) or parsed["class_name"] not in self.classes:
             return parsed
+        named, config = self.classes[parsed["class_name"]], parsed.get("config", {})
         try:
-            built = self.classes[parsed["class_name"]](**parsed.get("config", {}))
+            # What Python says of wrong arguments, without the constructor's name.
+            inspect.signature(named).bind(**config)
+            built = named(**config)
         except (TypeError, ValueError) as error:
             self.fail(f"{value!r} can't be built: {error}", param, ctx)
         return keras.saving.serialize_keras_object(built)

@@ -192,7 +192,8 @@ def _run_flags(recipe):
         ),
         click.Option(
             ["--seed"],
-            type=int,
+            # As Keras and numpy take it.
+            type=click.IntRange(0, 2**32 - 1),
             help=f"Seed of weights, noise and data order. [default: {recipe.seed}]",
         ),
         click.Option(

@@ -1,12 +1,12 @@
 """From a name to batches: `load_data`, `load_arrays`, `describe`."""
 
 import dataclasses
-import math
 
 import tensorflow as tf
 
+from zoo import checks
 from zoo.data import batches
-from zoo.data.selection import is_gaussian, select
+from zoo.data.selection import check_split, is_gaussian, select
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,8 +111,15 @@ def load_data(
             given, if labels are missing where they are needed, or if an argument does
             not fit the data.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be 1 or more. Received: {batch_size}")
+    check_split(split)
+    batch_size = checks.count("batch_size", batch_size)
+    shuffle_seed = checks.seed("shuffle_seed", shuffle_seed)
+    labels = checks.flag("labels", labels)
+    labelled = checks.optional(checks.count, "labelled", labelled)
+    labelled_share = checks.number("labelled_share", labelled_share)
+    shuffle = checks.optional(checks.flag, "shuffle", shuffle)
+    mean, std = checks.number("mean", mean), checks.number("std", std, least=0)
+    size = checks.count("size", size)
     if shuffle is None:
         shuffle = not split.startswith(("test", "val"))
     if labelled is not None and not shuffle:
@@ -122,11 +129,6 @@ def load_data(
         )
     if is_gaussian(name):
         _refuse_image_settings(image_size, channels, labels, labelled)
-        if not (math.isfinite(mean) and math.isfinite(std) and std >= 0):
-            raise ValueError(
-                "A normal distribution has a finite mean, and a deviation of 0 or "
-                f"more. Received: mean={mean}, std={std}"
-            )
     elif (mean, std, size) != (4.0, 0.5, 10_000):
         raise ValueError(
             "mean, std and size are settings of 'gaussian'; the size of images is "

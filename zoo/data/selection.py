@@ -2,11 +2,11 @@
 
 import dataclasses
 import math
-import numbers
 import re
 
 import numpy as np
 
+from zoo import checks
 from zoo.data import fitting
 from zoo.data.array_source import DigitsSource
 from zoo.data.finding import find_source
@@ -28,6 +28,14 @@ def is_gaussian(name):
     return isinstance(name, str) and name == "gaussian"
 
 
+def check_split(split):
+    """Raises `ValueError` unless a split is given by a text."""
+    if not isinstance(split, str):
+        raise ValueError(
+            f"Expected the name of a split, such as 'train'. Received: split={split!r}"
+        )
+
+
 def select(name, split, image_size=None, channels=None):
     """Finds the images that the arguments of `zoo.load_data` ask for.
 
@@ -38,13 +46,9 @@ def select(name, split, image_size=None, channels=None):
         ValueError: If there is nothing of that name or split, or if it cannot be
             brought to one shape.
     """
-    if image_size is not None and not (
-        isinstance(image_size, numbers.Integral) and image_size >= 1
-    ):
-        raise ValueError(
-            "image_size is the height and width, one integer of 1 or more. Received: "
-            f"image_size={image_size!r}"
-        )
+    check_split(split)
+    image_size = checks.optional(checks.count, "image_size", image_size)
+    channels = checks.optional(checks.count, "channels", channels)
     if channels is not None:
         check_channels(channels, of="channels=")
     if is_gaussian(name):

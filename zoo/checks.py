@@ -1,0 +1,111 @@
+"""What arguments have to be, each with one clear error where they are something else.
+
+Every check returns the argument as Python's own kind of value, so that numpy's numbers
+are taken and what is saved can be JSON.
+"""
+
+import math
+import numbers
+import operator
+
+import numpy as np
+
+
+def count(name, value, least=1):
+    """Returns an argument as an integer; raises `ValueError` if it is none, or less."""
+    integer = _integer(value)
+    if integer is None or integer < least:
+        raise ValueError(
+            f"Expected an integer of {least} or more. Received: {name}={value!r}"
+        )
+    return integer
+
+
+def widths(name, value):
+    """Returns an argument as a tuple of integers, of 1 or more each.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        return tuple(count(name, width) for width in value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"Expected a list of integers of 1 or more, such as {name}=(64, 32). "
+            f"Received: {name}={value!r}"
+        ) from error
+
+
+def sample_shape(image_shape):
+    """Returns `image_shape` as a tuple of integers, of 1 or more each.
+
+    Raises:
+        ValueError: If it is something else, or empty.
+    """
+    try:
+        shape = widths("image_shape", image_shape)
+    except ValueError:
+        shape = ()
+    if not shape:
+        raise ValueError(
+            "Expected image_shape=(height, width, channels), or (length,) where a "
+            f"model takes vectors. Received: image_shape={image_shape!r}"
+        )
+    return shape
+
+
+def seed(name, value):
+    """Returns an argument as an integer, of so many bits that others can be added.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    integer = _integer(value)
+    if integer is None or abs(integer) >= 2**62:
+        raise ValueError(
+            f"Expected an integer of at most 62 bits. Received: {name}={value!r}"
+        )
+    return integer
+
+
+def number(name, value, least=-math.inf, above=-math.inf, below=math.inf):
+    """Returns an argument as a float.
+
+    Args:
+        name: The argument's name.
+        value: What it is.
+        least: The least number that it may be.
+        above: What it has to be above.
+        below: What it has to be below.
+
+    Raises:
+        ValueError: If it is no number, not finite, or out of these bounds.
+    """
+    fits = isinstance(value, numbers.Real) and value >= least and above < value < below
+    if not fits:
+        bounds = {" of {} or more": least, " above {}": above, " below {}": below}
+        said = [text.format(n) for text, n in bounds.items() if math.isfinite(n)]
+        raise ValueError(
+            f"Expected a finite number{' and'.join(said)}. Received: {name}={value!r}"
+        )
+    return float(value)
+
+
+def flag(name, value):
+    """Returns an argument as a bool; raises `ValueError` if it is something else."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"Expected True or False. Received: {name}={value!r}")
+    return bool(value)
+
+
+def optional(check, name, value, **bounds):
+    """Returns None for None, and of anything else what a check returns."""
+    return None if value is None else check(name, value, **bounds)
+
+
+def _integer(value):
+    """Returns an integer of any kind as Python's, None for what is no integer."""
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
