@@ -81,7 +81,8 @@ _SPARE_THREADS = 24 + sum(_MAX_STREAMS.values())
 class Server:
     """Serves every model of a folder, and follows the folder as it changes.
 
-    It answers as TensorFlow Serving does; `docs/serving.md` lists what differs.
+    It answers as TensorFlow Serving does; `docs/tensorflow-serving-differences.md`
+    lists what differs.
 
     Args:
         models_dir: The folder of `<model>/<version>/` SavedModels, as

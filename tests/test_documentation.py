@@ -7,6 +7,7 @@ import keras
 import pytest
 
 import export
+import serving
 import zoo
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -54,13 +55,20 @@ def test_snippets_run(page, tmp_path, monkeypatch):
 
 def test_snippets_of_serving_run_beside_the_model_that_they_ask(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    # Any model does that draws pictures of this shape.
-    model = zoo.GAN((28, 28, 1), generator_units=(8,), discriminator_units=(8,))
-    export.to_saved_model(model, "models/dcgan_digits", batch_sizes=(1,))
+    # Any model does that draws pictures of this shape by labels.
+    narrow = {"generator_units": (8, 8), "discriminator_units": (8, 8)}
+    model = zoo.CGAN((28, 28, 1), num_classes=10, **narrow)
+    export.to_saved_model(model, "models/cgan_mnist", batch_sizes=(1,))
     names = {}
-    for block in python_of("docs/serving.md"):
-        exec(compile(block, "docs/serving.md", "exec"), names)
+    with serving.Server("models/", port=0) as server:
+        for block in python_of("docs/serving.md"):
+            # The port that the page's commands take may not be free here.
+            block = block.replace("127.0.0.1:8500", server.address)
+            exec(compile(block, "docs/serving.md", "exec"), names)
     assert names["images"].shape == (64, 28, 28, 1)
+    assert names["sevens"].shape == (8, 28, 28, 1)
+    assert names["outputs"]["logits"].shape == (2,)
+    assert names["digits"].shape == (3, 28, 28, 1)
 
 
 def anchors_of(page):

@@ -211,7 +211,9 @@ def test_metrics_are_those_that_the_page_lists_and_count_what_it_says(publish):
     assert f"serving_batch_rows_sum{batch} 3.0" in lines
     assert f"serving_padding_rows_total{batch} 1.0" in lines  # Computed as 4.
     assert 'serving_model_load_failures{model="broken"} 1.0' in lines
-    listed = re.findall(r"^\| `(serving_\w+)`", PAGE.read_text(), re.MULTILINE)
+    _, _, section = PAGE.read_text().partition("\n### REST and metrics\n")
+    table = section.partition("\n### ")[0]
+    listed = re.findall(r"^\| `(serving_\w+)`", table, re.MULTILINE)
     told = {line.split()[2] for line in lines if line.startswith("# TYPE ")}
     # The time since when each is counted comes with it.
     assert set(listed) == {name for name in told if not name.endswith("_created")}
