@@ -116,23 +116,7 @@ class TrainingLoop(keras.Model):
             raise ValueError(_ROWS_COUNT_ALIKE)
         split = kwargs.get("validation_split") or 0.0
         self._check_division(x, batch_size, split, steps_per_epoch)
-        # Keras takes one alone, lists in lists, and its own list.
-        callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
-        callbacks = [callback for callback in callbacks if callback is not None]
-        if any(isinstance(c, keras.callbacks.BackupAndRestore) for c in callbacks):
-            raise ValueError(
-                "BackupAndRestore comes too late to put the data where they were. Use "
-                "zoo.callbacks.BackupAndResume."
-            )
-        for callback in callbacks:
-            if isinstance(callback, _ADJUSTING):
-                player = next(iter(self.players()))
-                name = type(callback).__name__
-                raise ValueError(
-                    f"{name} adjusts model.optimizer, and a {type(self).__name__} has "
-                    f"one for each of {sorted(self.players())}. Say which: "
-                    f"zoo.callbacks.ForOptimizer({player!r}, {name}(...))."
-                )
+        callbacks = self._checked_callbacks(callbacks)
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
         listening = backup.listening() if backup else contextlib.nullcontext()
         position = backup.restore(self) if backup else None
@@ -162,21 +146,7 @@ class TrainingLoop(keras.Model):
                 )
 
         length = steps_per_epoch or len(x)
-        a_call = self.steps_per_execution
-        if length % a_call or batch % a_call:
-            # Keras would do the steps missing, and the next epoch start among its own.
-            raise ValueError(
-                f"An epoch of {length} steps"
-                + (f", {batch} of them done," if batch else "")
-                + f" is no whole number of calls of steps_per_execution={a_call}. "
-                "Pass a steps_per_epoch that is, or compile with another."
-            )
-        if batch >= length:
-            raise ValueError(
-                f"The training was interrupted after step {batch} of its epoch; one "
-                f"has {length} steps now. Go on with the data, batch_size and "
-                "steps_per_epoch of then."
-            )
+        self._check_epoch(length, batch)
         if backup:
             backup.start_at(initial_epoch, batch)
         past = {}
@@ -206,6 +176,49 @@ class TrainingLoop(keras.Model):
             for name, values in past.items():
                 history.history[name] = values + history.history.get(name, [])
         return history
+
+    def _checked_callbacks(self, callbacks):
+        """Returns what `fit` was given as callbacks in a list.
+
+        Raises:
+            ValueError: If one of them can't work here.
+        """
+        # Keras takes one alone, lists in lists, and its own list.
+        callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
+        callbacks = [callback for callback in callbacks if callback is not None]
+        for callback in callbacks:
+            if isinstance(callback, keras.callbacks.BackupAndRestore):
+                raise ValueError(
+                    "BackupAndRestore comes too late to put the data where they were. "
+                    "Use zoo.callbacks.BackupAndResume."
+                )
+            if isinstance(callback, _ADJUSTING):
+                player = next(iter(self.players()))
+                name = type(callback).__name__
+                raise ValueError(
+                    f"{name} adjusts model.optimizer, and a {type(self).__name__} has "
+                    f"one for each of {sorted(self.players())}. Say which: "
+                    f"zoo.callbacks.ForOptimizer({player!r}, {name}(...))."
+                )
+        return callbacks
+
+    def _check_epoch(self, length, done):
+        """Raises `ValueError` unless an epoch can go on after the steps done of it."""
+        a_call = self.steps_per_execution
+        if length % a_call or done % a_call:
+            # Keras would do the steps missing, and the next epoch start among its own.
+            raise ValueError(
+                f"An epoch of {length} steps"
+                + (f", {done} of them done," if done else "")
+                + f" is no whole number of calls of steps_per_execution={a_call}. "
+                "Pass a steps_per_epoch that is, or compile with another."
+            )
+        if done >= length:
+            raise ValueError(
+                f"The training was interrupted after step {done} of its epoch; one "
+                f"has {length} steps now. Go on with the data, batch_size and "
+                "steps_per_epoch of then."
+            )
 
     def evaluate(
         self,
