@@ -6,6 +6,7 @@ from keras import layers
 
 from zoo import (
     augmentation,
+    checks,
     losses,
     metrics,
     network_checks,
@@ -159,16 +160,14 @@ class AAE(AutoencoderModel):
             )
         if form != "unsupervised" and num_classes is None:
             raise ValueError(f"The form {form!r} needs num_classes.")
-        if latent_dim is None and isinstance(prior, str):
-            latent_dim = 2 if prior in priors.IN_PLANE else _LATENT_DIMS[form]
         if cluster_heads and form not in _CLASSIFYING:
             raise ValueError(
                 f"cluster_heads is for the forms {list(_CLASSIFYING)}, which infer a "
                 f"category. Received: form={form!r}"
             )
         self.form = form
-        self.num_classes = num_classes
-        self.cluster_heads = cluster_heads
+        self.num_classes = checks.optional(checks.count, "num_classes", num_classes)
+        self.cluster_heads = checks.flag("cluster_heads", cluster_heads)
         with_categories = form in ("supervised", "semi_supervised", "clustering")
         super().__init__(
             image_shape=image_shape,
@@ -177,7 +176,7 @@ class AAE(AutoencoderModel):
             posterior=posterior,
             units=units,
             batch_normalization=batch_normalization,
-            num_categories=num_classes if with_categories else 0,
+            num_categories=self.num_classes if with_categories else 0,
             encodes_categories=self.classifies,
             encoder=encoder,
             decoder=decoder,
@@ -194,7 +193,7 @@ class AAE(AutoencoderModel):
             self.discriminator = discriminator or self.build_discriminator()
             if self.classifies:
                 self.category_discriminator = self._build_adversary(
-                    [(num_classes,)], self.seed + 3000, "category_discriminator"
+                    [(self.num_classes,)], self.seed + 3000, "category_discriminator"
                 )
                 # q(y|x): the encoder up to its last output.
                 self.classifier = keras.Model(
@@ -215,6 +214,11 @@ class AAE(AutoencoderModel):
         """See `Model.data_arguments_for`."""
         form = arguments.get("form", "unsupervised")
         return {"labels": True} if form in _LABELLED else {}
+
+    @property
+    def default_latent_dim(self):
+        """See `GenerativeModel.default_latent_dim`: the paper's for the form."""
+        return _LATENT_DIMS[self.form]
 
     # Networks
 
@@ -414,19 +418,9 @@ class AAE(AutoencoderModel):
                 "classifier_optimizer is for the form 'semi_supervised'. "
                 f"This one is {self.form!r}."
             )
-        if not head_distance >= 0:
-            raise ValueError(
-                f"head_distance is 0 or more. Received: head_distance={head_distance}"
-            )
-        if not input_noise >= 0:
-            raise ValueError(
-                f"input_noise is 0 or more. Received: input_noise={input_noise}"
-            )
-        if not consistency_weight >= 0:
-            raise ValueError(
-                "consistency_weight is 0 or more. "
-                f"Received: consistency_weight={consistency_weight}"
-            )
+        consistency_weight = checks.number(
+            "consistency_weight", consistency_weight, least=0
+        )
         if consistency_weight and not self.classifies:
             raise ValueError(
                 f"consistency_weight is for the forms {list(_CLASSIFYING)}, which "
@@ -437,8 +431,8 @@ class AAE(AutoencoderModel):
             optimizers,
             {
                 "loss": losses.get(loss),
-                "head_distance": head_distance,
-                "input_noise": input_noise,
+                "head_distance": checks.number("head_distance", head_distance, least=0),
+                "input_noise": checks.number("input_noise", input_noise, least=0),
                 "consistency_weight": consistency_weight,
                 "averaging": averaging,
             },

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, network_checks, networks
+from zoo import checks, losses, network_checks
 from zoo.augmentation import check_policy, differentiable_augmentation
 from zoo.generative import GenerativeModel, join
 from zoo.model import in_inference_mode
@@ -29,8 +29,8 @@ class AdversarialModel(GenerativeModel):
 
     Args:
         image_shape: Shape of a sample. Follows from `generator` where that is given.
-        latent_dim: Length of a latent row; None for 100, or what `prior` or
-            `generator` say.
+        latent_dim: Length of a latent row; None for what `prior` or `generator` say,
+            or else `default_latent_dim`.
         prior: Name of a prior or a `zoo.priors.Prior`.
         generator: Keras model to use instead of `build_generator`'s, or None.
         discriminator: Keras model to use instead of `build_discriminator`'s, or None.
@@ -38,6 +38,7 @@ class AdversarialModel(GenerativeModel):
     """
 
     network_names = ("generator", "discriminator")
+    default_latent_dim = 100
     logged = (
         "generator_loss",
         "discriminator_loss",
@@ -51,16 +52,12 @@ class AdversarialModel(GenerativeModel):
     ):
         network_checks.check_built(generator=generator, discriminator=discriminator)
         if generator is not None:
-            image_shape = generator.output_shape[1:]
+            image_shape = network_checks.made_shape("generator", generator)
         if image_shape is None:
             raise ValueError("Pass image_shape, or a generator that it follows from.")
-        image_shape = networks.sample_shape(image_shape)
-        if latent_dim is None and isinstance(prior, str):
-            latent_dim = (
-                100
-                if generator is None
-                else math.prod(network_checks.row_shapes(generator)[0])
-            )
+        image_shape = checks.sample_shape(image_shape)
+        if latent_dim is None and isinstance(prior, str) and generator is not None:
+            latent_dim = math.prod(network_checks.row_shapes(generator)[0])
         super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
         self.image_shape = image_shape
         self._remember_given(generator=generator, discriminator=discriminator)
@@ -141,15 +138,21 @@ class AdversarialModel(GenerativeModel):
             ValueError: If an argument is out of range or two do not go together.
         """
         penalty = losses.get_penalty(penalty)
-        if penalty and penalty_weight is None:
-            penalty_weight = penalty.default_weight
+        if penalty:
+            if penalty_weight is None:
+                penalty_weight = penalty.default_weight
+            penalty_weight = checks.number("penalty_weight", penalty_weight, least=0)
         settings = {
             "loss": losses.get(loss, matching=True),
             "penalty": penalty,
             "penalty_weight": penalty_weight,
-            "discriminator_steps": discriminator_steps,
+            "discriminator_steps": checks.count(
+                "discriminator_steps", discriminator_steps
+            ),
             "update": update,
-            "label_smoothing": label_smoothing,
+            "label_smoothing": checks.number(
+                "label_smoothing", label_smoothing, least=0, below=0.5
+            ),
             "augmentation": augmentation,
         }
         self._check_game(**settings)
@@ -401,15 +404,10 @@ class AdversarialModel(GenerativeModel):
                 "Expected update='alternate' or 'simultaneous'. "
                 f"Received: update={update!r}"
             )
-        steps = discriminator_steps
-        if not isinstance(steps, int) or steps < 1:
-            raise ValueError(
-                f"Expected a positive integer. Received: discriminator_steps={steps!r}"
-            )
-        if update == "simultaneous" and steps > 1:
+        if update == "simultaneous" and discriminator_steps > 1:
             raise ValueError(
                 "update='simultaneous' moves both players once a batch; with "
-                f"discriminator_steps={steps} use update='alternate'."
+                f"discriminator_steps={discriminator_steps} use update='alternate'."
             )
         if isinstance(loss, losses.FeatureMatching):
             loss.features(self.discriminator)
@@ -419,11 +417,6 @@ class AdversarialModel(GenerativeModel):
                     "generated ones, which update='simultaneous' has no pass for: use "
                     "'alternate'."
                 )
-        if not 0 <= label_smoothing < 0.5:
-            raise ValueError(
-                "label_smoothing is a share from 0 to below 0.5. "
-                f"Received: label_smoothing={label_smoothing}"
-            )
         if label_smoothing and not loss.probabilistic:
             raise ValueError(
                 f"label_smoothing needs a loss of probabilities, and "
@@ -437,8 +430,6 @@ class AdversarialModel(GenerativeModel):
                     f"augmentation={augmentation!r} is for images, and samples have "
                     f"the shape {self.image_shape}."
                 )
-        if penalty_weight is not None and not penalty_weight >= 0:
-            raise ValueError(f"penalty_weight is 0 or more. Received: {penalty_weight}")
         if penalty_weight is not None and penalty is None:
             raise ValueError(
                 f"penalty_weight={penalty_weight} has no effect without a penalty."

@@ -84,15 +84,17 @@ class AutoencoderModel(GenerativeModel):
             )
         network_checks.check_built(encoder=encoder, decoder=decoder)
         if decoder is not None:
-            image_shape = decoder.output_shape[1:]
+            image_shape = network_checks.made_shape("decoder", decoder)
         if image_shape is None:
             raise ValueError("Pass image_shape, or a decoder that it follows from.")
-        image_shape = networks.sample_shape(image_shape)
+        image_shape = checks.sample_shape(image_shape)
         super().__init__(prior=prior, latent_dim=latent_dim, **kwargs)
         self.image_shape = image_shape
         self.posterior = posterior
-        self.units = tuple(units)
-        self.batch_normalization = batch_normalization
+        self.units = checks.widths("units", units)
+        self.batch_normalization = checks.flag(
+            "batch_normalization", batch_normalization
+        )
         self._num_categories = num_categories
         self._encodes_categories = encodes_categories
         self._remember_given(encoder=encoder, decoder=decoder)

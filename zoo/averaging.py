@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from zoo import checks
 from zoo.model import Model
 
 
@@ -45,11 +46,7 @@ class AveragedModel(Model):
     def _check_averaging(self, averaging):
         if averaging is None:
             return
-        if not 0 < averaging < 1:
-            raise ValueError(
-                "averaging is the decay of the averaged weights, between 0 and 1, such "
-                f"as 0.999, or None. Received: averaging={averaging}"
-            )
+        checks.number("averaging", averaging, above=0, below=1)
         dtypes = {variable.dtype for variable in self._decoder().weights}
         halves = dtypes & {"float16", "bfloat16"}
         if halves:

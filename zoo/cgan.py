@@ -5,7 +5,7 @@ from typing import ClassVar
 import keras
 from keras import layers
 
-from zoo import network_checks, networks
+from zoo import checks, network_checks, networks
 from zoo.adversarial import AdversarialModel
 from zoo.conditions import Classes, Vectors
 from zoo.layers import Maxout
@@ -120,16 +120,15 @@ class CGAN(AdversarialModel):
                 "Data with labels, as all on the command line, bring num_classes. "
                 f"Received: num_classes={num_classes}, condition_dim={condition_dim}"
             )
-        if (condition_dim if num_classes is None else num_classes) < 1:
-            raise ValueError(
-                "There is a class, or a number of a vector, at least. "
-                f"Received: num_classes={num_classes}, condition_dim={condition_dim}"
-            )
-        self.num_classes = num_classes
-        self.condition_dim = condition_dim
+        self.num_classes = checks.optional(checks.count, "num_classes", num_classes)
+        self.condition_dim = checks.optional(
+            checks.count, "condition_dim", condition_dim
+        )
         self.architecture = architecture
-        self.generator_units = tuple(generator_units)
-        self.discriminator_units = tuple(discriminator_units)
+        self.generator_units = checks.widths("generator_units", generator_units)
+        self.discriminator_units = checks.widths(
+            "discriminator_units", discriminator_units
+        )
         if min(len(self.generator_units), len(self.discriminator_units)) < 2:
             raise ValueError(
                 "A perceptron's units are at least two widths, of the layer on latents "
@@ -137,10 +136,12 @@ class CGAN(AdversarialModel):
                 f"generator_units={self.generator_units}, "
                 f"discriminator_units={self.discriminator_units}"
             )
-        self.generator_filters = generator_filters
-        self.discriminator_filters = discriminator_filters
-        self.kernel_size = kernel_size
-        self.hidden_units = hidden_units
+        self.generator_filters = checks.count("generator_filters", generator_filters)
+        self.discriminator_filters = checks.count(
+            "discriminator_filters", discriminator_filters
+        )
+        self.kernel_size = checks.count("kernel_size", kernel_size)
+        self.hidden_units = checks.optional(checks.count, "hidden_units", hidden_units)
         network_checks.check_architecture(self, CGAN.__init__, _ARCHITECTURES)
         super().__init__(
             image_shape=image_shape,

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import network_checks, networks
+from zoo import checks, network_checks, networks
 from zoo.augmentation import shift_and_flip
 from zoo.discriminative import DiscriminativeModel
 from zoo.schedules import CosineToZero
@@ -90,12 +90,8 @@ class Classifier(DiscriminativeModel):
             name=name,
             dtype=dtype,
         )
-        if convolutions < 1:
-            raise ValueError(
-                f"A block has a convolution at least. Received: {convolutions=}"
-            )
-        self.filters = tuple(filters)
-        self.convolutions = convolutions
+        self.filters = checks.widths("filters", filters)
+        self.convolutions = checks.count("convolutions", convolutions)
         network_checks.check_built(features=features, label_head=label_head)
         self._remember_given(features=features, label_head=label_head)
         with self._networks_policy():
@@ -172,19 +168,21 @@ class Classifier(DiscriminativeModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(
-                "label_smoothing is a share from 0 to below 1. "
-                f"Received: label_smoothing={label_smoothing}"
-            )
-        if not 0 <= shift < min(self.image_shape[:2]):
+        shift = checks.count("shift", shift, least=0)
+        if shift >= min(self.image_shape[:2]):
             raise ValueError(
                 "shift is a number of pixels within the image. "
                 f"Received: shift={shift} for image_shape={self.image_shape}"
             )
         self._compile(
             {"network": network_optimizer},
-            {"shift": shift, "flip": flip, "label_smoothing": label_smoothing},
+            {
+                "shift": shift,
+                "flip": checks.flag("flip", flip),
+                "label_smoothing": checks.number(
+                    "label_smoothing", label_smoothing, least=0, below=1
+                ),
+            },
             total_steps=total_steps,
             metrics=metrics,
             **keras_arguments,

@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import network_checks, networks
+from zoo import checks, network_checks, networks
 from zoo.discriminative import DiscriminativeModel
 from zoo.layers import GradientReversal
 from zoo.schedules import InverseDecay, progress
@@ -103,9 +103,9 @@ class DANN(DiscriminativeModel):
             name=name,
             dtype=dtype,
         )
-        self.filters = tuple(filters)
-        self.kernel_size = kernel_size
-        self.units = units
+        self.filters = checks.widths("filters", filters)
+        self.kernel_size = checks.count("kernel_size", kernel_size)
+        self.units = checks.count("units", units)
         given = {
             "features": features,
             "label_head": label_head,
@@ -190,14 +190,10 @@ class DANN(DiscriminativeModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if not domain_weight >= 0:
-            raise ValueError(
-                "domain_weight is 0 or more: its gradient is reversed already. "
-                f"Received: domain_weight={domain_weight}"
-            )
         self._compile(
             {"network": network_optimizer},
-            {"domain_weight": domain_weight},
+            # Its gradient is reversed already.
+            {"domain_weight": checks.number("domain_weight", domain_weight, least=0)},
             total_steps=total_steps,
             metrics=metrics,
             **keras_arguments,

@@ -2,7 +2,7 @@
 
 import keras
 
-from zoo import networks
+from zoo import checks, networks
 from zoo.adversarial import AdversarialModel
 
 
@@ -83,11 +83,13 @@ class DCGAN(AdversarialModel):
         name=None,
         dtype=None,
     ):
-        self.generator_filters = generator_filters
-        self.discriminator_filters = discriminator_filters
-        self.start_size = start_size
-        self.kernel_size = kernel_size
-        self.hidden_units = hidden_units
+        self.generator_filters = checks.count("generator_filters", generator_filters)
+        self.discriminator_filters = checks.count(
+            "discriminator_filters", discriminator_filters
+        )
+        self.start_size = checks.optional(checks.count, "start_size", start_size)
+        self.kernel_size = checks.count("kernel_size", kernel_size)
+        self.hidden_units = checks.optional(checks.count, "hidden_units", hidden_units)
         self.generator_activation = generator_activation
         self.discriminator_normalization = discriminator_normalization
         super().__init__(

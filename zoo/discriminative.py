@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import network_checks, networks
+from zoo import checks, network_checks
 from zoo.conditions import Classes
 from zoo.data import drop_unlabelled, load_arrays
 from zoo.metrics import Measurement, label_accuracy
@@ -37,13 +37,13 @@ class DiscriminativeModel(Model):
                 "Pass image_shape and num_classes. Received: "
                 f"image_shape={image_shape}, num_classes={num_classes}"
             )
-        image_shape = networks.sample_shape(image_shape)
-        if len(image_shape) != 3 or num_classes < 2:
+        image_shape = checks.sample_shape(image_shape)
+        if len(image_shape) != 3:
             raise ValueError(
-                "Expected image_shape=(height, width, channels) and at least 2 "
-                f"classes. Received: image_shape={image_shape}, "
-                f"num_classes={num_classes}"
+                "Expected image_shape=(height, width, channels). "
+                f"Received: image_shape={image_shape}"
             )
+        num_classes = checks.count("num_classes", num_classes, least=2)
         super().__init__(**kwargs)
         self.image_shape = image_shape
         self.num_classes = num_classes
@@ -119,11 +119,7 @@ class DiscriminativeModel(Model):
 
     def _compile(self, optimizers, settings, *, total_steps, **kwargs):
         """See `Model._compile`; `total_steps` ends the schedules, None asks `fit`."""
-        if total_steps is not None and total_steps < 1:
-            raise ValueError(
-                "Expected a number of steps, or None for those of the first `fit`. "
-                f"Received: total_steps={total_steps}"
-            )
+        total_steps = checks.optional(checks.count, "total_steps", total_steps)
         super()._compile(optimizers, {**settings, "total_steps": total_steps}, **kwargs)
         schedule = unscaled(self.network_optimizer)._learning_rate
         if isinstance(schedule, ProgressSchedule):
@@ -205,7 +201,7 @@ def _steps_of(x, batch_size, epochs, steps_per_epoch, kwargs, **others):
     """Returns the number of steps of a training, from the arguments of `fit`."""
     del others
     if steps_per_epoch:
-        return epochs * steps_per_epoch
+        return epochs * checks.count("steps_per_epoch", steps_per_epoch)
     if isinstance(x, tf.data.Dataset) and int(x.cardinality()) > 0:
         return epochs * int(x.cardinality())
     if isinstance(x, (np.ndarray, tf.Tensor)):

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from zoo import feature_networks, network_checks, networks, presets
+from zoo import checks, feature_networks, network_checks, networks, presets
 from zoo.averaging import AveragedModel
 from zoo.data import drop_unlabelled, load_arrays, native_shape
 from zoo.data.fitting import fit_images
@@ -108,9 +108,11 @@ class DTN(AveragedModel):
         super().__init__(seed=seed, name=name, dtype=dtype)
         network_checks.check_built(generator=generator, discriminator=discriminator)
         self._remember_given(generator=generator, discriminator=discriminator)
-        self.generator_filters = generator_filters
-        self.discriminator_filters = discriminator_filters
-        self.kernel_size = kernel_size
+        self.generator_filters = checks.count("generator_filters", generator_filters)
+        self.discriminator_filters = checks.count(
+            "discriminator_filters", discriminator_filters
+        )
+        self.kernel_size = checks.count("kernel_size", kernel_size)
         self.features = _frozen_copy(features)
         self.image_shape = tuple(self.features.input_shape[1:])
         with self._networks_policy():
@@ -333,14 +335,14 @@ class DTN(AveragedModel):
             ValueError: If a weight is negative, or all are 0.
         """
         weights = {
-            "gang_weight": gang_weight,
-            "const_weight": const_weight,
-            "tid_weight": tid_weight,
-            "tv_weight": tv_weight,
+            "gang_weight": checks.number("gang_weight", gang_weight, least=0),
+            "const_weight": checks.number("const_weight", const_weight, least=0),
+            "tid_weight": checks.number("tid_weight", tid_weight, least=0),
+            "tv_weight": checks.number("tv_weight", tv_weight, least=0),
         }
-        if not all(w >= 0 for w in weights.values()) or not any(weights.values()):
+        if not any(weights.values()):
             raise ValueError(
-                "The weights of the generator's terms are 0 or more, and not all 0. "
+                "Expected a weight of the generator's terms above 0. "
                 f"Received: {weights}"
             )
         self._compile(

@@ -3,7 +3,7 @@
 import keras
 from keras import layers
 
-from zoo import networks
+from zoo import checks, networks
 from zoo.adversarial import AdversarialModel
 from zoo.layers import Maxout
 
@@ -74,8 +74,10 @@ class GAN(AdversarialModel):
         name=None,
         dtype=None,
     ):
-        self.generator_units = tuple(generator_units)
-        self.discriminator_units = tuple(discriminator_units)
+        self.generator_units = checks.widths("generator_units", generator_units)
+        self.discriminator_units = checks.widths(
+            "discriminator_units", discriminator_units
+        )
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,

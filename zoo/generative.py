@@ -15,13 +15,17 @@ class GenerativeModel(AveragedModel):
 
     Args:
         prior: A `zoo.priors.Prior` or its name.
-        latent_dim: Length of a latent row; None takes it from the prior.
+        latent_dim: Length of a latent row; None takes it from the prior, whose name
+            stands for one of `default_latent_dim` where it leaves a choice.
         **kwargs: Arguments of `zoo.model.Model`.
     """
 
+    #: Length of a latent row where no argument says it.
+    default_latent_dim = None
+
     def __init__(self, *, prior, latent_dim, **kwargs):
         super().__init__(**kwargs)
-        self.prior = priors.get(prior, latent_dim)
+        self.prior = priors.get(prior, latent_dim, self.default_latent_dim)
         self.latent_dim = self.prior.width
 
     # Drawing
@@ -259,6 +263,8 @@ class GenerativeModel(AveragedModel):
         Returns:
             Tuple of the samples, as from `generate`, and the number of columns.
         """
+        if not np.size(conditions.get("labels", 0)):
+            raise ValueError("Expected a label or more. Received: labels=[]")
         classes = self.conditions.get("labels")
         if classes is None or columns is not None:
             if "labels" in conditions:

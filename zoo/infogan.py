@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from zoo import losses, network_checks, networks, priors, rng
+from zoo import checks, losses, network_checks, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
 from zoo.data import drop_unlabelled, load_arrays
@@ -58,7 +58,8 @@ class InfoGAN(AdversarialModel):
         categorical_codes: N, the number of categorical codes.
         num_categories: K, the categories of each.
         continuous_codes: Number of continuous codes.
-        latent_dim: Length of the noise, 62 by default.
+        latent_dim: Length of the noise; None for 62, or what `prior` or `generator`
+            say.
         prior: Of the noise: `"uniform"`, `"normal"` or a `zoo.priors.Prior`.
         generator_filters: Channels of the generator's last hidden layer.
         discriminator_filters: Channels of the discriminator's first layer.
@@ -106,13 +107,15 @@ class InfoGAN(AdversarialModel):
         "fake_accuracy",
     )
 
+    default_latent_dim = 62
+
     def __init__(
         self,
         image_shape=None,
         categorical_codes=1,
         num_categories=10,
         continuous_codes=2,
-        latent_dim=62,
+        latent_dim=None,
         prior="uniform",
         generator_filters=64,
         discriminator_filters=64,
@@ -126,33 +129,29 @@ class InfoGAN(AdversarialModel):
         name=None,
         dtype=None,
     ):
-        if categorical_codes and num_categories < 1:
-            raise ValueError(
-                "A categorical code has a category at least. Received: "
-                f"num_categories={num_categories}"
-            )
-        if min(categorical_codes, continuous_codes) < 0 or not (
-            categorical_codes + continuous_codes
-        ):
+        self.categorical_codes = checks.count(
+            "categorical_codes", categorical_codes, least=0
+        )
+        self.num_categories = checks.count("num_categories", num_categories)
+        self.continuous_codes = checks.count(
+            "continuous_codes", continuous_codes, least=0
+        )
+        if not (self.categorical_codes or self.continuous_codes):
             raise ValueError(
                 "InfoGAN needs a code at least. Received: "
                 f"categorical_codes={categorical_codes}, "
                 f"continuous_codes={continuous_codes}"
             )
-        if recognition_stddev is not None and recognition_stddev <= 0:
-            raise ValueError(
-                "A deviation is positive. Received: "
-                f"recognition_stddev={recognition_stddev}"
-            )
-        self.categorical_codes = categorical_codes
-        self.num_categories = num_categories
-        self.continuous_codes = continuous_codes
-        self.generator_filters = generator_filters
-        self.discriminator_filters = discriminator_filters
-        self.kernel_size = kernel_size
-        self.hidden_units = hidden_units
-        self.recognition_units = recognition_units
-        self.recognition_stddev = recognition_stddev
+        self.generator_filters = checks.count("generator_filters", generator_filters)
+        self.discriminator_filters = checks.count(
+            "discriminator_filters", discriminator_filters
+        )
+        self.kernel_size = checks.count("kernel_size", kernel_size)
+        self.hidden_units = checks.optional(checks.count, "hidden_units", hidden_units)
+        self.recognition_units = checks.count("recognition_units", recognition_units)
+        self.recognition_stddev = checks.optional(
+            checks.number, "recognition_stddev", recognition_stddev, above=0
+        )
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -286,18 +285,6 @@ class InfoGAN(AdversarialModel):
         Raises:
             ValueError: If an argument is out of range.
         """
-        weights = {
-            "categorical_weight": categorical_weight,
-            "continuous_weight": continuous_weight,
-        }
-        if recognition_weight is not None:
-            weights["recognition_weight"] = recognition_weight
-        for name, weight in weights.items():
-            if not weight >= 0:
-                raise ValueError(
-                    "Information is rewarded, so its weights are 0 or more. "
-                    f"Received: {name}={weight}"
-                )
         self._compile(
             {
                 "generator": generator_optimizer,
@@ -305,9 +292,15 @@ class InfoGAN(AdversarialModel):
             },
             {
                 "loss": losses.get(loss),
-                "categorical_weight": categorical_weight,
-                "continuous_weight": continuous_weight,
-                "recognition_weight": recognition_weight,
+                "categorical_weight": checks.number(
+                    "categorical_weight", categorical_weight, least=0
+                ),
+                "continuous_weight": checks.number(
+                    "continuous_weight", continuous_weight, least=0
+                ),
+                "recognition_weight": checks.optional(
+                    checks.number, "recognition_weight", recognition_weight, least=0
+                ),
                 "averaging": averaging,
             },
             metrics=metrics,
@@ -562,15 +555,14 @@ class InfoGAN(AdversarialModel):
         }
         if self.recognition_stddev is None:
             expected["log_stddevs"] = (self.continuous_codes,)
-        made = keras.tree.map_structure(
-            lambda output: tuple(output.shape[1:]), self.discriminator.output
-        )
+        # A sequential model has outputs alone.
+        outputs = getattr(self.discriminator, "output", self.discriminator.outputs)
+        made = keras.tree.map_structure(lambda x: tuple(x.shape[1:]), outputs)
         if made != expected:
             raise ValueError(
                 f"The discriminator must make rows of shapes {expected}, by name. "
                 f"It makes {made}."
             )
-        outputs = self.discriminator.output
         network_checks.check_logits("discriminator", outputs["logits"])
         network_checks.check_logits("recognition network", outputs["category_logits"])
 

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import data, networks, presets, rng
+from zoo import checks, data, networks, presets, rng
 from zoo.images import from_uint8
 from zoo.training_loop import (
     TrainingLoop,
@@ -70,11 +70,9 @@ class Model(TrainingLoop):
         # row's seed from its latents, is to see inputs as they are.
         super().__init__(name=name, dtype=dtype, autocast=False)
         # Python's generator is one of those that keras.utils.set_random_seed seeds.
-        self.seed = random.randrange(2**31) if seed is None else int(seed)
-        if abs(self.seed) >= 2**62:
-            raise ValueError(
-                f"A seed is a number of at most 62 bits. Received: seed={seed}"
-            )
+        self.seed = checks.seed(
+            "seed", random.randrange(2**31) if seed is None else seed
+        )
         self._given_networks = []
         self.steps = self._counter("steps")
         self._evaluated_batches = self._counter("evaluated_batches")
@@ -517,8 +515,7 @@ class Model(TrainingLoop):
 
         Where it returns several tensors, in a tuple or the like, so does this.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size is 1 or more. Received: {batch_size}")
+        batch_size = checks.count("batch_size", batch_size)
         count = len(arrays[0])
         if count == 0:
             # Some kernels give no rows a wrong shape.

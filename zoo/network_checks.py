@@ -56,6 +56,12 @@ def check_built(**networks):
                 f"{name} must be a functional or sequential Keras model, whose inputs "
                 f"and outputs have known shapes. Received: {network!r}"
             )
+        for shape in [] if network is None else row_shapes(network):
+            if None in shape:
+                raise ValueError(
+                    f"{name} must take rows of known shapes. It takes rows of shape "
+                    f"{shape}: give its Input the sizes."
+                )
         for layer in () if network is None else nested_layers(network):
             if layer.activity_regularizer is not None:
                 raise ValueError(
@@ -89,6 +95,24 @@ def check_shapes(name, network, taken, given):
             f"{name} must map rows of shape {taken} to rows of shape {given}. "
             f"It maps {shapes[0]} to {shapes[1]}."
         )
+
+
+def made_shape(name, network):
+    """Returns the shape of a row of what a network makes.
+
+    Args:
+        name: The argument by which the network was given.
+        network: Built Keras model.
+
+    Raises:
+        ValueError: If it has several outputs.
+    """
+    if len(network.outputs) != 1:
+        raise ValueError(
+            f"{name} must have one output. "
+            f"Received: a Keras model with {len(network.outputs)}"
+        )
+    return network.outputs[0].shape[1:]
 
 
 def check_rows(network, expected):

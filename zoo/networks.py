@@ -7,7 +7,6 @@ that one seed fixes the initial weights of a whole model.
 import contextlib
 import itertools
 import math
-import operator
 
 import keras
 from keras import layers
@@ -74,21 +73,6 @@ def upsampling_sizes(size, start_size=None):
             f"start_size={start_size} cannot be doubled to the image size {size}"
         )
     return sizes
-
-
-def sample_shape(image_shape):
-    """Returns `image_shape` as a tuple of integers.
-
-    Raises:
-        ValueError: If it is not a sequence of them.
-    """
-    try:
-        return tuple(map(operator.index, image_shape))
-    except TypeError as error:
-        raise ValueError(
-            "Expected image_shape=(height, width, channels), or (length,) where a "
-            f"model takes vectors. Received: image_shape={image_shape!r}"
-        ) from error
 
 
 def square_size(image_shape):

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from zoo import rng
+from zoo import checks, rng
 
 #: Folded into the seeds that parts are drawn by. Conditions fold in 1, 2 and so on, and
 #: with one of these a class would go with a part.
@@ -27,12 +27,17 @@ class Prior:
         width: Length of a latent row.
     """
 
+    #: The only width that its rows can have, or None for any.
+    only_width = None
+
     def __init__(self, width):
-        if width < 1 or int(width) != width:
+        self.width = checks.count("width", width)
+        if self.only_width not in (None, self.width):
             raise ValueError(
-                f"A prior draws rows of at least 1 number. Received: width={width}"
+                f"{type(self).__name__} draws rows of length {self.only_width} alone. "
+                f"Set latent_dim={self.only_width}, or take another prior. "
+                f"Received: width={width}"
             )
-        self.width = int(width)
 
     def sample(self, seeds):
         """Draws one row a seed.
@@ -106,7 +111,7 @@ class Normal(Prior):
 
     def __init__(self, width, stddev=1.0):
         super().__init__(width)
-        self.stddev = _positive("stddev", stddev)
+        self.stddev = checks.number("stddev", stddev, above=0)
 
     def sample(self, seeds):
         """See `Prior.sample`."""
@@ -133,7 +138,8 @@ class Uniform(Prior):
 
     def __init__(self, width, low=-1.0, high=1.0):
         super().__init__(width)
-        self.low, self.high = _finite("low", low), _finite("high", high)
+        self.low = checks.number("low", low)
+        self.high = checks.number("high", high)
         if not self.low < self.high:
             raise ValueError(
                 f"A range ends above where it begins. Received: low={low}, high={high}"
@@ -163,18 +169,15 @@ class StratifiedRange(Uniform):
     plainly uniform.
 
     Args:
-        width: Length of a latent row, always 1.
+        width: Length of a latent row, always 1: all numbers of a longer one would lie
+            in the same stratum.
         low: Where the range begins.
         high: Where it ends.
     """
 
+    only_width = 1
+
     def __init__(self, width=1, low=-1.0, high=1.0):
-        if width != 1:
-            raise ValueError(
-                "A stratified range has latents of one number: with more of them, all "
-                "would lie in the same stratum. Take latent_dim=1, or the prior "
-                f"'uniform'. Received: latent_dim={width}"
-            )
         super().__init__(width, low, high)
 
     def sample_batch(self, seeds, rows, batch_size):
@@ -195,11 +198,7 @@ class LabelledPrior(Prior):
 
     def __init__(self, width, num_classes):
         super().__init__(width)
-        if num_classes < 1 or int(num_classes) != num_classes:
-            raise ValueError(
-                f"A prior has at least 1 part. Received: num_classes={num_classes}"
-            )
-        self.num_classes = int(num_classes)
+        self.num_classes = checks.count("num_classes", num_classes)
 
     def sample(self, seeds, labels=None):
         """Draws one row a seed.
@@ -250,10 +249,13 @@ class GaussianMixture(LabelledPrior):
         across: Standard deviation at right angles to that.
     """
 
+    only_width = 2
+
     def __init__(self, width=2, num_classes=10, radius=3.0, along=1.0, across=0.25):
-        super().__init__(_in_plane(self, width), num_classes)
-        self.radius = _finite("radius", radius)
-        self.along, self.across = _positive("along", along), _positive("across", across)
+        super().__init__(width, num_classes)
+        self.radius = checks.number("radius", radius)
+        self.along = checks.number("along", along, above=0)
+        self.across = checks.number("across", across, above=0)
 
     def _turn(self, points, parts):
         """Turns points of the component on the first axis into those of `parts`."""
@@ -308,9 +310,12 @@ class SwissRoll(LabelledPrior):
         turns: Turns of the spiral.
     """
 
+    only_width = 2
+
     def __init__(self, width=2, num_classes=10, radius=3.0, turns=2.0):
-        super().__init__(_in_plane(self, width), num_classes)
-        self.radius, self.turns = _finite("radius", radius), _finite("turns", turns)
+        super().__init__(width, num_classes)
+        self.radius = checks.number("radius", radius)
+        self.turns = checks.number("turns", turns)
 
     def _points(self, t):
         root = tf.sqrt(t)
@@ -337,28 +342,6 @@ class SwissRoll(LabelledPrior):
             "radius": self.radius,
             "turns": self.turns,
         }
-
-
-def _finite(name, value):
-    """Returns an argument as a float; raises `ValueError` if it is no finite number."""
-    if isinstance(value, str) or not math.isfinite(value):
-        raise ValueError(f"Expected a finite number. Received: {name}={value!r}")
-    return float(value)
-
-
-def _positive(name, value):
-    if not _finite(name, value) > 0:
-        raise ValueError(f"Expected a positive number. Received: {name}={value}")
-    return float(value)
-
-
-def _in_plane(prior, width):
-    if width != 2:
-        raise ValueError(
-            f"{type(prior).__name__} draws points of the plane, rows of 2 numbers. "
-            f"Set latent_dim=2. Received: width={width}"
-        )
-    return width
 
 
 def _log_normal(points, means, stddevs):
@@ -388,17 +371,16 @@ PRIORS = {
     "gaussian_mixture": GaussianMixture,
     "swiss_roll": SwissRoll,
 }
-#: Names of the priors whose rows have 2 numbers.
-IN_PLANE = ("gaussian_mixture", "swiss_roll")
 
 
-def get(prior, width):
+def get(prior, width, default=None):
     """Resolves a constructor's `prior=` and `latent_dim=`.
 
     Args:
         prior: A `Prior`, its serialized form, or one of `"normal"`, `"uniform"`,
             `"stratified"`, `"gaussian_mixture"`, `"swiss_roll"`.
         width: Length of a latent row; None takes it from the prior.
+        default: Length for a name that stands for priors of any.
 
     Returns:
         The `Prior`.
@@ -406,13 +388,15 @@ def get(prior, width):
     Raises:
         ValueError: If the name is unknown or the prior has another width.
     """
+    width = checks.optional(checks.count, "latent_dim", width)
     if isinstance(prior, str):
         if prior not in PRIORS:
             raise ValueError(
                 f"Unknown prior. Expected one of {sorted(PRIORS)} or a zoo.priors."
                 f"Prior. Received: prior={prior!r}"
             )
-        return PRIORS[prior](width)
+        named = PRIORS[prior]
+        return named(width or named.only_width or default)
     if isinstance(prior, dict):
         prior = keras.saving.deserialize_keras_object(prior)
     if not isinstance(prior, Prior):

@@ -7,7 +7,7 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from zoo import augmentation, losses, network_checks, networks
+from zoo import augmentation, checks, losses, network_checks, networks
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes
 from zoo.data import drop_unlabelled, load_arrays
@@ -118,23 +118,18 @@ class SemiSupervisedGAN(AdversarialModel):
         name=None,
         dtype=None,
     ):
-        if num_classes is None or num_classes < 2:
-            raise ValueError(
-                "Pass num_classes, the number of classes of the images, 2 or more. "
-                f"Received: num_classes={num_classes}"
-            )
-        if not layer_noise >= 0:
-            raise ValueError(
-                f"layer_noise is 0 or more. Received: layer_noise={layer_noise}"
-            )
-        self.num_classes = num_classes
+        self.num_classes = checks.count("num_classes", num_classes, least=2)
         self.architecture = architecture
-        self.generator_units = tuple(generator_units)
-        self.discriminator_units = tuple(discriminator_units)
-        self.layer_noise = layer_noise
-        self.generator_filters = generator_filters
-        self.discriminator_filters = discriminator_filters
-        self.kernel_size = kernel_size
+        self.generator_units = checks.widths("generator_units", generator_units)
+        self.discriminator_units = checks.widths(
+            "discriminator_units", discriminator_units
+        )
+        self.layer_noise = checks.number("layer_noise", layer_noise, least=0)
+        self.generator_filters = checks.count("generator_filters", generator_filters)
+        self.discriminator_filters = checks.count(
+            "discriminator_filters", discriminator_filters
+        )
+        self.kernel_size = checks.count("kernel_size", kernel_size)
         network_checks.check_architecture(
             self, SemiSupervisedGAN.__init__, _ARCHITECTURES
         )
@@ -148,7 +143,7 @@ class SemiSupervisedGAN(AdversarialModel):
             name=name,
             dtype=dtype,
         )
-        self.classes = Classes(num_classes)
+        self.classes = Classes(self.num_classes)
 
     def build_generator(self):
         """See `AdversarialModel.build_generator`."""
@@ -242,10 +237,7 @@ class SemiSupervisedGAN(AdversarialModel):
         Raises:
             ValueError: If an argument is unknown or out of range.
         """
-        if not input_noise >= 0:
-            raise ValueError(
-                f"input_noise is 0 or more. Received: input_noise={input_noise}"
-            )
+        input_noise = checks.number("input_noise", input_noise, least=0)
         loss = losses.get(loss, matching=True)
         if isinstance(loss, losses.FeatureMatching):
             loss.features(self.discriminator)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow as tf
 from keras.optimizers.schedules import LearningRateSchedule
 
-from zoo import data
+from zoo import checks, data
 from zoo.checkpoints import BackupAndResume
 
 #: Callbacks of Keras that adjust the only optimizer of a model.
@@ -112,6 +112,9 @@ class TrainingLoop(keras.Model):
                 that adjusts a learning rate and does not say whose.
         """
         self._assert_compile_called("fit")
+        steps_per_epoch = checks.optional(
+            checks.count, "steps_per_epoch", steps_per_epoch
+        )
         if class_weight is not None or sample_weight is not None:
             raise ValueError(_ROWS_COUNT_ALIKE)
         split = kwargs.get("validation_split") or 0.0
@@ -334,10 +337,13 @@ def refuse_unsupported(strategy, keras_arguments):
             "ParameterServerStrategy cannot run `fit` in Keras 3. Use MirroredStrategy "
             "for the GPUs of one machine or MultiWorkerMirroredStrategy for several."
         )
+    steps_per_execution = checks.count(
+        "steps_per_execution", keras_arguments.get("steps_per_execution", 1)
+    )
     replicas = strategy.num_replicas_in_sync
     if replicas == 1:
         return
-    if keras_arguments.get("steps_per_execution", 1) != 1:
+    if steps_per_execution > 1:
         raise ValueError(
             f"steps_per_execution > 1 fails under {replicas} replicas (keras#19246). "
             "Leave it at 1, or train on one replica."

@@ -58,6 +58,7 @@ class VAE(AutoencoderModel):
 
     logged = ("reconstruction_loss", "divergence_loss", "euclidean_error")
     euclidean_name = "euclidean_error"
+    default_latent_dim = 8
 
     def __init__(
         self,
@@ -71,8 +72,6 @@ class VAE(AutoencoderModel):
         name=None,
         dtype=None,
     ):
-        if latent_dim is None and isinstance(prior, str):
-            latent_dim = 2 if prior in priors.IN_PLANE else 8
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,

@@ -118,10 +118,10 @@ def test_a_subclass_may_pass_its_arguments_on():
 
 
 def test_clear_errors():
-    with pytest.raises(ValueError, match="num_classes for labels, or condition_dim"):
+    with pytest.raises(ValueError, match="num_classes, for labels, or condition_dim"):
         zoo.CGAN((2,))
     for none in ({"num_classes": 0}, {"condition_dim": 0}):
-        with pytest.raises(ValueError, match=r"at least\. Received: .*0"):
+        with pytest.raises(ValueError, match=r"1 or more.*0"):
             zoo.CGAN((2,), **none)
     with pytest.raises(ValueError, match="'mlp' or 'convolutional'"):
         small(architecture="transformer")
@@ -132,6 +132,8 @@ def test_clear_errors():
     with pytest.raises(ValueError, match="must take"):
         small(generator=zoo.GAN((2,), latent_dim=4).generator)
     model = small()
+    with pytest.raises(ValueError, match=r"a label or more.*labels=\[\]"):
+        model.sample_grid(labels=[])
     model.compile()
     with pytest.raises(ValueError, match="labels=True"):
         model.fit(tf.data.Dataset.from_tensors(tf.zeros([8, 2])), verbose=0)

@@ -147,10 +147,10 @@ def test_errors_name_what_is_wrong():
         zoo.Classifier((8, 8, 1))
     with pytest.raises(ValueError, match="must be at least 8"):
         zoo.Classifier((4, 28, 1), 10)
-    with pytest.raises(ValueError, match=r"a convolution at least.*convolutions=0"):
+    with pytest.raises(ValueError, match=r"1 or more.*convolutions=0"):
         zoo.Classifier((8, 8, 1), 10, convolutions=0)
     model = tiny()
-    with pytest.raises(ValueError, match=r"number of steps.*total_steps=-5"):
+    with pytest.raises(ValueError, match=r"1 or more.*total_steps=-5"):
         model.compile(total_steps=-5)
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.classify(np.zeros((2, 8, 9, 1), np.uint8))
@@ -158,7 +158,11 @@ def test_errors_name_what_is_wrong():
         model.classify(np.full((2, 8, 8, 1), 255.0))
     with pytest.raises(ValueError, match="shift is a number of pixels"):
         model.compile(shift=8)
-    with pytest.raises(ValueError, match="label_smoothing is a share"):
+    with pytest.raises(ValueError, match=r"an integer.*shift=1\.5"):
+        model.compile(shift=1.5)
+    with pytest.raises(ValueError, match=r"True or False.*flip='no'"):
+        model.compile(flip="no")
+    with pytest.raises(ValueError, match=r"below 1\. Received: label_smoothing=1"):
         model.compile(label_smoothing=1.0)
     model.compile()
     with pytest.raises(ValueError, match="labels=True"):

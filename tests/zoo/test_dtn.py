@@ -248,8 +248,10 @@ def test_errors_name_what_is_wrong(classifier):
     with pytest.raises(ValueError, match="maps images"):
         zoo.DTN(classifier.label_head)
     model = tiny(classifier)
-    with pytest.raises(ValueError, match="0 or more, and not all 0"):
+    with pytest.raises(ValueError, match=r"0 or more\. Received: tid_weight=-1"):
         model.compile(tid_weight=-1.0)
+    with pytest.raises(ValueError, match="above 0"):
+        model.compile(gang_weight=0, const_weight=0, tid_weight=0)
     model.compile()
     with pytest.raises(ValueError, match="load two names"):
         model.fit(pairs().map(lambda source, target: source), verbose=0)

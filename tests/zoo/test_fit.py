@@ -56,6 +56,15 @@ def test_a_batch_trains_as_a_step_of_fit(arguments):
     assert_same_weights(ours, theirs)
 
 
+def test_what_cannot_be_told_or_done_is_refused():
+    of_unknown_shape = tf.data.Dataset.from_generator(lambda: [ROWS], tf.float32)
+    with pytest.raises(ValueError, match="give from_generator an output_signature"):
+        gan().fit(of_unknown_shape, verbose=0)
+    for steps in (-1, 0, 1.5):
+        with pytest.raises(ValueError, match=rf"1 or more.*steps_per_epoch={steps}"):
+            gan().fit(ROWS, steps_per_epoch=steps, verbose=0)
+
+
 def test_batches_have_labels_or_none():
     for model, batch in ((gan(), (ROWS,)), (cgan(), (ROWS, LABELS))):
         model.train_on_batch(*batch)
@@ -272,8 +281,12 @@ def test_a_loop_of_fits_is_one_long_fit():
 def test_a_seed_or_a_batch_size_that_cannot_be_is_refused():
     with pytest.raises(ValueError, match=r"at most 62 bits\. Received: seed=9223"):
         zoo.GAN((3,), 3, seed=2**63 - 1)
-    for size in (0, -1):
-        with pytest.raises(ValueError, match=rf"1 or more\. Received: {size}"):
+    for seed in (1.5, "abc"):
+        with pytest.raises(ValueError, match=rf"an integer.*seed={seed!r}"):
+            zoo.GAN((3,), 3, seed=seed)
+    assert zoo.GAN((3,), 3, seed=np.int64(7)).get_config()["seed"] == 7
+    for size in (0, -1, None):
+        with pytest.raises(ValueError, match=rf"1 or more.*batch_size={size}"):
             gan().generate(3, batch_size=size)
 
 
@@ -649,11 +662,12 @@ def test_least_squares_part_at_a_half():
     ("build", "arguments"),
     [
         (lambda: gan, {"penalty": "r1", "penalty_weight": np.nan}),
-        (lambda: gan, {"penalty": "r1", "penalty_weight": -1.0}),
-        (lambda: zoo.DANN((16, 16, 1), 3, seed=0).compile, {"domain_weight": np.nan}),
-        (lambda: zoo.AAE((3,), 2, seed=0).compile, {"head_distance": np.nan}),
+        (lambda: gan, {"penalty": "r1", "penalty_weight": "1"}),
+        (lambda: zoo.DANN((16, 16, 1), 3, seed=0).compile, {"domain_weight": "1"}),
+        (lambda: zoo.AAE((3,), 2, seed=0).compile, {"head_distance": -1.0}),
+        (lambda: zoo.AAE((3,), 2, seed=0).compile, {"consistency_weight": None}),
     ],
 )
 def test_weights_of_losses_are_0_or_more(build, arguments):
-    with pytest.raises(ValueError, match="is 0 or more"):
+    with pytest.raises(ValueError, match="number of 0 or more"):
         build()(**arguments)

@@ -127,17 +127,20 @@ def test_replicas_draw_different_noise():
     [
         ({"loss": "no_such"}, "Expected one of"),
         ({"update": "both"}, "'alternate' or 'simultaneous'"),
-        ({"discriminator_steps": 0}, "positive integer"),
+        ({"discriminator_steps": 0}, "1 or more"),
         (
             {"update": "simultaneous", "discriminator_steps": 2},
             "use update='alternate'",
         ),
         ({"label_smoothing": 0.7}, "below 0.5"),
+        ({"label_smoothing": "0.1"}, "a finite number.*label_smoothing='0.1'"),
         ({"label_smoothing": 0.1, "loss": "hinge"}, "needs a loss of probabilities"),
         ({"penalty_weight": 3.0}, "no effect without a penalty"),
         ({"penalty": False}, "Unknown penalty.*Received: penalty=False"),
         ({"penalty": "gradient_penalty"}, "batch_normalization.* mix the rows"),
-        ({"averaging": 1.5}, "between 0 and 1"),
+        ({"averaging": 1.5}, "above 0 and below 1"),
+        ({"averaging": "0.9"}, "a finite number.*averaging='0.9'"),
+        ({"steps_per_execution": 0}, "1 or more.*steps_per_execution=0"),
         ({"augmentation": "flip,colour"}, "flip, color, .*'flip,colour'"),
         ({"augmentation": ""}, "names from flip"),
         ({"augmentation": ["flip"]}, "names from flip"),
@@ -299,6 +302,12 @@ def test_hidden_layers_of_a_dcgan_lie_at_both_ends(normalization):
 def test_networks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="no weights yet"):
         zoo.GAN(generator=keras.Sequential([keras.layers.Dense(2)]))
+    rows = keras.Input((3,))
+    with pytest.raises(ValueError, match=r"generator must have one output.* 2"):
+        zoo.GAN(generator=keras.Model(rows, [rows, rows]))
+    rows = keras.Input((None,))
+    with pytest.raises(ValueError, match=r"generator must take .*\(None,\)"):
+        zoo.GAN(generator=keras.Model(rows, keras.layers.Embedding(2, 2)(rows)))
     with pytest.raises(ValueError, match="Set latent_dim=1"):
         zoo.GAN(generator=zoo.one_dimensional.Generator(), latent_dim=3)
     with pytest.raises(ValueError, match="discriminator takes"):

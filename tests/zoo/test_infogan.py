@@ -166,6 +166,16 @@ def test_either_kind_of_codes_may_be_missing(codes):
     assert inferred.codes.shape == (3, model.continuous_codes)
 
 
+def test_the_noise_is_as_long_as_prior_or_generator_say():
+    networks = {"discriminator_filters": 2, "recognition_units": 2, "hidden_units": 2}
+    networks["generator_filters"] = 2
+    assert zoo.InfoGAN((16, 16, 1), **networks).latent_dim == 62
+    prior = zoo.priors.Normal(5)
+    model = zoo.InfoGAN((16, 16, 1), prior=prior, **networks)
+    assert zoo.InfoGAN.from_config(model.get_config()).latent_dim == 5
+    assert zoo.InfoGAN(generator=model.generator, **networks).latent_dim == 5
+
+
 def test_clear_errors():
     with pytest.raises(ValueError, match="needs a code"):
         small(categorical_codes=0, continuous_codes=0)
@@ -173,11 +183,15 @@ def test_clear_errors():
         small().compile(continuous_weight=-1)
     with pytest.raises(ValueError, match=r"0 or more\. Received: recog.*=-1"):
         small().compile(recognition_weight=-1)
-    with pytest.raises(ValueError, match=r"positive\. Received: recognition_stddev=0"):
+    with pytest.raises(ValueError, match=r"above 0\. Received: recognition_stddev=0"):
         small(recognition_stddev=0)
     with pytest.raises(ValueError, match="by name"):
         small(
             discriminator=zoo.DCGAN((16, 16, 1), discriminator_filters=4).discriminator
         )
+    layers = [keras.layers.Flatten(), keras.layers.Dense(1)]
+    judge = keras.Sequential([keras.Input((16, 16, 1)), *layers])
+    with pytest.raises(ValueError, match=r"by name. It makes \[\(1,\)\]"):
+        small(discriminator=judge)
     with pytest.raises(ValueError, match="built for samples of shape"):
         small().infer(np.zeros([1, 28, 28, 1]))

@@ -116,8 +116,9 @@ def test_parts_and_conditions_of_a_seed_have_nothing_to_do_with_one_another():
 
 
 def test_strata_are_of_one_number():
-    with pytest.raises(ValueError, match="latent_dim=100"):
-        zoo.GAN((4,), prior="stratified")
+    assert zoo.GAN((4,), prior="stratified").latent_dim == 1
+    with pytest.raises(ValueError, match=r"length 1 alone.*width=100"):
+        zoo.GAN((4,), 100, prior="stratified")
 
 
 def test_all_parts_are_drawn_equally():
@@ -145,7 +146,7 @@ def test_the_walk_goes_over_the_whole_prior():
 
 @pytest.mark.parametrize("name", ["gaussian_mixture", "swiss_roll"])
 def test_priors_of_the_plane_refuse_another_width(name):
-    assert priors.get(name, 2).width == 2
+    assert priors.get(name, None, default=100).width == 2
     with pytest.raises(ValueError, match="latent_dim=2"):
         priors.get(name, 8)
 
@@ -153,17 +154,18 @@ def test_priors_of_the_plane_refuse_another_width(name):
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda: priors.Normal(0), "at least 1 number.*width=0"),
-        (lambda: priors.GaussianMixture(num_classes=0), "1 part.*num_classes=0"),
-        (lambda: priors.Normal(2.5), "at least 1 number.*width=2.5"),
-        (lambda: priors.Normal(2, 0), "positive number.*stddev=0"),
+        (lambda: priors.Normal(0), "1 or more.*width=0"),
+        (lambda: priors.GaussianMixture(num_classes=0), "1 or more.*num_classes=0"),
+        (lambda: priors.Normal(2.5), "an integer.*width=2.5"),
+        (lambda: priors.Normal(2, 0), "above 0.*stddev=0"),
         (lambda: priors.Normal(2, "0.5x"), "finite number.*stddev='0.5x'"),
         (lambda: priors.Uniform(2, 1.0, -1.0), "above where it begins.*low=1.0"),
         (lambda: priors.Uniform(2, float("nan")), "finite number.*low=nan"),
-        (lambda: priors.GaussianMixture(across=-1), "positive number.*across=-1"),
-        (lambda: priors.SwissRoll(num_classes=2.5), "1 part.*num_classes=2.5"),
+        (lambda: priors.GaussianMixture(across=-1), "above 0.*across=-1"),
+        (lambda: priors.SwissRoll(num_classes=2.5), "an integer.*num_classes=2.5"),
         (lambda: priors.SwissRoll(radius="a"), "finite number.*radius='a'"),
         (lambda: priors.get("cauchy", 3), r"Unknown prior.*'normal'.*'cauchy'"),
+        (lambda: priors.get("normal", "3"), "1 or more.*latent_dim='3'"),
         (lambda: priors.get(3.0, 3), r"a name or a zoo\.priors\.Prior.*prior=3\.0"),
     ],
 )

@@ -187,7 +187,7 @@ def test_reads_digits_from_a_hundred_labels(architecture, widths, most):
 
 
 def test_bad_input_is_refused(model):
-    with pytest.raises(ValueError, match="Pass num_classes"):
+    with pytest.raises(ValueError, match=r"2 or more.*num_classes=None"):
         zoo.SemiSupervisedGAN((16, 16, 1))
     with pytest.raises(ValueError, match=r"discriminator must map .* to .*\(10,\)"):
         zoo.SemiSupervisedGAN(
@@ -200,12 +200,12 @@ def test_bad_input_is_refused(model):
         model.evaluate(images, np.array([0, 1, 10, 2]), verbose=0)
     with pytest.raises(ValueError, match="Unknown loss"):
         model.compile(loss="mean_squared_error")
-    with pytest.raises(ValueError, match="input_noise is 0 or more"):
+    with pytest.raises(ValueError, match=r"0 or more.*input_noise=-0\.1"):
         model.compile(input_noise=-0.1)
     for noise in (-0.1, float("nan")):
-        with pytest.raises(ValueError, match="layer_noise is 0 or more"):
+        with pytest.raises(ValueError, match=r"0 or more.*layer_noise="):
             zoo.SemiSupervisedGAN((16, 16, 1), 10, layer_noise=noise)
-    with pytest.raises(ValueError, match="units is 1 or more"):
+    with pytest.raises(ValueError, match=r"1 or more.*discriminator_units="):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, discriminator_units=(8, -1))
     with pytest.raises(ValueError, match="architecture 'mlp' or 'convolutional'"):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, architecture="dense")
