@@ -6,8 +6,8 @@ import keras
 from keras import layers
 
 from zoo import checks, network_checks, networks
-from zoo.adversarial import AdversarialModel
 from zoo.conditions import Classes, Vectors
+from zoo.game import GameModel
 from zoo.layers import Maxout
 
 #: The arguments of its own that an architecture has.
@@ -23,7 +23,7 @@ _ARCHITECTURES = {
 
 
 @keras.saving.register_keras_serializable("zoo")
-class CGAN(AdversarialModel):
+class CGAN(GameModel):
     """A GAN whose networks are both told a condition: `D(x|y)` and `G(z|y)`.
 
     The game is that of equation 2, algorithm 1 with `y` in both networks, so

@@ -3,11 +3,11 @@
 import keras
 
 from zoo import checks, networks
-from zoo.adversarial import AdversarialModel
+from zoo.game import GameModel
 
 
 @keras.saving.register_keras_serializable("zoo")
-class DCGAN(AdversarialModel):
+class DCGAN(GameModel):
     """A GAN whose networks are strided convolutions with batch normalization.
 
     The paper's rules: no pooling and no fully connected hidden layers, ReLU in the

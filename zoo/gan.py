@@ -4,17 +4,17 @@ import keras
 from keras import layers
 
 from zoo import checks, networks
-from zoo.adversarial import AdversarialModel
+from zoo.game import GameModel
 from zoo.layers import Maxout
 
 
 @keras.saving.register_keras_serializable("zoo")
-class GAN(AdversarialModel):
+class GAN(GameModel):
     """The first GAN: two perceptrons that play the minimax game.
 
     Rectifiers in the generator, maxout in the discriminator, as in the paper (its
-    dropout is left out). Algorithm 1 is `AdversarialModel.train_step`. Labels in the
-    data are ignored. `fit` takes batches of samples, images in [-1, 1], and logs:
+    dropout is left out). Algorithm 1 is `zoo.game.GameModel.train_step`. Labels in
+    the data are ignored. `fit` takes batches of samples, images in [-1, 1], and logs:
 
     | name | unit | what |
     |---|---|---|
