@@ -141,7 +141,7 @@ def test_a_row_is_trained_measured_and_not_trained_again(tmp_path, monkeypatch):
     arguments += ["--out", str(tmp_path / "runs"), "--results", str(tmp_path / "kept")]
     first = CliRunner().invoke(main, arguments)
     assert first.exit_code == 0, first.output
-    assert "| row | paper | ours |" in first.output
+    assert "| row | what | paper | ours |" in first.output
     kept = json.loads((tmp_path / "kept" / "gaussian1d-1.json").read_text())
     assert kept["recipe"]["seed"] == 1
     assert {m["name"] for m in kept["measurements"]} == {"deviation", "mean"}
