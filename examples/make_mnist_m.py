@@ -28,14 +28,17 @@ def read_photographs(folder):
     paths = sorted(
         path
         for path in pathlib.Path(folder).rglob("*")
-        if path.suffix.lower() in (".jpg", ".jpeg", ".png")
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png") and path.is_file()
     )
-    photographs = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    try:
+        photographs = [np.asarray(Image.open(path).convert("RGB")) for path in paths]
+    except OSError as error:
+        raise click.UsageError(f"A photograph can't be read: {error}") from error
     large = [photo for photo in photographs if min(photo.shape[:2]) >= SIDE]
     if not large:
         raise click.UsageError(
             f"Expected JPEG or PNG files of at least {SIDE}×{SIDE} pixels in {folder}. "
-            f"Received: {len(paths)} files, all smaller"
+            f"Received: {len(paths)} files, none as large"
         )
     return large
 
@@ -61,14 +64,25 @@ def blend(digits, photographs, generator):
 @click.argument("photographs", type=click.Path(exists=True, file_okay=False))
 @click.argument("out", type=click.Path(file_okay=False, path_type=pathlib.Path))
 @click.option("--digits", default="mnist", show_default=True, help="As --data of zoo.")
-@click.option("--seed", default=0, show_default=True, help="Of the patches.")
+@click.option(
+    "--seed",
+    type=click.IntRange(0),
+    default=0,
+    show_default=True,
+    help="Of the patches.",
+)
 def main(photographs, out, digits, seed):
     """Writes `train.npz` and `test.npz`."""
     photographs = read_photographs(photographs)
     generator = np.random.default_rng(seed)
     out.mkdir(parents=True, exist_ok=True)
     for split in ("train", "test"):
-        images, labels = zoo.data.load_arrays(digits, split, labels=True)
+        try:
+            images, labels = zoo.data.load_arrays(
+                digits, split, image_size=SIDE, channels=1, labels=True
+            )
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
         image = blend(images, photographs, generator)
         arrays = io.BytesIO()
         np.savez_compressed(arrays, image=image, label=labels)

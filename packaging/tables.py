@@ -5,6 +5,7 @@ are made from the results in docs/reproduction/, and a test compares them.
 """
 
 import pathlib
+import re
 
 from zoo import reproduction
 
@@ -14,9 +15,11 @@ START, END = "<!-- table -->\n", "\n<!-- end of table -->"
 
 def write(page, table):
     """Puts a table in the place of the one that a page has."""
-    before, rest = page.read_text().split(START)
-    _, after = rest.split(END)
-    page.write_text(before + START + table + END + after)
+    parts = re.split(f"({START}|{END})", page.read_text())
+    if parts[1::2] != [START, END]:
+        raise ValueError(f"{page} has no {START.strip()} with {END.strip()} behind it.")
+    parts[2] = table
+    page.write_text("".join(parts))
 
 
 def main():

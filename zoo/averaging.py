@@ -37,16 +37,21 @@ class AveragedModel(Model):
         """See `Model.networks`; the averaged decoder stands for the trained one."""
         return {**super().networks(), self.decoder_name: self.decoder_in_use()}
 
+    def _compile(self, optimizers, settings, **kwargs):
+        """See `Model._compile`; checks `averaging`, one of the settings."""
+        averaging = checks.optional(
+            checks.number, "averaging", settings["averaging"], above=0, below=1
+        )
+        if averaging is not None:
+            self._check_precision()
+        super()._compile(optimizers, {**settings, "averaging": averaging}, **kwargs)
+
     def _set(self, averaging, **settings):
         """See `Model._set`; creates or drops the averaged copy."""
-        self._check_averaging(averaging)
         super()._set(**settings)
         self._average_decoder(averaging)
 
-    def _check_averaging(self, averaging):
-        if averaging is None:
-            return
-        checks.number("averaging", averaging, above=0, below=1)
+    def _check_precision(self):
         dtypes = {variable.dtype for variable in self._decoder().weights}
         halves = dtypes & {"float16", "bfloat16"}
         if halves:

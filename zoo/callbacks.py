@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from zoo import files, plots
+from zoo import checks, files, plots
 from zoo.checkpoints import BackupAndResume
 
 __all__ = [
@@ -154,12 +154,9 @@ class SampleGrid(keras.callbacks.Callback):
         **conditions,
     ):
         super().__init__()
-        if every != "epoch" and not (isinstance(every, int) and every > 0):
-            raise ValueError(
-                f"Expected 'epoch' or a number of steps. Received: every={every!r}"
-            )
+        by_epoch = every == "epoch"
         self.film = _Film(directory)
-        self.every = None if every == "epoch" else _Every(every)
+        self._every = None if by_epoch else _Every(checks.count("every", every))
         self.n, self.seed, self.columns = n, seed, columns
         self.conditions = conditions
         self.log_dir = log_dir
@@ -179,19 +176,19 @@ class SampleGrid(keras.callbacks.Callback):
         if self.log_dir is not None:
             self._writer = tf.summary.create_file_writer(str(self.log_dir))
         step = int(self.model.steps.numpy())
-        if self.every:
-            self.every.start(step)
+        if self._every:
+            self._every.start(step)
         if self.film.start(step):
             self._write()
 
     def on_train_batch_end(self, batch, logs=None):
         """Writes a grid every so many steps."""
-        if self.every and self.every.passed(int(self.model.steps.numpy())):
+        if self._every and self._every.passed(int(self.model.steps.numpy())):
             self._write()
 
     def on_epoch_end(self, epoch, logs=None):
         """Writes a grid every epoch."""
-        if not self.every:
+        if not self._every:
             self._write()
 
     def on_train_end(self, logs=None):
@@ -269,11 +266,9 @@ class DensityAnimation(keras.callbacks.Callback):
     def __init__(self, path, data, every=50, low=-8.0, high=8.0):
         super().__init__()
         plots.check_animation(path)
-        if not (isinstance(every, int) and every > 0):
-            raise ValueError(f"Expected a number of steps. Received: every={every!r}")
         self.path = pathlib.Path(path)
         self.data = np.ravel(data)
-        self.every = _Every(every)
+        self._every = _Every(checks.count("every", every))
         self.grid = np.linspace(low, high, 401, dtype=np.float32)
         self.film = _Film(self.path.with_suffix(""))
 
@@ -292,14 +287,14 @@ class DensityAnimation(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Takes the frame of the untrained model."""
         step = int(self.model.steps.numpy())
-        self.every.start(step)
+        self._every.start(step)
         if self.film.start(step):
             self.film.add(step, self.picture())
 
     def on_train_batch_end(self, batch, logs=None):
         """Takes a frame every so many steps."""
         step = int(self.model.steps.numpy())
-        if self.every.passed(step):
+        if self._every.passed(step):
             self.film.add(step, self.picture())
 
     def on_train_end(self, logs=None):

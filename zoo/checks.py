@@ -6,7 +6,7 @@ are taken and what is saved can be JSON.
 
 import math
 import numbers
-import operator
+import sys
 
 import numpy as np
 
@@ -81,19 +81,29 @@ def number(name, value, least=-math.inf, above=-math.inf, below=math.inf):
     Raises:
         ValueError: If it is no number, not finite, or out of these bounds.
     """
-    fits = isinstance(value, numbers.Real) and value >= least and above < value < below
+    plain = _plain(value)
+    fits = (
+        isinstance(plain, numbers.Real)
+        and abs(plain) <= sys.float_info.max
+        and plain >= least
+        and above < plain < below
+    )
     if not fits:
         bounds = {" of {} or more": least, " above {}": above, " below {}": below}
         said = [text.format(n) for text, n in bounds.items() if math.isfinite(n)]
         raise ValueError(
             f"Expected a finite number{' and'.join(said)}. Received: {name}={value!r}"
         )
-    return float(value)
+    return float(plain)
 
 
 def flag(name, value):
-    """Returns an argument as a bool; raises `ValueError` if it is something else."""
-    if not isinstance(value, (bool, np.bool_)):
+    """Returns an argument, True, False, 1 or 0, as a bool.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    if not (isinstance(value, (bool, np.bool_)) or _integer(value) in (0, 1)):
         raise ValueError(f"Expected True or False. Received: {name}={value!r}")
     return bool(value)
 
@@ -103,9 +113,14 @@ def optional(check, name, value, **bounds):
     return None if value is None else check(name, value, **bounds)
 
 
+def _plain(value):
+    """Returns what an array or a tensor without dimensions holds, or else the value."""
+    return np.asarray(value).item() if getattr(value, "shape", None) == () else value
+
+
 def _integer(value):
-    """Returns an integer of any kind as Python's, None for what is no integer."""
-    try:
-        return operator.index(value)
-    except TypeError:
-        return None
+    """Returns a whole number of any kind as Python's, None for what is none."""
+    plain = _plain(value)
+    if isinstance(plain, numbers.Real) and plain == plain // 1:
+        return int(plain)
+    return None

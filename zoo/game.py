@@ -22,6 +22,9 @@ class GameModel(AdversarialModel):
     `zoo.GAN` says.
     """
 
+    #: Until `compile` says otherwise.
+    discriminator_steps = 1
+
     def train_step(self, data):
         """Runs one iteration of the paper's algorithm 1 on a batch."""
         images, conditions = self.unpack(data)

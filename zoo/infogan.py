@@ -132,7 +132,9 @@ class InfoGAN(AdversarialModel):
         self.categorical_codes = checks.count(
             "categorical_codes", categorical_codes, least=0
         )
-        self.num_categories = checks.count("num_categories", num_categories)
+        self.num_categories = checks.count(
+            "num_categories", num_categories, least=min(1, self.categorical_codes)
+        )
         self.continuous_codes = checks.count(
             "continuous_codes", continuous_codes, least=0
         )

@@ -39,7 +39,8 @@ def interpolate(start, end, steps, path="spherical"):
             f"Expected path 'linear' or 'spherical'. Received: path={path!r}"
         )
     steps = checks.count("steps", steps, least=2)
-    start, end = np.asarray(start, np.float64), np.asarray(end, np.float64)
+    start, end = (np.asarray(row, np.float64) for row in (start, end))
+    start, end = (row[0] if row.shape[:-1] == (1,) else row for row in (start, end))
     if start.ndim != 1 or start.shape != end.shape:
         raise ValueError(
             "Expected a start and an end of one width. "

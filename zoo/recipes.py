@@ -174,23 +174,19 @@ class Recipe:
             )
 
     def falls_until(self):
-        """Returns the step at which learning rates end to fall, or None if none does.
+        """Returns the step of `fit` at which learning rates end to fall.
 
-        Those that go on falling for ever count as none.
+        None if none does; those that go on falling for ever count as none.
         """
-        schedules = [
-            optimizer["config"].get("learning_rate")
-            for optimizer in self.compile.values()
-            if isinstance(optimizer, dict) and "config" in optimizer
-        ]
+        ends = {
+            name: _end_of_fall(config)
+            for name, config in self.compile.items()
+            if isinstance(config, dict)
+        }
+        # The discriminator may have several updates a step.
+        updates = {"discriminator_optimizer": self.compile.get("discriminator_steps")}
         return max(
-            (
-                schedule["config"]["decay_steps"]
-                + schedule["config"].get("warmup_steps", 0)
-                for schedule in schedules
-                if isinstance(schedule, dict)
-                and schedule["class_name"] in ("CosineDecay", "PolynomialDecay")
-            ),
+            (end // (updates.get(name) or 1) for name, end in ends.items() if end),
             default=None,
         )
 
@@ -223,6 +219,28 @@ class Recipe:
             for key in {**ours, **theirs}
             if ours.get(key) != theirs.get(key)
         ]
+
+
+def _end_of_fall(optimizer):
+    """Returns the update at which an optimizer's rate has fallen, None if it never has.
+
+    Args:
+        optimizer: Its config, as Keras serializes it.
+    """
+    settings = optimizer.get("config", {})
+    if "inner_optimizer" in settings:
+        return _end_of_fall(settings["inner_optimizer"])
+    schedule = settings.get("learning_rate")
+    if not isinstance(schedule, dict):
+        return None
+    settings = schedule["config"]
+    if schedule["class_name"] == "PolynomialDecay" and not settings.get("cycle"):
+        return settings["decay_steps"]
+    if schedule["class_name"] == "CosineDecay":
+        # Without a target Keras does not warm up.
+        warms_up = settings.get("warmup_target") is not None
+        return settings["decay_steps"] + warms_up * (settings.get("warmup_steps") or 0)
+    return None
 
 
 @contextlib.contextmanager

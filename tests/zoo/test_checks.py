@@ -46,6 +46,11 @@ def test_numbers_may_be_numpy_s_and_are_saved_as_json():
         discriminator_units=[np.int32(4)],
     )
     assert gan.generate(1).shape == (1, 2, 2, 1)
-    gan.compile(label_smoothing=np.float32(0.25), discriminator_steps=np.int64(2))
+    gan.compile(
+        label_smoothing=np.array(0.25),
+        discriminator_steps=np.int64(2),
+        averaging=np.float64(0.5),
+    )
     assert gan.settings()["label_smoothing"] == 0.25
+    assert type(gan.averaging) is float
     assert json.loads(json.dumps(gan.get_config()))["generator_units"] == [4]

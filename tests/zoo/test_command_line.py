@@ -190,7 +190,11 @@ def test_sample_writes_a_grid(preset, tmp_path):
         (["sample", "runs/no_such_run"], 1, "There is no folder runs/no_such_run"),
         (["train", "gan", "--averaging", "abc"], 2, "not a valid float"),
         (["train", "gan", "--latent-dim", "2.5"], 2, "not a valid integer"),
-        (["train", "gan", "--prior", "normal:stddev=2"], 2, "argument: 'width'"),
+        (
+            ["train", "gan", "--prior", "normal:stddev=2"],
+            2,
+            "missing a required argument: 'width'",
+        ),
         (["train", "gan", "--seed", "-1"], 2, "-1 is not in the range"),
         (["train", "gan", "--prior", "uniform:width=2,low=a"], 2, "low='a'"),
         (["train", "gan", "--loss", "hinge:foo=1"], 2, "can't be built"),
@@ -508,6 +512,34 @@ def test_other_data_are_not_described_as_the_recipe_s(tmp_path):
     assert not metadata.keys() & {"dataset", "licence"}
     assert metadata["recipe"]["description"] == ""
     assert metadata["paper"] == Recipe.of_preset("gan_mnist").metadata["paper"]
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "steps", "until"),
+    [
+        ("CosineDecay", {"decay_steps": 30}, 1, 30),
+        ("CosineDecay", {"decay_steps": 30}, 5, 6),
+        ("CosineDecay", {"decay_steps": 30, "warmup_steps": 9}, 1, 30),
+        (
+            "CosineDecay",
+            {"decay_steps": 30, "warmup_steps": 9, "warmup_target": 0.1},
+            1,
+            39,
+        ),
+        ("PolynomialDecay", {"decay_steps": 30}, 1, 30),
+        ("PolynomialDecay", {"decay_steps": 30, "cycle": True}, 1, None),
+        ("ExponentialDecay", {"decay_steps": 30, "decay_rate": 0.5}, 1, None),
+    ],
+)
+def test_where_learning_rates_end_to_fall(name, settings, steps, until):
+    schedule = {"class_name": name, "config": settings}
+    adam = {"class_name": "Adam", "config": {"learning_rate": schedule}}
+    scaled = {"class_name": "LossScaleOptimizer", "config": {"inner_optimizer": adam}}
+    for optimizer in (adam, scaled):
+        asked = {"discriminator_optimizer": optimizer, "discriminator_steps": steps}
+        recipe = Recipe("gan", {"name": "digits"}, compile=asked)
+        assert recipe.falls_until() == until
+    assert Recipe("gan", {"name": "digits"}).falls_until() is None
 
 
 def test_a_run_of_another_recipe_is_not_resumed(tmp_path):

@@ -630,7 +630,7 @@ class TestMeasurement:
         [{"features": "inception"}, {"hash": "f00d" * 16}, {"resize": "bilinear 299"}],
     )
     def test_other_networks_have_other_names(self, distance, other):
-        assert dataclasses.replace(distance).label == distance.label
+        assert dataclasses.replace(distance, value=1.0).label == distance.label
         assert dataclasses.replace(distance, **other).label != distance.label
 
     def test_refuses_a_network_without_hash(self):

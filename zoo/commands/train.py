@@ -251,8 +251,9 @@ def run_training(
             "networks for it.",
             err=True,
         )
-    _warn_of_another_length(recipe, train_data)
     chief = distribution.is_chief(strategy)
+    if chief:
+        _warn_of_another_length(recipe, train_data)
     with run.started() if chief else contextlib.nullcontext():
         _train(run, model, train_data, chief)
     click.echo(f"The model is in {run.folder / runs.MODEL}.")
