@@ -29,6 +29,8 @@ from zoo import downloads, files
 BUILT_IN = pathlib.Path(__file__).parent / "presets"
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
 RECIPE = "recipe.json"
+#: A file that every run has from its beginning.
+RUN = "run.json"
 #: Version of the layout; readers refuse presets with a higher one.
 FORMAT = 1
 
@@ -203,6 +205,11 @@ def resolve(handle, sha256=None):
         raise ValueError(
             f"{folder} is a model as `save` writes it, and no preset. Load it by "
             f"keras.saving.load_model({handle!r}); its save_to_preset writes a preset."
+        )
+    if (folder / RUN).exists():
+        raise ValueError(
+            f"The training of the run {folder} has not ended, so it has no model yet. "
+            "Continue it by `python -m zoo train ... --resume`."
         )
     if folder.is_dir():
         raise ValueError(

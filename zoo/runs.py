@@ -37,7 +37,7 @@ from zoo.dtn import DTN
 from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
 
-SETTINGS, MODEL, SECONDS = "run.json", "model", "seconds.json"
+SETTINGS, MODEL, SECONDS = presets.RUN, "model", "seconds.json"
 DENSITIES = "densities.gif"
 #: How many differences between two recipes an error names.
 _NAMED = 6

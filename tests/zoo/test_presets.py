@@ -359,6 +359,9 @@ def test_unknown_names_say_what_there_is(tmp_path):
         zoo.from_preset(None)
     with pytest.raises(ValueError, match="neither a preset nor a finished run"):
         zoo.from_preset(tmp_path)
+    (tmp_path / "run.json").touch()
+    with pytest.raises(ValueError, match="has not ended, so it has no model yet"):
+        zoo.from_preset(tmp_path)
 
 
 def test_a_saved_model_is_no_preset(saved, tmp_path):
