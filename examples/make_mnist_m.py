@@ -75,14 +75,17 @@ def main(photographs, out, digits, seed):
     """Writes `train.npz` and `test.npz`."""
     photographs = read_photographs(photographs)
     generator = np.random.default_rng(seed)
-    out.mkdir(parents=True, exist_ok=True)
-    for split in ("train", "test"):
-        try:
-            images, labels = zoo.data.load_arrays(
+    try:
+        loaded = {
+            split: zoo.data.load_arrays(
                 digits, split, image_size=SIDE, channels=1, labels=True
             )
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
+            for split in ("train", "test")
+        }
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+    out.mkdir(parents=True, exist_ok=True)
+    for split, (images, labels) in loaded.items():
         image = blend(images, photographs, generator)
         arrays = io.BytesIO()
         np.savez_compressed(arrays, image=image, label=labels)

@@ -59,6 +59,10 @@ def test_mnist_m_is_made_of_digits_and_patches(tmp_path):
     assert "JPEG or PNG files of at least 28×28" in done.output
     # In every patch of this one a pixel's colour is 20, 100 and 255.
     Image.new("RGB", (40, 30), (20, 100, 255)).save(photos / "plain.png")
+    done = CliRunner().invoke(main, [*asked, "--digits", "no_such_digits"])
+    assert done.exit_code == 2
+    assert "no_such_digits" in done.output
+    assert not (tmp_path / "mnist_m").exists()
     done = CliRunner().invoke(main, asked)
     assert done.exit_code == 0, done.output
     for split in ("train", "test"):

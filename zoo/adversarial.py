@@ -83,11 +83,6 @@ class AdversarialModel(GenerativeModel):
             for player in ("generator", "discriminator")
         }
 
-    @property
-    def matches_features(self):
-        """Whether the generator's loss is feature matching."""
-        return isinstance(self.loss, losses.FeatureMatching)
-
     def generator_loss(self, real, fake, conditions, call):
         """Returns what the generator minimizes.
 
@@ -97,7 +92,7 @@ class AdversarialModel(GenerativeModel):
             conditions: List of what the discriminator takes behind the samples.
             call: Function of a network and its inputs that gives its outputs.
         """
-        if self.matches_features:
+        if isinstance(self.loss, losses.FeatureMatching):
             features = self.loss.features(self.discriminator)
             return self.loss.match(
                 call(features, join(real, conditions)),

@@ -103,9 +103,10 @@ def flag(name, value):
     Raises:
         ValueError: If it is something else.
     """
-    if not (isinstance(value, (bool, np.bool_)) or _integer(value) in (0, 1)):
+    integer = _integer(value)
+    if integer not in (0, 1):
         raise ValueError(f"Expected True or False. Received: {name}={value!r}")
-    return bool(value)
+    return bool(integer)
 
 
 def optional(check, name, value, **bounds):

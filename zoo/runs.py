@@ -94,8 +94,8 @@ class Run:
             raise ValueError(
                 f"The run in {self.folder} has other settings, so it can't be "
                 f"resumed with these: {'; '.join(different[:_NAMED])}"
-                + (f"; and {more} more." if more > 0 else "")
-                + f" `python -m zoo train {before.variant} --resume --out "
+                + (f"; and {more} more" if more > 0 else "")
+                + f". `python -m zoo train {before.variant} --resume --out "
                 f"{self.folder}` goes on with the run's own."
             )
 

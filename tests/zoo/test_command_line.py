@@ -542,6 +542,25 @@ def test_where_learning_rates_end_to_fall(name, settings, steps, until):
     assert Recipe("gan", {"name": "digits"}).falls_until() is None
 
 
+@pytest.mark.parametrize(("decay_steps", "told"), [(2, False), (20, True)])
+def test_rates_that_fall_with_the_training_are_no_news(
+    decay_steps, told, tmp_path, capsys
+):
+    np.savez(tmp_path / "own.npz", image=np.zeros((8, 8, 8, 1), np.uint8))
+    schedule = keras.optimizers.schedules.CosineDecay(1e-3, decay_steps)
+    optimizer = keras.optimizers.serialize(keras.optimizers.Adam(schedule))
+    recipe = Recipe(
+        "gan",
+        {"name": str(tmp_path / "own.npz")},
+        {"generator_units": [2], "discriminator_units": [2]},
+        {"generator_optimizer": optimizer},
+        epochs=1,
+        batch_size=4,
+    )
+    run_training(recipe, tmp_path / "run")
+    assert ("The recipe's learning rates fall" in capsys.readouterr().err) == told
+
+
 def test_a_run_of_another_recipe_is_not_resumed(tmp_path):
     small = ["--size", 24, "--out", tmp_path / "run"]
     done = run("train", "gan_gaussian1d", *small, "--epochs", 1)

@@ -1,6 +1,7 @@
 """`python -m zoo reproduce`: rows, results and the table in the documentation."""
 
 import dataclasses
+import importlib.util
 import inspect
 import json
 import pathlib
@@ -299,3 +300,18 @@ def test_the_documentation_has_the_table_of_the_kept_results():
     assert table in (DOCS / "reproduction.md").read_text()
     shorter = reproduction.table(results, reproduction.FEW_COLUMNS)
     assert shorter in (DOCS.parent / "README.md").read_text()
+
+
+def test_tables_are_written_in_the_place_of_those_there(tmp_path):
+    spec = importlib.util.spec_from_file_location(
+        "tables", DOCS.parent / "packaging" / "tables.py"
+    )
+    tables = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tables)
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- table -->\nold\n<!-- end of table -->\nb\n")
+    tables.write(page, "new")
+    assert page.read_text() == "a\n<!-- table -->\nnew\n<!-- end of table -->\nb\n"
+    page.write_text("<!-- table -->\nold")
+    with pytest.raises(ValueError, match=r"page\.md has no <!-- table -->"):
+        tables.write(page, "new")
