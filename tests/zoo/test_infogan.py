@@ -84,15 +84,20 @@ def test_the_bound_rises_on_digits_and_stays_below_its_ceiling():
     assert bounds[-1] > 0.75
     assert max(bounds) <= math.log(10)
 
-    # What the codes mean to the generator, the recognition network reads off.
+
+def test_the_recognition_network_reads_off_what_the_codes_mean_to_the_generator():
+    model = zoo.from_preset("infogan_mnist")
     asked = np.arange(200) % 10
-    images = model.generate(200, categories=asked[:, None])
+    codes = np.random.default_rng(0).uniform(-1, 1, (200, 2))
+    images = model.generate(200, seed=0, categories=asked[:, None], codes=codes)
     inferred = model.infer(images)
     assert inferred.category_probabilities.shape == (200, 1, 10)
     assert inferred.codes.shape == (200, 2)
     read = inferred.category_probabilities[:, 0]
-    assert np.mean(read.argmax(axis=1) == asked) > 0.8
-    assert metrics.code_matching_error(read, asked) < 0.2
+    assert np.mean(read.argmax(axis=1) == asked) > 0.9
+    assert metrics.code_matching_error(read, asked) < 0.1
+    correlations = np.corrcoef(inferred.codes, codes, rowvar=False)[:2, 2:]
+    np.testing.assert_allclose(correlations, 0.75 * np.eye(2), atol=0.25)
 
 
 def test_measured_information_of_blind_guesses_is_zero():
