@@ -1004,8 +1004,12 @@ def certificates(tmp_path_factory):
     openssl(
         *["req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.pem"],
         *["-days", "2", "-subj", "/CN=test authority"],
+        *["-addext", "keyUsage=critical,keyCertSign"],
     )
-    (folder / "names").write_text("subjectAltName=DNS:localhost,IP:127.0.0.1")
+    # Python 3.13 and later ask for the key's usage above and for the authority below.
+    (folder / "names").write_text(
+        "subjectAltName=DNS:localhost,IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n"
+    )
     for name in ("server", "client"):
         openssl(
             *["req", *new_key, "-keyout", f"{name}.key", "-out", f"{name}.csr"],
