@@ -3,8 +3,8 @@
 A variant subclasses `Model` and writes its paper's algorithm in `train_step` with four
 verbs: `row_seeds` (noise), `minimizing` (one update), `pass_through` (use a network
 without training it) and `end_step` (logs). Everything that tapes, loss scaling,
-replicas and saving demand of a step is in this file, and how steps follow one another
-in `zoo.training_loop`.
+replicas and saving demand of a step is in this file, what a batch is made of in
+`zoo.unpacking`, and how steps follow one another in `zoo.training_loop`.
 """
 
 import contextlib
@@ -20,18 +20,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import checks, data, networks, presets, rng
-from zoo.images import from_uint8
-from zoo.training_loop import (
-    TrainingLoop,
-    refuse_unsupported,
-    spans_workers,
-    unscaled,
-)
+from zoo import checks, data, networks, optimizer_checks, presets, rng
+from zoo.running_means import RunningMeans, counted
+from zoo.training_loop import TrainingLoop, refuse_unsupported, spans_workers
+from zoo.unpacking import Unpacking
 
-#: Float pixels beyond this, or below its negative, are levels, and not noise or a
-#: network's own output that oversteps -1 to 1 a little.
-_MAX_PIXEL = 2
 #: Arguments of `compile` that change how steps run, and not what they do.
 _HOW_KERAS_RUNS = ("run_eagerly", "jit_compile", "steps_per_execution")
 
@@ -43,7 +36,7 @@ def silent(length):
     yield types.SimpleNamespace(update=lambda count: None)
 
 
-class Model(TrainingLoop):
+class Model(Unpacking, TrainingLoop):
     """Base class: a `keras.Model` whose networks have an optimizer each.
 
     A subclass builds its networks in the constructor, lists in `players` which
@@ -76,7 +69,7 @@ class Model(TrainingLoop):
         self._given_networks = []
         self.steps = self._counter("steps")
         self._evaluated_batches = self._counter("evaluated_batches")
-        self._running_means = _RunningMeans(self.logged)
+        self._running_means = RunningMeans(self.logged)
 
     def _counter(self, name):
         return self.add_weight(
@@ -284,7 +277,7 @@ class Model(TrainingLoop):
                 f"their gradients. Pass one to each of {sorted(chosen)}."
             )
         for player, optimizer in chosen.items():
-            _check_optimizer(f"{player}_optimizer", optimizer, strategy)
+            optimizer_checks.check(f"{player}_optimizer", optimizer, strategy)
         if self.compute_dtype == "float16" and not tf.config.list_physical_devices(
             "GPU"
         ):
@@ -296,7 +289,7 @@ class Model(TrainingLoop):
         self._set(**settings)
         with strategy.scope():
             # A setting may add to what is logged.
-            self._running_means = _RunningMeans(self.logged)
+            self._running_means = RunningMeans(self.logged)
             # Without optimizer=None Keras would add an RMSprop of its own. XLA is a
             # choice: it helps some models and slows others on the CPU.
             super().compile(
@@ -394,121 +387,6 @@ class Model(TrainingLoop):
             f"{type(self).__name__} measures nothing by itself: leave test_split out "
             "of its recipe."
         )
-
-    def _check_images(self, images):
-        if isinstance(images, (tuple, list)):
-            raise ValueError(
-                f"{type(self).__name__} takes images of one data set here. Received "
-                f"{len(images)} arrays."
-            )
-        if isinstance(images, dict):
-            raise ValueError(
-                f"{type(self).__name__} takes images, alone or in a tuple with labels. "
-                f"Received a dict of {sorted(images)}: map it to a tuple."
-            )
-        if tf.TensorShape(images.shape).rank is None:
-            raise ValueError(
-                f"{type(self).__name__} takes batches of images. Received batches of "
-                "unknown shape: give from_generator an output_signature, and batch the "
-                "data."
-            )
-        if tuple(images.shape[1:]) != self.image_shape:
-            raise ValueError(
-                f"{type(self).__name__} was built for samples of shape "
-                f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
-            )
-        if tf.as_dtype(images.dtype).is_integer:
-            raise ValueError(
-                f"{type(self).__name__} takes pixels from -1 to 1. Received integers, "
-                f"{tf.as_dtype(images.dtype).name}: map levels from 0 to 255 by "
-                "zoo.images.from_uint8, or load them by zoo.load_data."
-            )
-
-    def _check_batch(self, images):
-        """Checks a batch of `fit` or `evaluate`, its values when the step runs.
-
-        Raises:
-            ValueError: If it has another shape, or integers.
-            tf.errors.InvalidArgumentError: When the step runs, if pixels are levels.
-                XLA, `compile(jit_compile=True)`, leaves such checks out.
-        """
-        self._check_images(images)
-        if len(self.image_shape) == 3:
-            images = tf.convert_to_tensor(images)
-            tf.debugging.assert_less_equal(
-                tf.reduce_max(tf.abs(images)),
-                tf.constant(_MAX_PIXEL, images.dtype),
-                f"{type(self).__name__} takes pixels from -1 to 1, and this batch has "
-                "others. Map levels from 0 to 255 by zoo.images.from_uint8, or load "
-                "the images by zoo.load_data.",
-            )
-
-    def _split(self, data, names=()):
-        """Splits a batch of `fit` or `evaluate` into images and what comes with them.
-
-        Args:
-            data: Images, alone or the first of a tuple.
-            names: Names of what the model needs beside images. One that needs nothing
-                takes labels, too, which play no part.
-
-        Returns:
-            The images, and a list with a tensor for each of the names.
-
-        Raises:
-            ValueError: If the images don't fit, or there is less or more with them,
-                such as weights of rows.
-        """
-        images, *given = data if isinstance(data, (tuple, list)) else [data]
-        self._check_batch(images)
-        while given and given[-1] is None:
-            given.pop()
-        if len(given) < len(names):
-            raise ValueError(
-                f"{type(self).__name__} trains on batches of images and "
-                f"{', '.join(names)}: zoo.load_data(..., labels=True). Received images "
-                "alone."
-            )
-        if len(given) > max(len(names), 1):
-            raise ValueError(
-                f"{type(self).__name__} takes batches of images with "
-                f"{', '.join(names) or 'labels or without'}; rows count alike and have "
-                f"no weights. Received {len(given) + 1} arrays."
-            )
-        return images, given[: len(names)]
-
-    def _images_of(self, data):
-        """Returns the images of a batch whose labels, if any, play no part."""
-        images, _ = self._split(data)
-        return images
-
-    def _unpack_domains(self, data):
-        """Splits a batch of two domains: source images and labels, target images."""
-        parts = [data, data[0]] if isinstance(data, (tuple, list)) else [data]
-        if not all(isinstance(x, (tuple, list)) and len(x) == 2 for x in parts):
-            raise ValueError(
-                f"{type(self).__name__} takes batches "
-                "((source_images, source_labels), target_images): load two names, "
-                "zoo.load_data((source, target))."
-            )
-        (source, labels), target = data
-        self._check_batch(source)
-        self._check_batch(target)
-        return source, labels, target
-
-    def pixels(self, images):
-        """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""
-        images = np.asarray(images)
-        if images.dtype == np.uint8:
-            images = from_uint8(images)
-        self._check_images(images)
-        of_pixels = images.size and len(self.image_shape) == 3
-        if of_pixels and np.abs(images).max() > _MAX_PIXEL:
-            raise ValueError(
-                f"{type(self).__name__} takes float pixels from -1 to 1. Received "
-                f"numbers from {images.min()} to {images.max()}: map levels from 0 to "
-                "255 by zoo.images.from_uint8."
-            )
-        return images.astype(np.float32)
 
     def _in_batches(self, function, arrays, batch_size):
         """Concatenates `function` of slices of the arrays, as float32 numpy.
@@ -736,7 +614,7 @@ class Model(TrainingLoop):
             weights: Dict from the names that weigh otherwise to their weights, or None.
         """
         total = sum(value for name, value in values.items() if name.endswith("_loss"))
-        self._loss_tracker.update_state(_counted(total, weight), sample_weight=weight)
+        self._loss_tracker.update_state(counted(total, weight), sample_weight=weight)
         self._running_means.update(values, weight, weights or {})
 
     def _results(self, metrics):
@@ -771,77 +649,6 @@ class Model(TrainingLoop):
     def _networks_policy(self):
         """Builds the networks of a block with this model's dtype policy."""
         return networks.policy(self.dtype_policy)
-
-
-class _RunningMeans:
-    """Means over an epoch, kept out of Keras's sight so that no file saves them."""
-
-    def __init__(self, names):
-        self.metrics = [keras.metrics.Mean(name) for name in names]
-
-    def update(self, values, weight, weights):
-        if set(values) != {metric.name for metric in self.metrics}:
-            raise ValueError(
-                f"Expected logs {[metric.name for metric in self.metrics]}. "
-                f"Received: {sorted(values)}"
-            )
-        for metric in self.metrics:
-            own = weights.get(metric.name, weight)
-            metric.update_state(_counted(values[metric.name], own), sample_weight=own)
-
-
-def _counted(value, weight):
-    """Returns a mean, or 0 in place of that over no rows, which is no number."""
-    return tf.where(tf.equal(weight, 0), 0.0, value)
-
-
-#: Arguments of Keras's optimizers that are numbers.
-_NUMBERS_OF_OPTIMIZERS = (
-    "beta_1",
-    "beta_2",
-    "clipnorm",
-    "clipvalue",
-    "ema_momentum",
-    "epsilon",
-    "global_clipnorm",
-    "loss_scale_factor",
-    "momentum",
-    "rho",
-    "weight_decay",
-)
-
-
-def _check_optimizer(name, optimizer, strategy):
-    """Raises `ValueError` where an optimizer would not do what it is asked to."""
-    inner = unscaled(optimizer)
-    for argument in _NUMBERS_OF_OPTIMIZERS:
-        value = getattr(inner, argument, None)
-        if isinstance(value, str):  # Keras meets it in the first step.
-            raise ValueError(f"{name} takes a number. Received: {argument}={value!r}")
-    if inner.use_ema:
-        raise ValueError(
-            f"{name} has use_ema=True, whose averages nothing here uses. Leave it out; "
-            "models that make samples have compile(averaging=)."
-        )
-    clipping = [
-        f"{argument}={getattr(inner, argument)}"
-        for argument in ("clipnorm", "global_clipnorm", "clipvalue")
-        if getattr(inner, argument) is not None
-    ]
-    replicas = strategy.num_replicas_in_sync
-    if clipping and replicas > 1:
-        raise ValueError(
-            f"{name} has {', '.join(clipping)}, and Keras clips before it adds up the "
-            f"gradients of the {replicas} replicas: another training than on one. "
-            "Leave it out, or train on one replica."
-        )
-    if inner.gradient_accumulation_steps and replicas > 1:
-        raise ValueError(
-            f"{name} has gradient_accumulation_steps="
-            f"{inner.gradient_accumulation_steps}, and Keras decides in a graph's "
-            f"branch whether to update, where {replicas} replicas cannot meet. Leave "
-            "it out, or train on one replica."
-        )
 
 
 def in_training_mode(network, inputs):

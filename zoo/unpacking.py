@@ -1,0 +1,132 @@
+"""What a model is given: batches of `fit` and `evaluate`, and arrays of images."""
+
+import numpy as np
+import tensorflow as tf
+
+from zoo.images import from_uint8
+
+#: Float pixels beyond this, or below its negative, are levels, and not noise or a
+#: network's own output that oversteps -1 to 1 a little.
+_MAX_PIXEL = 2
+
+
+class Unpacking:
+    """The part of `zoo.model.Model` that takes batches apart and checks them.
+
+    It knows the model's `image_shape`, and nothing of its networks.
+    """
+
+    def _check_images(self, images):
+        if isinstance(images, (tuple, list)):
+            raise ValueError(
+                f"{type(self).__name__} takes images of one data set here. Received "
+                f"{len(images)} arrays."
+            )
+        if isinstance(images, dict):
+            raise ValueError(
+                f"{type(self).__name__} takes images, alone or in a tuple with labels. "
+                f"Received a dict of {sorted(images)}: map it to a tuple."
+            )
+        if tf.TensorShape(images.shape).rank is None:
+            raise ValueError(
+                f"{type(self).__name__} takes batches of images. Received batches of "
+                "unknown shape: give from_generator an output_signature, and batch the "
+                "data."
+            )
+        if tuple(images.shape[1:]) != self.image_shape:
+            raise ValueError(
+                f"{type(self).__name__} was built for samples of shape "
+                f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
+            )
+        if tf.as_dtype(images.dtype).is_integer:
+            raise ValueError(
+                f"{type(self).__name__} takes pixels from -1 to 1. Received integers, "
+                f"{tf.as_dtype(images.dtype).name}: map levels from 0 to 255 by "
+                "zoo.images.from_uint8, or load them by zoo.load_data."
+            )
+
+    def _check_batch(self, images):
+        """Checks a batch of `fit` or `evaluate`, its values when the step runs.
+
+        Raises:
+            ValueError: If it has another shape, or integers.
+            tf.errors.InvalidArgumentError: When the step runs, if pixels are levels.
+                XLA, `compile(jit_compile=True)`, leaves such checks out.
+        """
+        self._check_images(images)
+        if len(self.image_shape) == 3:
+            images = tf.convert_to_tensor(images)
+            tf.debugging.assert_less_equal(
+                tf.reduce_max(tf.abs(images)),
+                tf.constant(_MAX_PIXEL, images.dtype),
+                f"{type(self).__name__} takes pixels from -1 to 1, and this batch has "
+                "others. Map levels from 0 to 255 by zoo.images.from_uint8, or load "
+                "the images by zoo.load_data.",
+            )
+
+    def _split(self, data, names=()):
+        """Splits a batch of `fit` or `evaluate` into images and what comes with them.
+
+        Args:
+            data: Images, alone or the first of a tuple.
+            names: Names of what the model needs beside images. One that needs nothing
+                takes labels, too, which play no part.
+
+        Returns:
+            The images, and a list with a tensor for each of the names.
+
+        Raises:
+            ValueError: If the images don't fit, or there is less or more with them,
+                such as weights of rows.
+        """
+        images, *given = data if isinstance(data, (tuple, list)) else [data]
+        self._check_batch(images)
+        while given and given[-1] is None:
+            given.pop()
+        if len(given) < len(names):
+            raise ValueError(
+                f"{type(self).__name__} trains on batches of images and "
+                f"{', '.join(names)}: zoo.load_data(..., labels=True). Received images "
+                "alone."
+            )
+        if len(given) > max(len(names), 1):
+            raise ValueError(
+                f"{type(self).__name__} takes batches of images with "
+                f"{', '.join(names) or 'labels or without'}; rows count alike and have "
+                f"no weights. Received {len(given) + 1} arrays."
+            )
+        return images, given[: len(names)]
+
+    def _images_of(self, data):
+        """Returns the images of a batch whose labels, if any, play no part."""
+        images, _ = self._split(data)
+        return images
+
+    def _unpack_domains(self, data):
+        """Splits a batch of two domains: source images and labels, target images."""
+        parts = [data, data[0]] if isinstance(data, (tuple, list)) else [data]
+        if not all(isinstance(x, (tuple, list)) and len(x) == 2 for x in parts):
+            raise ValueError(
+                f"{type(self).__name__} takes batches "
+                "((source_images, source_labels), target_images): load two names, "
+                "zoo.load_data((source, target))."
+            )
+        (source, labels), target = data
+        self._check_batch(source)
+        self._check_batch(target)
+        return source, labels, target
+
+    def pixels(self, images):
+        """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""
+        images = np.asarray(images)
+        if images.dtype == np.uint8:
+            images = from_uint8(images)
+        self._check_images(images)
+        of_pixels = images.size and len(self.image_shape) == 3
+        if of_pixels and np.abs(images).max() > _MAX_PIXEL:
+            raise ValueError(
+                f"{type(self).__name__} takes float pixels from -1 to 1. Received "
+                f"numbers from {images.min()} to {images.max()}: map levels from 0 to "
+                "255 by zoo.images.from_uint8."
+            )
+        return images.astype(np.float32)
