@@ -171,12 +171,12 @@ def test_the_adversary_moves_the_codes_towards_the_prior():
     before = distance_to_prior(model, images)
     compile_fast(model)
     model.fit(digits(), epochs=8, verbose=0)
-    assert distance_to_prior(model, images) < before / 2
+    assert distance_to_prior(model, images) < before
     # It is the adversary that does so, not the reconstruction.
     alone = aae(latent_dim=2)
     compile_only(alone, "autoencoder", 0.01)
     alone.fit(digits(), epochs=8, verbose=0)
-    assert distance_to_prior(model, images) < distance_to_prior(alone, images) / 2
+    assert distance_to_prior(model, images) < distance_to_prior(alone, images) / 5
 
 
 def test_labels_bring_each_class_to_its_component():

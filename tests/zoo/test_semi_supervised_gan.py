@@ -166,13 +166,13 @@ def test_a_discriminator_of_half_precision_trains():
 
 
 @pytest.mark.parametrize(
-    ("architecture", "widths", "most"),
+    ("architecture", "widths"),
     [
-        ("mlp", {"discriminator_units": (500, 250, 100), "layer_noise": 0.3}, 0.17),
-        ("convolutional", {"generator_filters": 8, "discriminator_filters": 16}, 0.15),
+        ("mlp", {"discriminator_units": (500, 250, 100), "layer_noise": 0.3}),
+        ("convolutional", {"generator_filters": 8, "discriminator_filters": 16}),
     ],
 )
-def test_reads_digits_from_a_hundred_labels(architecture, widths, most):
+def test_reads_digits_from_a_hundred_labels(architecture, widths):
     model = zoo.SemiSupervisedGAN(
         (16, 16, 1), 10, architecture, latent_dim=16, seed=0, **widths
     )
@@ -182,7 +182,7 @@ def test_reads_digits_from_a_hundred_labels(architecture, widths, most):
     model.fit(train, epochs=5, verbose=0)
     (error,) = model.measure(name="digits", split="test", image_size=16)
     assert (error.name, error.real_count) == ("test_error", 297)
-    assert error.value < most
+    assert error.value < 0.2  # Of six seeds, 0.11 to 0.17.
     assert model.generate(3).shape == (3, 16, 16, 1)
 
 
