@@ -9,11 +9,13 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from zoo.images import to_uint8
 
 _PADDING = 2
+#: About how wide, in pixels, each of two pictures side by side shall be.
+_WIDTH = 600
 _REAL, _GENERATED, _BOUNDARY = "#1b6ca8", "#d1495b", "#555555"
 
 
@@ -95,21 +97,42 @@ def table(rows, titles, columns=()):
 def beside(left, right, titles):
     """Puts two pictures side by side, each under its title.
 
+    Their pixels stay as they are; a small picture's are enlarged by a whole number.
+
     Args:
         left: `PIL.Image.Image`.
         right: `PIL.Image.Image`.
         titles: Two strings.
+
+    Returns:
+        `PIL.Image.Image`, RGB.
     """
-    # Each is five inches wide, and the figure as high as the taller one with its title.
-    height = 5 * max(picture.height / picture.width for picture in (left, right))
-    figure = Figure(figsize=(10, height + 0.4), layout="constrained")
-    for axes, picture, title in zip(
-        figure.subplots(1, 2), (left, right), titles, strict=True
-    ):
-        axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        axes.set_title(title)
-        axes.axis("off")
-    return to_image(figure)
+    pictures = [
+        ImageOps.scale(
+            picture.convert("RGB"),
+            max(1, round(_WIDTH / picture.width)),
+            Image.Resampling.NEAREST,
+        )
+        for picture in (left, right)
+    ]
+    font = ImageFont.load_default(size=20)
+    gap = title_height = 32
+    whole = Image.new(
+        "RGB",
+        (
+            sum(picture.width for picture in pictures) + gap,
+            max(picture.height for picture in pictures) + title_height,
+        ),
+        "white",
+    )
+    draw = ImageDraw.Draw(whole)
+    x = 0
+    for picture, title in zip(pictures, titles, strict=True):
+        middle = (x + picture.width // 2, title_height // 2)
+        draw.text(middle, title, fill="black", font=font, anchor="mm")
+        whole.paste(picture, (x, title_height))
+        x += picture.width + gap
+    return whole
 
 
 def to_image(figure, dpi=100):

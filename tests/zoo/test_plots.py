@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from zoo import plots
 
@@ -69,6 +70,24 @@ def test_a_grid_goes_row_by_row_on_white():
 def test_a_grid_is_of_images(shape):
     with pytest.raises(ValueError, match=r"at least one image.*Received: shape \("):
         plots.image_grid(np.zeros(shape))
+
+
+def test_pictures_beside_each_other_keep_their_pixels():
+    pixels = np.random.default_rng(0)
+    small = pixels.integers(0, 256, (20, 201), np.uint8)
+    large = pixels.integers(0, 256, (90, 640, 3), np.uint8)
+    picture = plots.beside(*map(Image.fromarray, (small, large)), ("one", "two"))
+    whole = np.asarray(picture)
+    assert whole.shape[-1] == 3
+    # Below the titles: the first three times as large, in grey, and the other as it is.
+    left = whole[-90:, : 3 * 201]
+    enlarged = small.repeat(3, axis=0).repeat(3, axis=1)
+    np.testing.assert_array_equal(left[:60], enlarged[..., None].repeat(3, axis=2))
+    assert (left[60:] == 255).all()
+    np.testing.assert_array_equal(whole[-90:, -640:], large)
+    titles = whole[:-90]
+    for half in (titles[:, : 3 * 201], titles[:, -640:]):
+        assert half.min() == 0
 
 
 def test_an_animation_has_frames(tmp_path):
