@@ -174,6 +174,8 @@ def _classify(model):
 def sampling(model):
     """Returns the signatures that take a seed a row: `sample`, and `png` of images.
 
+    PNG files have four channels at most.
+
     Args:
         model: A `zoo.generative.GenerativeModel`.
     """
@@ -183,7 +185,7 @@ def sampling(model):
             lambda **given: samples_or_images(model.draw(**given)), inputs
         )
     }
-    if len(model.image_shape) == 3:
+    if len(model.image_shape) == 3 and model.image_shape[-1] <= 4:
         signatures["png"] = Signature(lambda **given: png(model.draw(**given)), inputs)
     return signatures
 

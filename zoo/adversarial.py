@@ -43,6 +43,7 @@ class AdversarialModel(GenerativeModel):
         self, *, image_shape, latent_dim, prior, generator, discriminator, **kwargs
     ):
         network_checks.check_built(generator=generator, discriminator=discriminator)
+        network_checks.check_apart(generator=generator, discriminator=discriminator)
         if generator is not None:
             image_shape = network_checks.made_shape("generator", generator)
         if image_shape is None:
@@ -83,7 +84,7 @@ class AdversarialModel(GenerativeModel):
             for player in ("generator", "discriminator")
         }
 
-    def generator_loss(self, real, fake, conditions, call):
+    def generator_loss(self, real, fake, conditions, call, counting=None):
         """Returns what the generator minimizes.
 
         Args:
@@ -91,6 +92,8 @@ class AdversarialModel(GenerativeModel):
             fake: Batch of generated samples.
             conditions: List of what the discriminator takes behind the samples.
             call: Function of a network and its inputs that gives its outputs.
+            counting: Booleans `[n]`, of the rows that feature matching looks at on both
+                sides; None for all.
         """
         if isinstance(self.loss, losses.FeatureMatching):
             features = self.loss.features(self.discriminator)
@@ -98,6 +101,7 @@ class AdversarialModel(GenerativeModel):
                 call(features, join(real, conditions)),
                 call(features, join(fake, conditions)),
                 self.mean_of_replicas,
+                counting,
             )
         judged = call(self.discriminator, join(fake, conditions))
         return self.loss.generator(self.logits_of(judged))
@@ -132,6 +136,11 @@ class AdversarialModel(GenerativeModel):
 
     def _check_shapes(self):
         taken, *_ = network_checks.row_shapes(self.generator)
+        if len(taken) != 1:
+            raise ValueError(
+                "The generator must take latents as rows of numbers. It takes rows of "
+                f"shape {taken}: begin it with a Reshape."
+            )
         if taken != (self.latent_dim,):
             raise ValueError(
                 f"The prior draws rows of {self.latent_dim} numbers and the generator "
@@ -162,15 +171,16 @@ class AdversarialModel(GenerativeModel):
         network_checks.check_judge("discriminator", self.discriminator)
 
 
-def accuracies(real_logits, fake_logits, boundary):
+def accuracies(real_logits, fake_logits, boundary, mean_real=tf.reduce_mean):
     """Returns the discriminator's accuracies as logs.
 
     Args:
         real_logits: Its outputs for real samples, `[n]`.
         fake_logits: Its outputs for generated ones, `[n]`.
         boundary: `AdversarialLoss.boundary`, above which one counts as taken for real.
+        mean_real: As `AdversarialLoss.discriminator` takes it.
     """
-    real = tf.reduce_mean(tf.cast(real_logits > boundary, tf.float32))
+    real = mean_real(tf.cast(real_logits > boundary, tf.float32))
     fake = tf.reduce_mean(tf.cast(fake_logits < boundary, tf.float32))
     return {
         "discriminator_accuracy": (real + fake) / 2,

@@ -1,5 +1,7 @@
 """Averaging the weights of the network that makes samples, over training steps."""
 
+import warnings
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -47,8 +49,14 @@ class AveragedModel(Model):
         super()._compile(optimizers, {**settings, "averaging": averaging}, **kwargs)
 
     def _set(self, averaging, **settings):
-        """See `Model._set`; creates or drops the averaged copy."""
+        """See `Model._set`; creates, keeps or drops the averaged copy."""
         super()._set(**settings)
+        if averaging is None and self.averaged_generator is not None:
+            warnings.warn(
+                f"The average of the {self.decoder_name}, which made the samples, is "
+                "dropped. compile(averaging=) keeps it.",
+                stacklevel=4,
+            )
         self._average_decoder(averaging)
 
     def _check_precision(self):
@@ -62,16 +70,16 @@ class AveragedModel(Model):
             )
 
     def _average_decoder(self, averaging):
-        """Creates or drops the averaged copy."""
+        """Creates, keeps or drops the averaged copy."""
         self.averaging = averaging
-        self._forget_average()
         if averaging is None:
-            return
-        with self.distribute_strategy.scope():
-            copy = keras.models.clone_model(self._decoder())
-            copy.set_weights(self._decoder().get_weights())
-            copy.trainable = False
-            self.averaged_generator = copy
+            self._forget_average()
+        elif self.averaged_generator is None:
+            with self.distribute_strategy.scope():
+                copy = keras.models.clone_model(self._decoder())
+                copy.set_weights(self._decoder().get_weights())
+                copy.trainable = False
+                self.averaged_generator = copy
 
     def _forget_average(self):
         """Drops the averaged copy; Keras would go on counting and saving it."""
@@ -93,12 +101,28 @@ class AveragedModel(Model):
 
         A compiled model has one or none as `compile` says. Without this, one that was
         loaded with `compile=False` would make samples by the trained weights.
+
+        Raises:
+            ValueError: If the model is compiled with an average and the file has none.
         """
         kept = {name: store[name] for name in store.keys()}  # noqa: SIM118  (no dict)
         averaging = kept.pop("averaging", None)
         super().load_own_variables(kept)
         if not self.compiled:
             self._average_decoder(None if averaging is None else float(averaging[()]))
+        elif averaging is None and self.averaging is not None:
+            raise ValueError(
+                f"The file has no average of the {self.decoder_name}, and the model is "
+                f"compiled with averaging={self.averaging}. Load into one that is not "
+                "compiled, then compile it."
+            )
+        elif averaging is not None and self.averaging is None:
+            warnings.warn(
+                f"The file's average of the {self.decoder_name} is not loaded: samples "
+                "are made by the trained weights. compile(averaging=) before you load "
+                "keeps it.",
+                stacklevel=2,
+            )
 
     def _update_average(self):
         """Moves the averaged weights and statistics towards the decoder's.
@@ -112,6 +136,9 @@ class AveragedModel(Model):
         share = 1.0 - tf.minimum(self.averaging, (1.0 + step) / (10.0 + step))
 
         def move(average, value):
+            if not value.dtype.is_floating:  # Counters and the like have no average.
+                average.assign(value)
+                return
             average.assign_add(tf.cast(share, value.dtype) * (value - average))
 
         def move_all(strategy):

@@ -68,7 +68,9 @@ class CGAN(GameModel):
         hidden_units: Width of a dense layer at both ends of the convolutions, as in
             `zoo.DCGAN`; None for none.
         generator: Keras model from `[latents, condition]` to samples, instead of the
-            default network.
+            default network. Labels of -1 reach it and the discriminator as they are,
+            and an `Embedding` takes -1 for the last class: give it a class more, and
+            map -1 to that.
         discriminator: Keras model from `[samples, condition]` to logits, instead of the
             default network.
         seed: Integer from which initial weights and noise follow; None draws one.

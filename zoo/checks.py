@@ -4,6 +4,7 @@ Every check returns the argument as Python's own kind of value, so that numpy's 
 are taken and what is saved can be JSON.
 """
 
+import inspect
 import math
 import numbers
 import sys
@@ -112,6 +113,34 @@ def flag(name, value):
 def optional(check, name, value, **bounds):
     """Returns None for None, and of anything else what a check returns."""
     return None if value is None else check(name, value, **bounds)
+
+
+def whole_config(thing, base, besides=()):
+    """Raises `ValueError` where `get_config` lacks an argument of the constructor.
+
+    An object that is rebuilt from it, for a file or an export, would have the default
+    in its place. A class with a `from_config` of its own knows what it does.
+
+    Args:
+        thing: Object whose class somebody may have derived from one of ours.
+        base: The class of ours.
+        besides: Names of arguments that a config need not have.
+    """
+    if type(thing).from_config.__func__ is not base.from_config.__func__:
+        return
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    arguments = {
+        name
+        for name, parameter in inspect.signature(thing.__init__).parameters.items()
+        if parameter.kind in named
+    }
+    if lacking := sorted(arguments - set(thing.get_config()) - set(besides)):
+        name = type(thing).__name__
+        raise ValueError(
+            f"{name}.get_config() lacks {', '.join(lacking)}, which the constructor "
+            "takes: a file or an export would have the default instead. Return "
+            f"{{**super().get_config(), {lacking[0]!r}: ...}} there."
+        )
 
 
 def _plain(value):

@@ -11,7 +11,7 @@ class DCGAN(GameModel):
     """A GAN whose networks are strided convolutions with batch normalization.
 
     The paper's rules: no pooling and no fully connected hidden layers, ReLU in the
-    generator with tanh at its end, leaky ReLU 0.2 in the discriminator, N(0, 0.02)
+    generator with tanh at its end, leaky ReLU 0.2 in the discriminator, N(0, 0.02²)
     initial weights. The game and `compile` are those of `zoo.GAN`. Labels in the data
     are ignored. `fit` takes batches of images in [-1, 1], and logs:
 

@@ -188,6 +188,10 @@ class DiscriminativeModel(Model):
         )
         return loss, accuracy, self.mean_count(known)
 
+    def _example_of_metrics(self):
+        """See `Model`: a label and probabilities."""
+        return [tf.zeros([1], tf.int64), tf.zeros([1, self.num_classes])]
+
     def get_config(self):
         """Returns the constructor's arguments."""
         return {

@@ -315,12 +315,18 @@ def _frechet(one, other):
 
 
 def _parzen(generated, real, validation, common):
-    score = metrics.parzen_score(*(x / 255 for x in (generated, validation, real)))
+    images = [x / 255 for x in (generated, validation, real)]
+    score = metrics.parzen_score(*images)
+    finer = metrics.parzen_score(*images, sigmas=metrics.FINE_SIGMAS)
     return [
         Measurement(
             "parzen_log_likelihood", score.value, score.standard_error, **common
         ),
         Measurement("parzen_sigma", score.sigma, **common),
+        Measurement(
+            "parzen_log_likelihood_finer", finer.value, finer.standard_error, **common
+        ),
+        Measurement("parzen_sigma_finer", finer.sigma, **common),
     ]
 
 

@@ -287,7 +287,8 @@ class GameModel(AdversarialModel):
         mixing = [
             layer.name
             for layer in network_checks.nested_layers(self.discriminator)
-            if isinstance(layer, layers.BatchNormalization)
+            # A frozen one normalizes each row by its averages.
+            if (isinstance(layer, layers.BatchNormalization) and layer.trainable)
             or getattr(layer, "across_batch", False)
         ]
         if penalty and mixing:

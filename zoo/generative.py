@@ -6,7 +6,7 @@ import numbers
 import keras
 import numpy as np
 
-from zoo import priors, rng
+from zoo import checks, priors, rng
 from zoo.averaging import AveragedModel
 
 
@@ -26,6 +26,7 @@ class GenerativeModel(AveragedModel):
     def __init__(self, *, prior, latent_dim, **kwargs):
         super().__init__(**kwargs)
         self.prior = priors.get(prior, latent_dim, self.default_latent_dim)
+        checks.whole_config(self.prior, priors.Prior)
         self.latent_dim = self.prior.width
 
     # Drawing
@@ -108,6 +109,20 @@ class GenerativeModel(AveragedModel):
             return self.decode_rows(**inputs)
         conditions = self.complete(inputs, rng.seeds_from(inputs["latents"]))
         return self._decoder()(join(inputs["latents"], conditions), training=True)
+
+    def predict_step(self, data):
+        """See `keras.Model.predict_step`.
+
+        Raises:
+            ValueError: If conditions come as Keras's targets, which it leaves out.
+        """
+        if self.conditions and isinstance(data, tuple) and len(data) > 1:
+            raise ValueError(
+                "predict takes latents alone, or a list or dict of them and the "
+                f"{', '.join(self.conditions)}. Received a tuple, whose second part "
+                "Keras would leave out: map it to a dict."
+            )
+        return super().predict_step(data)
 
     def decode_rows(self, latents, **conditions):
         """Decodes tensors: what `call` and `decode` compute; never an error.

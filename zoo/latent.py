@@ -294,7 +294,7 @@ def invert(
 
     def errors_of(latents):
         decoded = model.decode_rows(tf.convert_to_tensor(latents), **told)
-        squares = tf.square(decoded - targets)
+        squares = tf.square(tf.cast(decoded, tf.float32) - targets)
         return tf.reduce_mean(squares, axis=range(1, len(targets.shape)))
 
     @tf.function

@@ -10,7 +10,7 @@ import keras
 import tensorflow as tf
 from keras import ops
 
-from zoo import rng
+from zoo import checks, rng
 
 
 def _minus_log_sigmoid(logits):
@@ -31,8 +31,18 @@ class AdversarialLoss:
     probabilistic = False
     boundary = 0.0
 
-    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
-        """Scalar that the discriminator minimizes, from logits of shape `[n]`."""
+    def discriminator(
+        self, real_logits, fake_logits, label_smoothing=0.0, mean_real=ops.mean
+    ):
+        """Scalar that the discriminator minimizes.
+
+        Args:
+            real_logits: Its outputs for real samples, `[n]`.
+            fake_logits: Its outputs for generated ones, `[m]`.
+            label_smoothing: Real samples count as real by 1 minus this.
+            mean_real: Function from the real rows' terms, `[n]`, to their mean, where
+                not all of them are draws of the data.
+        """
         raise NotImplementedError
 
     def generator(self, fake_logits):
@@ -60,11 +70,13 @@ class Minimax(AdversarialLoss):
 
     probabilistic = True
 
-    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+    def discriminator(
+        self, real_logits, fake_logits, label_smoothing=0.0, mean_real=ops.mean
+    ):
         """See `AdversarialLoss.discriminator`."""
         real = (1 - label_smoothing) * _minus_log_sigmoid(real_logits)
         real += label_smoothing * _minus_log_sigmoid(-real_logits)
-        return ops.mean(real) + ops.mean(_minus_log_sigmoid(-fake_logits))
+        return mean_real(real) + ops.mean(_minus_log_sigmoid(-fake_logits))
 
     def generator(self, fake_logits):
         """See `AdversarialLoss.generator`."""
@@ -89,11 +101,13 @@ class LeastSquares(AdversarialLoss):
 
     boundary = 0.5
 
-    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+    def discriminator(
+        self, real_logits, fake_logits, label_smoothing=0.0, mean_real=ops.mean
+    ):
         """See `AdversarialLoss.discriminator`."""
         del label_smoothing
         return 0.5 * (
-            ops.mean(ops.square(real_logits - 1)) + ops.mean(ops.square(fake_logits))
+            mean_real(ops.square(real_logits - 1)) + ops.mean(ops.square(fake_logits))
         )
 
     def generator(self, fake_logits):
@@ -105,10 +119,13 @@ class LeastSquares(AdversarialLoss):
 class Hinge(AdversarialLoss):
     """Hinge loss (Lim & Ye 2017; Miyato et al. 2018, eq. 16 and 17)."""
 
-    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+    def discriminator(
+        self, real_logits, fake_logits, label_smoothing=0.0, mean_real=ops.mean
+    ):
         """See `AdversarialLoss.discriminator`."""
         del label_smoothing
-        return ops.mean(ops.relu(1 - real_logits)) + ops.mean(ops.relu(1 + fake_logits))
+        real, fake = ops.relu(1 - real_logits), ops.relu(1 + fake_logits)
+        return mean_real(real) + ops.mean(fake)
 
     def generator(self, fake_logits):
         """See `AdversarialLoss.generator`."""
@@ -122,10 +139,12 @@ class Wasserstein(AdversarialLoss):
     The critic must be kept Lipschitz: compile with `penalty="gradient_penalty"`.
     """
 
-    def discriminator(self, real_logits, fake_logits, label_smoothing=0.0):
+    def discriminator(
+        self, real_logits, fake_logits, label_smoothing=0.0, mean_real=ops.mean
+    ):
         """See `AdversarialLoss.discriminator`."""
         del label_smoothing
-        return ops.mean(fake_logits) - ops.mean(real_logits)
+        return ops.mean(fake_logits) - mean_real(real_logits)
 
     def generator(self, fake_logits):
         """See `AdversarialLoss.generator`."""
@@ -167,7 +186,7 @@ class FeatureMatching(NonSaturating):
             discriminator.inputs, weighted[-1].input, name="matched_features"
         )
 
-    def match(self, real_features, fake_features, mean_of_replicas):
+    def match(self, real_features, fake_features, mean_of_replicas, counting=None):
         """Scalar that the generator minimizes.
 
         Args:
@@ -175,13 +194,17 @@ class FeatureMatching(NonSaturating):
             fake_features: f of generated rows.
             mean_of_replicas: Function that takes a tensor to its mean over replicas,
                 with a gradient: the means are over the batch of all of them.
+            counting: Booleans `[n]`, of the rows that the means are over on both sides;
+                None for all.
         """
 
         def mean(rows):
             # Of sums and counts: replicas may have fewer rows than others, or none.
-            total = ops.sum(ops.cast(rows, "float32"), axis=0)
-            count = ops.cast(ops.shape(rows)[0], "float32")
-            return mean_of_replicas(total) / mean_of_replicas(count)
+            rows = ops.cast(rows, "float32")
+            weights = ops.ones_like(rows[:, 0]) if counting is None else counting
+            weights = ops.cast(weights, "float32")
+            total = ops.sum(rows * ops.expand_dims(weights, 1), axis=0)
+            return mean_of_replicas(total) / mean_of_replicas(ops.sum(weights))
 
         real, fake = mean(real_features), mean(fake_features)
         return ops.sum(ops.square(real - fake))
@@ -317,6 +340,7 @@ def _resolve(kind, identifier, table, base):
     elif isinstance(identifier, dict):
         identifier = keras.saving.deserialize_keras_object(identifier)
     if isinstance(identifier, base):
+        checks.whole_config(identifier, base)
         return identifier
     raise ValueError(
         f"Unknown {kind}. Expected one of {sorted(table)} or a zoo.losses."

@@ -20,7 +20,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import checks, data, networks, optimizer_checks, presets, rng
+from zoo import (
+    checks,
+    data,
+    network_checks,
+    networks,
+    optimizer_checks,
+    presets,
+    rng,
+)
 from zoo.running_means import RunningMeans, counted
 from zoo.training_loop import TrainingLoop, refuse_unsupported, spans_workers
 from zoo.unpacking import Unpacking
@@ -115,7 +123,11 @@ class Model(Unpacking, TrainingLoop):
         """Returns a model with the same weights, uncompiled and under no strategy.
 
         Where an averaged network is kept, it takes the place of the trained one.
+
+        Raises:
+            ValueError: If the class's `get_config` lacks an argument.
         """
+        checks.whole_config(self, Model, besides=self.network_names)
         copy = type(self).from_config(self.get_config())
         for name, network in self.networks().items():
             getattr(copy, name).set_weights(network.get_weights())
@@ -263,6 +275,7 @@ class Model(Unpacking, TrainingLoop):
             **keras_arguments: `run_eagerly`, `jit_compile` and `steps_per_execution`,
                 as `keras.Model.compile` takes them.
         """
+        checks.whole_config(self, Model, besides=self.network_names)
         strategy = self.distribute_strategy
         refuse_unsupported(strategy, keras_arguments)
         self._refuse_foreign(keras_arguments)
@@ -278,6 +291,10 @@ class Model(Unpacking, TrainingLoop):
             )
         for player, optimizer in chosen.items():
             optimizer_checks.check(f"{player}_optimizer", optimizer, strategy)
+        if strategy.num_replicas_in_sync > 1:
+            network_checks.warn_of_unsynchronized(
+                network for player in chosen for network in self.players()[player]
+            )
         if self.compute_dtype == "float16" and not tf.config.list_physical_devices(
             "GPU"
         ):
@@ -594,6 +611,21 @@ class Model(Unpacking, TrainingLoop):
             self.steps.assign_add(1)
         self._add_to_means(values, count, weights)
         return self._results([self._loss_tracker, *self._running_means.metrics])
+
+    def make_test_function(self, force=False):
+        """See `TrainingLoop.make_test_function`; builds `compile(metrics=)` as well.
+
+        Keras would do so in the first step, where replicas can't make variables.
+        """
+        given = self._compile_metrics
+        if given is not None and not given.built:
+            with self.distribute_strategy.scope():
+                given.build(*self._example_of_metrics())
+        super().make_test_function(force)
+
+    def _example_of_metrics(self):
+        """Returns a row of what `feed_metrics` takes: real and generated images."""
+        return [tf.zeros((1, *self.image_shape))] * 2
 
     def feed_metrics(self, expected, given):
         """Gives `compile(metrics=)`, if there are any, a batch in `test_step`."""

@@ -1,9 +1,21 @@
 """What networks that somebody gives to a model have to be."""
 
 import inspect
+import warnings
 
 import keras
 from keras import layers
+
+#: Layers and operations behind which logits are still logits, and probabilities such.
+_CHANGING_NO_NUMBER = {
+    "Cast",
+    "Dropout",
+    "ExpandDims",
+    "Flatten",
+    "Identity",
+    "Reshape",
+    "Squeeze",
+}
 
 
 def check_architecture(model, constructor, architectures):
@@ -56,6 +68,15 @@ def check_built(**networks):
                 f"{name} must be a functional or sequential Keras model, whose inputs "
                 f"and outputs have known shapes. Received: {network!r}"
             )
+        if network is not None and any(
+            # Sequential models have neither of the two, and no dicts.
+            isinstance(getattr(network, end, None), dict)
+            for end in ("input", "output")
+        ):
+            raise ValueError(
+                f"{name} must take and return tensors, or lists of them, and no dicts. "
+                f"Received: {network!r}"
+            )
         for shape in [] if network is None else row_shapes(network):
             if None in shape:
                 raise ValueError(
@@ -69,6 +90,48 @@ def check_built(**networks):
                     "which would have no effect here. Regularize its weights, or "
                     "override train_step."
                 )
+
+
+def check_apart(**networks):
+    """Raises `ValueError` where two networks share a layer.
+
+    Keras saves the weights of such a layer with the first of them alone.
+
+    Args:
+        **networks: The networks, or None, by the arguments that took them.
+    """
+    owners = {}
+    for name, network in networks.items():
+        for layer in () if network is None else nested_layers(network):
+            owner = owners.setdefault(id(layer), name)
+            if owner != name:
+                raise ValueError(
+                    f"{owner} and {name} share the layer {layer.name!r}, and no file "
+                    "could hold that. Give each its own."
+                )
+
+
+def warn_of_unsynchronized(networks):
+    """Warns of batch normalization that each replica does by itself.
+
+    Args:
+        networks: Iterable of the networks that are trained.
+    """
+    apart = sorted(
+        layer.name
+        for network in networks
+        for layer in nested_layers(network)
+        if isinstance(layer, layers.BatchNormalization)
+        and layer.trainable
+        and not layer.synchronized
+    )
+    if apart:
+        warnings.warn(
+            f"Each replica normalizes by itself in {', '.join(apart)}: another "
+            "training than on one. BatchNormalization(synchronized=True) has the "
+            "statistics of the whole batch.",
+            stacklevel=4,
+        )
 
 
 def check_shapes(name, network, taken, given):
@@ -133,6 +196,11 @@ def check_judge(name, network):
         network: Built Keras model.
     """
     shape = network.output_shape
+    if shape[:1] not in ((), (None,)):
+        raise ValueError(
+            f"The {name} must take any number of rows. It returns shape {shape}: leave "
+            "the batch size of its Input open."
+        )
     if shape not in ((None,), (None, 1)):
         raise ValueError(
             f"The {name} must return a logit for each row, of shape [n] or [n, 1]. It "
@@ -149,26 +217,26 @@ def check_logits(name, output):
         output: The network's symbolic output.
     """
     last = _last_operation(output)
-    activation = getattr(last, "activation", None)
-    ends = {
-        keras.activations.sigmoid: "sigmoid",
-        keras.activations.softmax: "softmax",
-    }
-    if isinstance(last, layers.Softmax) or activation in ends:
+    # A layer that has it as its activation, a Lambda, or one of keras.ops.
+    function = getattr(last, "activation", None) or getattr(last, "function", None)
+    end = getattr(function, "__name__", type(last).__name__).lower().replace("_", "")
+    if end in ("sigmoid", "hardsigmoid", "softmax"):
         raise ValueError(
-            f"The {name} must return logits: the losses here take the "
-            f"{ends.get(activation, 'softmax')} themselves. Leave it out of the last "
-            f"layer, {last.name}."
+            f"The {name} must return logits: the losses here take the {end} "
+            f"themselves. Leave it out of the last layer, {last.name}."
         )
 
 
 def _last_operation(output):
-    """Returns what makes a network's output, behind what only gives it a shape."""
+    """Returns what makes a network's output, behind what changes no number of it."""
     history = output._keras_history
     operation = history.operation
     if getattr(operation, "outputs", None):  # A functional or sequential model.
         return _last_operation(operation.outputs[history.tensor_index])
-    if isinstance(operation, (layers.Reshape, layers.Flatten)):
+    linear = getattr(operation, "activation", None) is keras.activations.linear
+    if type(operation).__name__ in _CHANGING_NO_NUMBER or (
+        linear and isinstance(operation, layers.Activation)
+    ):
         (given,) = operation._inbound_nodes[history.node_index].input_tensors
         return _last_operation(given)
     return operation

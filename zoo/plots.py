@@ -23,19 +23,20 @@ def image_grid(images, columns=None):
     """Tiles images row by row on a white ground.
 
     Args:
-        images: `[n, height, width, 1 or 3]`, uint8, or float in [-1, 1].
+        images: `[n, height, width, 1 to 4]`, uint8, or float in [-1, 1]. The last of 2
+            or 4 channels is how opaque a pixel is.
         columns: Images a row; None for as square a grid as n allows.
 
     Returns:
-        `PIL.Image.Image`, grey or RGB.
+        `PIL.Image.Image`, grey or RGB, where there are 2 or 4 channels with alpha.
 
     Raises:
         ValueError: If the shape is another or there are no images.
     """
     images = np.asarray(images)
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+    if images.ndim != 4 or images.shape[-1] not in (1, 2, 3, 4) or not len(images):
         raise ValueError(
-            "A grid takes at least one image, as [n, height, width, 1 or 3]. "
+            "A grid takes at least one image, as [n, height, width, 1 to 4]. "
             f"Received: shape {images.shape}"
         )
     if images.dtype != np.uint8:

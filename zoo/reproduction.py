@@ -125,7 +125,13 @@ def _parzen(model, recipe, paper, paper_error, source):
         "parzen_log_likelihood",
         paper,
         source,
-        beside=("parzen_sigma", "frechet_distance", "frechet_distance_of_train"),
+        beside=(
+            "parzen_sigma",
+            "parzen_log_likelihood_finer",
+            "parzen_sigma_finer",
+            "frechet_distance",
+            "frechet_distance_of_train",
+        ),
         paper_error=paper_error,
     )
 
@@ -510,6 +516,6 @@ def formatted(name, value, error=None):
     """
     if name.endswith(("_accuracy", "_error", "_share")):
         return f"{100 * value:.2f} %"
-    if name == "parzen_log_likelihood":
+    if name.startswith("parzen_log_likelihood"):
         return f"{value:.0f}{'' if error is None else f' ± {error:.2g}'} nats"
     return f"{value:.2f}"

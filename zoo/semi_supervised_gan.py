@@ -28,9 +28,11 @@ class SemiSupervisedGAN(AdversarialModel):
 
     Its K logits `l` are weighed against a logit of 0 for "generated", so that
     `D(x) = Z / (Z + 1)` with `Z = sum exp(l)`. It minimizes the cross entropy of the
-    labelled images and the game's loss over all, `L_supervised + L_unsupervised`; the
-    generator matches features (sections 3.1 and 5). Images with the label -1 count as
-    real ones of some class. `fit` logs:
+    labelled images and the game's loss, `L_supervised + L_unsupervised`; the generator
+    matches features (sections 3.1 and 5). Images with the label -1 are real ones of
+    some class, and the draws of the data in the game and in the features: those with
+    labels are few and come often. Only a batch without a -1 is all such draws. `fit`
+    logs:
 
     | name | unit | what |
     |---|---|---|
@@ -40,7 +42,7 @@ class SemiSupervisedGAN(AdversarialModel):
     | `classification_loss` | nats | L_supervised |
     | `classification_accuracy` | share | labelled images that are classified right |
     | `discriminator_accuracy` | share | mean of the two below |
-    | `real_accuracy` | share | real images taken for real |
+    | `real_accuracy` | share | draws of the data taken for real |
     | `fake_accuracy` | share | generated images not taken for real |
 
     The perceptrons are those of the authors' program for MNIST, but that normalized
@@ -255,6 +257,8 @@ class SemiSupervisedGAN(AdversarialModel):
         """Runs one step of semi-supervised learning (section 5)."""
         images, labels = self.unpack(data)
         count = tf.shape(images)[0]
+        drawn = self._drawn(labels)
+        mean_drawn = functools.partial(self.mean_where, drawn)
 
         fake = self.pass_through(self.generator, self.draw_latents(count, stream=0))
         with self.minimizing("discriminator") as objectives:
@@ -264,7 +268,9 @@ class SemiSupervisedGAN(AdversarialModel):
                 self._see(self.discriminator, fake, stream=101)
             )
             supervised, accuracy = self.label_loss(labels, class_logits)
-            unsupervised = self.loss.discriminator(real_logits, fake_logits)
+            unsupervised = self.loss.discriminator(
+                real_logits, fake_logits, mean_real=mean_drawn
+            )
             objectives["discriminator"] = supervised + unsupervised
 
         with self.minimizing("generator") as objectives:
@@ -276,18 +282,32 @@ class SemiSupervisedGAN(AdversarialModel):
                 fake,
                 [],
                 functools.partial(self._see, stream=102, call=self.pass_through),
+                counting=drawn,
             )
 
-        known = self.mean_count(labels >= 0)
         return self.end_step(
             count,
-            weights={"classification_loss": known, "classification_accuracy": known},
+            self._weights(labels, drawn),
             generator_loss=objectives["generator"],
             discriminator_loss=unsupervised,
             classification_loss=supervised,
             classification_accuracy=accuracy,
-            **accuracies(real_logits, fake_logits, self.loss.boundary),
+            **accuracies(real_logits, fake_logits, self.loss.boundary, mean_drawn),
         )
+
+    def _drawn(self, labels):
+        """Marks the images that stand for the data, as booleans `[n]`."""
+        unlabelled = labels < 0
+        return unlabelled | (self.mean_count(unlabelled) == 0)
+
+    def _weights(self, labels, drawn):
+        """Returns by how many rows the logs of some rows alone weigh."""
+        known = self.mean_count(labels >= 0)
+        return {
+            "classification_loss": known,
+            "classification_accuracy": known,
+            "real_accuracy": self.mean_count(drawn),
+        }
 
     def _see(self, network, images, stream, call=in_training_mode):
         """Calls the discriminator, or its features, on images as in training.
@@ -308,16 +328,21 @@ class SemiSupervisedGAN(AdversarialModel):
         class_logits = self.discriminator(images, training=False)
         real_logits, fake_logits = self.logits_of(class_logits), self.discriminate(fake)
         supervised, accuracy = self.label_loss(labels, class_logits)
-        known = self.mean_count(labels >= 0)
+        drawn = self._drawn(labels)
+        mean_drawn = functools.partial(self.mean_where, drawn)
         self.feed_metrics(images, fake)
         return self.end_test_step(
             tf.shape(images)[0],
-            {"classification_loss": known, "classification_accuracy": known},
-            generator_loss=self.generator_loss(images, fake, [], in_inference_mode),
-            discriminator_loss=self.loss.discriminator(real_logits, fake_logits),
+            self._weights(labels, drawn),
+            generator_loss=self.generator_loss(
+                images, fake, [], in_inference_mode, drawn
+            ),
+            discriminator_loss=self.loss.discriminator(
+                real_logits, fake_logits, mean_real=mean_drawn
+            ),
             classification_loss=supervised,
             classification_accuracy=accuracy,
-            **accuracies(real_logits, fake_logits, self.loss.boundary),
+            **accuracies(real_logits, fake_logits, self.loss.boundary, mean_drawn),
         )
 
     def unpack(self, data):

@@ -96,9 +96,10 @@ class TrainingLoop(keras.Model):
         data's seed and e, whether or not the epochs before it ran in this process; and
         where `initial_epoch` is left out, a model that has been trained goes on in the
         data where it is, so that a loop of `fit(epochs=1)` sees what one long `fit`
-        does. A `zoo.callbacks.BackupAndResume` among the callbacks continues an
-        interrupted training where it ended, in mid-epoch if need be. Rows are not
-        weighed, and each replica gets as many.
+        does; without `steps_per_epoch`, from the next whole epoch on. A
+        `zoo.callbacks.BackupAndResume` among the callbacks continues an interrupted
+        training where it ended, in mid-epoch if need be. Rows are not weighed, and each
+        replica gets as many.
 
         Returns:
             `keras.callbacks.History` of the epochs run here.
@@ -150,6 +151,9 @@ class TrainingLoop(keras.Model):
 
         length = steps_per_epoch or len(x)
         self._check_epoch(length, batch)
+        if steps_per_epoch is None:
+            # Steps on other data may have been part of an epoch of these.
+            start = -(-start // length) * length
         if backup:
             backup.start_at(initial_epoch, batch)
         past = {}
@@ -190,6 +194,15 @@ class TrainingLoop(keras.Model):
         callbacks = keras.tree.flatten(getattr(callbacks, "callbacks", callbacks))
         callbacks = [callback for callback in callbacks if callback is not None]
         for callback in callbacks:
+            if isinstance(callback, keras.callbacks.SwapEMAWeights) or getattr(
+                callback, "write_steps_per_second", False
+            ):
+                raise ValueError(
+                    f"{type(callback).__name__} asks model.optimizer, and a "
+                    f"{type(self).__name__} has one for each of "
+                    f"{sorted(self.players())}: leave out SwapEMAWeights (there is "
+                    "compile(averaging=)) and TensorBoard's write_steps_per_second."
+                )
             if isinstance(callback, keras.callbacks.BackupAndRestore):
                 raise ValueError(
                     "BackupAndRestore comes too late to put the data where they were. "

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -297,6 +298,8 @@ def test_xla_compiles_the_networks_and_gives_the_same_picture(tiny, tmp_path):
     )
     assert is_compiled_by_xla(compiled)
     assert not is_compiled_by_xla(plain)
+    # The model itself stays one of Keras's networks.
+    assert isinstance(tiny.generator, keras.Model)
     load_as_tensorflow_serving_does(plain, compiled)
     ours, theirs = (np.load(folder / "answers.npz") for folder in (plain, compiled))
     difference = ours["sample/3/images"].astype(int) - theirs["sample/3/images"]

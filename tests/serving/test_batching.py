@@ -91,6 +91,56 @@ def test_a_batch_stops_below_rather_than_fill_up_with_padding(callers):
     assert held.batches == [[0], [1, 2, 3, 4], [5]]
 
 
+def test_what_does_not_fit_stays_ahead_of_what_comes_later(callers):
+    held, batches = Held(), []
+    batcher = batching.Batcher(
+        held,
+        batching.BatchingOptions(),
+        on_batch=lambda rows, padded: batches.append((rows, padded)),
+    )
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, *[(k,) for k in range(1, 11)])
+    held.gate.release(3)
+    for future in (busy, *futures):
+        future.result()
+    # Ten would be padded to sixteen: the last two wait, in their order.
+    assert held.batches == [[0], [1, 2, 3, 4, 5, 6, 7, 8], [9, 10]]
+    assert batches == [(1, 1), (8, 8), (2, 2)]
+
+
+def test_rows_and_padding_are_told_apart():
+    batches = []
+    batcher = batching.Batcher(
+        lambda inputs: inputs,
+        batching.BatchingOptions(),
+        on_batch=lambda rows, padded: batches.append((rows, padded)),
+    )
+    batcher.submit(rows(1, 2, 3))
+    assert batches == [(3, 4)]
+
+
+def test_every_output_has_all_rows():
+    batcher = batching.Batcher(
+        lambda inputs: [inputs[0], inputs[0][:1]], batching.BatchingOptions()
+    )
+    with pytest.raises(errors.ServingError, match="0th dimension does not equal"):
+        batcher.submit(rows(1, 2))
+
+
+def test_the_parts_of_a_large_request_have_its_deadline():
+    def slow(inputs):
+        batches.append(inputs[0].tolist())
+        time.sleep(0.2)
+        return inputs
+
+    batches = []
+    batcher = batching.Batcher(slow, batching.BatchingOptions(max_batch_size=2))
+    with pytest.raises(errors.ServingError) as caught:
+        batcher.submit(rows(1, 2, 3, 4), deadline=time.monotonic() + 0.1)
+    assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert batches == [[1, 2]]
+
+
 def test_the_sizes_of_the_model_are_the_ones_computed(callers):
     held = Held()
     held.gate.release(2)

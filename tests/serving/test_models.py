@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from waiting import until
 
 import serving
-from serving import messages, model_config
+from serving import messages, model_config, saved_model
 
 
 @pytest.fixture
@@ -49,6 +50,26 @@ def connect():
     yield connect
     for client in clients:
         client.close()
+
+
+@pytest.fixture
+def in_memory(monkeypatch):
+    """Paths of the SavedModels that are loaded and not freed yet."""
+    paths = []
+    load, close = saved_model.SavedModel._load, saved_model.SavedModel.close
+
+    def loads(self):
+        definitions = load(self)
+        paths.append(pathlib.Path(self.path))
+        return definitions
+
+    def closes(self):
+        close(self)
+        paths.remove(pathlib.Path(self.path))
+
+    monkeypatch.setattr(saved_model.SavedModel, "_load", loads)
+    monkeypatch.setattr(saved_model.SavedModel, "close", closes)
+    return paths
 
 
 def first_pixel(client, **choice):
@@ -380,6 +401,47 @@ def test_a_warmup_record_notices_missing_variables(publish, start, connect):
 
     publish("m", 1, change=warm)
     assert states(connect(start())) == [(1, "END", "FAILED_PRECONDITION")]
+
+
+def test_what_is_not_served_is_freed(publish, start, in_memory):
+    one = publish("m", 1)
+    server = start()
+    assert in_memory == [one]
+    versions = [publish("m", number) for number in (2, 3)]
+    server.models.poll()
+    # A version lives as long as a request that uses it.
+    spec = messages.PredictRequest().model_spec
+    spec.name, spec.version.value = "m", max(server.models.available()["m"])
+    served = set(in_memory)
+    with server.models.use(spec):
+        shutil.rmtree(publish.models / "m")
+        server.models.poll()
+        assert len(in_memory) == 1
+        assert in_memory[0] in served & {*versions}
+    assert in_memory == []
+    publish("n", 1)
+    server.models.poll()
+    assert len(in_memory) == 1
+    server.stop()
+    assert in_memory == []
+
+
+def test_what_fails_to_load_is_freed(publish, start, in_memory):
+    publish("m", 1, change=lambda p: tiny_models.write_warmup(p, [_wrong_key()]))
+    start()
+    assert in_memory == []
+
+
+def test_what_a_refused_reload_loads_is_freed(publish, start, in_memory):
+    one = publish("m", 1)
+    publish("n", 1)
+    publish("broken", 1, change=damage("saved_model.pb"))
+    server = start(model_config_file=write_config(publish))
+    assert in_memory == [one]
+    models = [(name, publish.models / name) for name in ("m", "n", "broken")]
+    with pytest.raises(grpc.RpcError, match=r"broken \(version 1: "):
+        reload(server, models)
+    assert in_memory == [one]
 
 
 def test_a_damaged_warmup_file_fails_the_load(publish, start, connect):

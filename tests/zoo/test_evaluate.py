@@ -83,7 +83,10 @@ def test_numbers_are_those_of_the_metrics(evaluated, gan, classifier):
     probabilities = classifier.classify(samples)
     found = {name: m["value"] for name, m in by_name(report).items()}
     validation, _ = data.load_arrays("digits", limit=1000, **SIZES)
-    parzen = metrics.parzen_score(samples / 255, validation / 255, real / 255)
+    pixels = samples / 255, validation / 255, real / 255
+    parzen = metrics.parzen_score(*pixels)
+    finer = metrics.parzen_score(*pixels, metrics.FINE_SIGMAS)
+    assert finer.sigma not in (parzen.sigma, *metrics.FINE_SIGMAS[[0, -1]])
     kernel = metrics.kernel_distance(
         real_features, features, subset_size=COUNT // 2, seed=7
     )
@@ -103,6 +106,8 @@ def test_numbers_are_those_of_the_metrics(evaluated, gan, classifier):
         "label_accuracy": metrics.label_accuracy(probabilities, LABELS),
         "parzen_log_likelihood": parzen.value,
         "parzen_sigma": parzen.sigma,
+        "parzen_log_likelihood_finer": finer.value,
+        "parzen_sigma_finer": finer.sigma,
     }
     assert found == pytest.approx(expected, rel=1e-4, abs=1e-6)
     assert by_name(report)["kernel_distance"]["spread"] > 0

@@ -629,11 +629,17 @@ def test_a_file_has_the_average_whether_it_is_compiled_or_not(tmp_path):
         same = keras.models.load_model(tmp_path / "gan.keras", compile=compiled)
         np.testing.assert_array_equal(same.generate(4, seed=0), samples)
 
-    # Compiled again, it has one average, or none.
+    # Compiled again, it keeps the average, or has none.
     weights = len(model.weights)
-    model.compile(averaging=0.9)
-    assert len(model.weights) == weights
-    model.compile()
+    for again in (
+        model,
+        keras.models.load_model(tmp_path / "gan.keras", compile=False),
+    ):
+        again.compile(averaging=0.9)
+        assert len(again.weights) == weights
+        np.testing.assert_array_equal(again.generate(4, seed=0), samples)
+    with pytest.warns(UserWarning, match="average of the generator.* is dropped"):
+        model.compile()
     assert len(model.weights) < weights
     model.compile(averaging=0.5)
 
@@ -643,6 +649,13 @@ def test_a_file_has_the_average_whether_it_is_compiled_or_not(tmp_path):
     for name, averaging in (("average", 0.5), ("none", None), ("average", 0.5)):
         same.load_weights(tmp_path / f"{name}.weights.h5")
         assert same.averaging == averaging
+    # A compiled one keeps to what it was told.
+    with pytest.raises(ValueError, match=r"no average of the generator.*averaging=0.5"):
+        model.load_weights(tmp_path / "none.weights.h5")
+    plain = gan()
+    with pytest.warns(UserWarning, match="average of the generator is not loaded"):
+        plain.load_weights(tmp_path / "average.weights.h5")
+    assert plain.averaging is None
 
 
 def test_least_squares_part_at_a_half():

@@ -168,6 +168,7 @@ def test_compile_refuses(arguments, message):
             ),
             "sigmoid",
         ),
+        (keras.layers.Lambda(keras.ops.sigmoid), "sigmoid"),
     ],
 )
 def test_discriminators_without_a_logit_a_row_are_refused(last, message):

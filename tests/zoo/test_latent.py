@@ -131,6 +131,21 @@ def test_inversion_finds_the_latents_of_a_sample():
     assert (found.errors < 1e-4).all()
 
 
+def test_an_inversion_starts_at_its_seed_and_steps_at_its_rate():
+    model = linear_gan()
+
+    def after_a_step(**arguments):
+        images = np.zeros((1, 2), np.float32)
+        return latent.invert(model, images, steps=1, starts=1, **arguments).latents
+
+    start = after_a_step(learning_rate=1e-6, seed=3)
+    np.testing.assert_allclose(start, model.prior.sample([3]), atol=1e-5)
+    assert np.abs(after_a_step(learning_rate=1e-6, seed=4) - start).min() > 1e-3
+    # The first step of Adam is as long as its rate.
+    moved = after_a_step(learning_rate=0.02, seed=3)
+    np.testing.assert_allclose(np.abs(moved - start), 0.02, rtol=1e-3)
+
+
 def test_levels_of_pixels_are_images_too():
     gan = zoo.GAN((8, 8, 1), generator_units=(8,), discriminator_units=(8,), seed=0)
     levels = zoo.images.to_uint8(gan.generate(2))

@@ -62,6 +62,15 @@ def test_smoothing_is_one_sided(name):
 
 
 @pytest.mark.parametrize("name", GOLDEN)
+def test_some_real_rows_may_be_left_out(name):
+    loss = losses.get(name)
+    some = loss.discriminator(
+        REAL, FAKE, mean_real=lambda terms: tf.reduce_mean(terms[1:])
+    )
+    assert float(some) == pytest.approx(float(loss.discriminator(REAL[1:], FAKE)), 1e-6)
+
+
+@pytest.mark.parametrize("name", GOLDEN)
 def test_no_overflow(name):
     huge = np.array([-1e4, 1e4], np.float32)
     loss = losses.get(name)
@@ -97,6 +106,14 @@ def test_gradient_penalty_of_a_linear_critic():
     x = tf.random.stateless_normal([4, 2], [0, 0])
     penalty = losses.get_penalty("gradient_penalty")
     assert float(penalty(linear, x, -x, SEEDS)) == pytest.approx((5 - 1) ** 2, rel=1e-6)
+
+
+def test_penalties_weigh_as_in_their_papers():
+    weights = {
+        name: losses.get_penalty(name).default_weight for name in losses.PENALTIES
+    }
+    # λ of Gulrajani et al. 2017 and γ of Mescheder et al. 2018.
+    assert weights == {"gradient_penalty": 10, "r1": 10}
 
 
 def test_r1_of_a_linear_critic():
@@ -139,6 +156,10 @@ def test_feature_matching_compares_means():
     distance = ((real.mean(0) - fake.mean(0)) ** 2).sum()
     matched = losses.FeatureMatching().match(real, fake, lambda mean: mean)
     assert float(matched) == pytest.approx(distance, rel=1e-6)
+    counting = np.arange(8) % 3 == 0
+    distance = ((real[counting].mean(0) - fake[counting].mean(0)) ** 2).sum()
+    matched = losses.FeatureMatching().match(real, fake, lambda mean: mean, counting)
+    assert float(matched) == pytest.approx(distance, rel=1e-5)
 
 
 def test_matched_features_are_what_the_last_layer_takes():

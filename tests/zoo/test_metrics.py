@@ -432,6 +432,20 @@ class TestParzenWindow:
         # Neither end of the grid, or the choice would not be tested.
         assert 0.1 < sigma < 1
 
+    def test_finer_widths_find_a_likelier_one(self, images):
+        samples, validation, _ = images
+        coarse, finer = (
+            metrics.parzen_sigma(samples, validation, *grid)
+            for grid in ((), (metrics.FINE_SIGMAS,))
+        )
+        # In steps of a tenth, within the two steps beside the coarser choice.
+        assert 0 < abs(np.log10(finer / coarse)) < 1 / 9
+        finer, coarse = (
+            metrics.parzen_log_likelihood(samples, validation, sigma).mean()
+            for sigma in (finer, coarse)
+        )
+        assert finer > coarse
+
     @pytest.mark.parametrize("sigmas", [[0.02, 0.01], [5.0, 10.0, 20.0]])
     def test_an_end_of_the_grid_is_warned_of(self, images, sigmas):
         with pytest.warns(UserWarning, match=r"is at an end of those tried, .* to "):

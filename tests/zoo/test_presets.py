@@ -68,6 +68,17 @@ def test_a_preset_gives_the_model_back(saved, preset):
     assert set(metadata["files"]) == {"config.json", "model.weights.h5"}
 
 
+def test_a_preset_is_of_the_average(tmp_path):
+    gan = zoo.GAN((3,), 3, generator_units=(8,), discriminator_units=(4,), seed=0)
+    gan.compile(averaging=0.9)
+    gan.fit(np.zeros((32, 3), np.float32), batch_size=4, verbose=0)
+    gan.save_to_preset(tmp_path / "preset")
+    loaded = zoo.from_preset(tmp_path / "preset")
+    np.testing.assert_array_equal(loaded.generate(3), gan.generate(3))
+    trained = gan.generator(gan.prior.sample([0, 1, 2])).numpy()
+    assert np.abs(loaded.generate(3) - trained).max() > 1e-4
+
+
 def test_a_preset_is_saved_where_one_is_and_behind_a_link(saved, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to("here")

@@ -49,11 +49,26 @@ def test_losses_are_those_of_a_softmax_over_k_plus_1_classes(model):
     fake = probabilities_of_k_plus_1_classes(
         model, model.generator(model.draw_test_latents(20))
     )
-    unsupervised = -np.log(1 - real[:, 10]).mean() - np.log(fake[:, 10]).mean()
+    # Of the real ones those without a label.
+    unsupervised = -np.log(1 - real[5:, 10]).mean() - np.log(fake[:, 10]).mean()
     assert logs["discriminator_loss"] == pytest.approx(unsupervised, rel=1e-5)
+    taken_for_real = real[5:, 10] < 0.5
+    assert logs["real_accuracy"] == pytest.approx(taken_for_real.mean())
     np.testing.assert_allclose(
         model.classify(images.numpy())[:5], of_real_classes, rtol=1e-5, atol=1e-7
     )
+
+
+def test_where_all_images_have_labels_all_are_draws_of_the_data(model):
+    images, labels = next(iter(digits(labels=True, batch_size=20)))
+    logs = {}
+    for name, given in (("all", labels), ("none", tf.fill([20], -1))):
+        data = tf.data.Dataset.from_tensors((images, given))
+        logs[name] = model.evaluate(data, verbose=0, return_dict=True)
+    assert logs["all"]["classification_loss"] > 0
+    for name in ("discriminator_loss", "generator_loss", "real_accuracy"):
+        assert logs["all"][name] == logs["none"][name]
+        assert logs["all"][name] != 0
 
 
 def test_without_labels_the_game_alone_trains_the_discriminator(model):

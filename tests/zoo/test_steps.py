@@ -408,10 +408,10 @@ def semi_supervised_gan():
 
 def semi_supervised_losses(model, images, labels, fake):
     class_logits = model.discriminator(images)
-    # D(x) = Z / (Z + 1), Z the sum of the exponentials.
+    # D(x) = Z / (Z + 1), Z the sum of the exponentials; x is drawn without a label.
     logits = [
         tf.math.log(tf.reduce_sum(tf.exp(rows), axis=1))
-        for rows in (class_logits, model.discriminator(fake))
+        for rows in (class_logits[labels < 0], model.discriminator(fake))
     ]
     return {
         "discriminator_loss": discriminator_loss(*logits),
@@ -447,7 +447,7 @@ def semi_supervised_by_hand(model, batch):
     with descent(model.generator) as objectives:
         fake = model.generator(model.draw_latents(len(images), stream=1))
         seen = noisy(images, 102), noisy(fake, 102)
-        objectives.append(feature_distance(model, *seen))
+        objectives.append(feature_distance(model, *(x[labels < 0] for x in seen)))
     return {"generator_loss": objectives[0], **logs}
 
 
@@ -460,7 +460,9 @@ def semi_supervised_in_test(model, batch):
     images, labels = batch
     fake = model.averaged_generator(model.draw_test_latents(len(images)))
     logs = {
-        "generator_loss": feature_distance(model, images, fake),
+        "generator_loss": feature_distance(
+            model, *(x[labels < 0] for x in (images, fake))
+        ),
         **semi_supervised_losses(model, images, labels, fake),
     }
     return logs, (images, fake)
@@ -712,6 +714,15 @@ def vae_by_hand(model, images):
 
 def test_a_step_of_the_vae_is_up_its_bound():
     assert_step(vae, IMAGES, vae_by_hand)
+
+
+def test_evaluate_draws_anew_for_each_batch_and_never_as_training_does():
+    model = vae()
+    drawn = [model.row_seeds(4, stream=0)[0].numpy()]
+    drawn += [model.test_row_seeds(4)[0].numpy() for _ in range(3)]
+    assert len(np.unique(drawn)) == 16
+    model.reset_metrics()
+    np.testing.assert_array_equal(model.test_row_seeds(4)[0], drawn[1])
 
 
 def vae_in_test(model, images):

@@ -6,7 +6,8 @@ import tensorflow as tf
 from zoo import rng
 from zoo.data.schedule import InMemory, Plan, Schedule, order
 
-# What a seed is for: a number each, so that no two kinds of draws coincide.
+# What a seed is for: a number each, so that no two kinds of data are drawn alike. (They
+# and the noise in the first steps of a model of the same seed share random numbers.)
 _GAUSSIAN, _SOURCE, _TARGET, _LABELLED, _CHOICE = range(5)
 
 

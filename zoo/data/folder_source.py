@@ -72,6 +72,11 @@ def _image_files(path, classes):
                 f"only; choose the folder above the classes. Received: {path} with "
                 f"folders inside {name}"
             )
+        if not inside:
+            raise ValueError(
+                "Every subfolder of a folder of images is a class and holds images; "
+                f"remove those without. Received: {path} with nothing inside {name}"
+            )
         files += inside
     if not files:
         raise ValueError(

@@ -25,6 +25,7 @@ from zoo.metrics.manifold import (
 )
 from zoo.metrics.measurement import Estimate, Measurement, table
 from zoo.metrics.parzen import (
+    FINE_SIGMAS,
     ParzenScore,
     parzen_log_likelihood,
     parzen_score,
@@ -32,6 +33,7 @@ from zoo.metrics.parzen import (
 )
 
 __all__ = [
+    "FINE_SIGMAS",
     "ClassBalance",
     "DensityCoverage",
     "Estimate",

@@ -16,6 +16,9 @@ from zoo.metrics.arrays import as_finite, squared_distances
 
 # The grid of the authors' code, which scores it on 1,000 validation images.
 SIGMAS = np.logspace(-1, 0, 10)
+# The same range in steps ten times as small. A step of the authors' is a factor of 1.3,
+# and with 784 pixels a width that is wrong by half of that costs up to 13 nats.
+FINE_SIGMAS = np.logspace(-1, 0, 91)
 
 
 class ParzenScore(NamedTuple):

@@ -1,0 +1,287 @@
+"""Networks, priors and losses of a user's own: what they may be, and what not."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+import export
+import zoo
+from zoo import losses, priors, rng
+from zoo.data import load_data
+
+ROWS = np.random.default_rng(0).normal(size=(16, 3)).astype(np.float32)
+
+
+def gan(**arguments):
+    given = {"generator_units": (4,), "discriminator_units": (4,), "seed": 0}
+    return zoo.GAN((3,), **{**given, **arguments})
+
+
+# What a file or an export is rebuilt from
+
+
+class Wide(priors.Prior):
+    def __init__(self, width, scale=1.0):
+        super().__init__(width)
+        self.scale = scale
+
+    def sample(self, seeds):
+        return self.scale * rng.normal(seeds, self.width)
+
+
+@keras.saving.register_keras_serializable("test_own_parts")
+class Whole(Wide):
+    def get_config(self):
+        return {**super().get_config(), "scale": self.scale}
+
+
+class Steep(losses.NonSaturating):
+    def __init__(self, slope=1.0):
+        self.slope = slope
+
+
+class Deep(zoo.GAN):
+    def __init__(self, *args, depth=1, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.depth = depth
+
+
+class DeepByItself(Deep):
+    @classmethod
+    def from_config(cls, config):
+        return super().from_config({**config, "depth": 3})
+
+
+def test_what_a_config_lacks_is_said_before_it_is_lost():
+    lacking = r"{}\.get_config\(\) lacks {}, which the constructor takes"
+    with pytest.raises(ValueError, match=lacking.format("Wide", "scale")):
+        gan(prior=Wide(2, 5.0))
+    assert gan(prior=Whole(2, 5.0)).inference_copy().prior.scale == 5
+    with pytest.raises(ValueError, match=lacking.format("Steep", "slope")):
+        gan().compile(loss=Steep(2.0))
+    deep = Deep((3,), 2, depth=3, seed=0)
+    for use in (deep.compile, deep.inference_copy):
+        with pytest.raises(ValueError, match=lacking.format("Deep", "depth")):
+            use()
+    assert DeepByItself((3,), 2, depth=3, seed=0).inference_copy().depth == 3
+
+
+# Networks
+
+
+def ending_in(last):
+    samples = keras.Input((3,))
+    return keras.Model(samples, last(layers.Dense(1)(samples)))
+
+
+@pytest.mark.parametrize(
+    ("last", "named"),
+    [
+        (keras.activations.sigmoid, "sigmoid"),
+        (keras.ops.sigmoid, "sigmoid"),
+        (keras.ops.softmax, "softmax"),
+        (layers.Activation("hard_sigmoid"), "hardsigmoid"),
+        (lambda x: keras.ops.squeeze(keras.ops.sigmoid(x), -1), "sigmoid"),
+        (lambda x: layers.Dropout(0.5)(layers.Activation("sigmoid")(x)), "sigmoid"),
+        (
+            lambda x: layers.Activation("linear", dtype="float32")(
+                keras.ops.cast(keras.ops.sigmoid(x), "float32")
+            ),
+            "sigmoid",
+        ),
+    ],
+)
+def test_probabilities_are_found_however_they_are_written(last, named):
+    with pytest.raises(ValueError, match=f"must return logits.* the {named} "):
+        gan(discriminator=ending_in(last))
+
+
+@pytest.mark.parametrize(
+    "last", [keras.ops.tanh, layers.Dropout(0.5), lambda x: keras.ops.squeeze(x, -1)]
+)
+def test_other_ends_are_logits(last):
+    model = gan(discriminator=ending_in(last))
+    assert model.discriminate(ROWS).shape == (16,)
+
+
+def test_networks_share_no_layer():
+    shared = layers.Dense(3)
+    generator = keras.Sequential([keras.Input((3,)), shared])
+    discriminator = keras.Sequential([keras.Input((3,)), shared, layers.Dense(1)])
+    with pytest.raises(ValueError, match="generator and discriminator share the layer"):
+        gan(generator=generator, discriminator=discriminator)
+
+
+@pytest.mark.parametrize("end", ["inputs", "outputs"])
+def test_networks_take_and_return_no_dicts(end):
+    latents = keras.Input((2,), name="latents")
+    ends = {"inputs": latents, "outputs": layers.Dense(3)(latents)}
+    ends[end] = {"rows": ends[end]}
+    with pytest.raises(ValueError, match="generator must take and return tensors"):
+        zoo.GAN(generator=keras.Model(**ends))
+
+
+def test_latents_are_rows_of_numbers():
+    generator = keras.Sequential(
+        [keras.Input((1, 1, 4)), layers.Flatten(), layers.Dense(3)]
+    )
+    with pytest.raises(ValueError, match=r"shape \(1, 1, 4\): begin it with a Reshape"):
+        zoo.GAN(generator=generator)
+
+
+def test_the_number_of_rows_is_left_open():
+    discriminator = keras.Sequential([keras.Input(batch_shape=(8, 3)), layers.Dense(1)])
+    with pytest.raises(ValueError, match="leave the batch size of its Input open"):
+        gan(discriminator=discriminator)
+
+
+def test_a_penalty_takes_batch_normalization_that_is_frozen():
+    norm = layers.BatchNormalization()
+    discriminator = keras.Sequential([keras.Input((3,)), norm, layers.Dense(1)])
+    with pytest.raises(ValueError, match="mix the rows"):
+        gan(discriminator=discriminator).compile(penalty="r1")
+    norm.trainable = False
+    model = gan(discriminator=discriminator)
+    model.compile(penalty="r1")
+    logs = model.fit(ROWS, batch_size=8, verbose=0).history
+    assert np.isfinite(logs["discriminator_loss"]).all()
+
+
+def test_a_penalty_refuses_minibatch_discrimination():
+    compared = zoo.layers.MinibatchDiscrimination(2, 2)
+    discriminator = keras.Sequential([keras.Input((3,)), compared, layers.Dense(1)])
+    with pytest.raises(ValueError, match=r"minibatch_discrimination.* mix the rows"):
+        gan(discriminator=discriminator).compile(penalty="gradient_penalty")
+
+
+class FadeIn(layers.Layer):
+    """Makes nothing at first, and all after ten batches."""
+
+    def build(self, shape):
+        self.batches = self.add_weight(
+            shape=(), dtype="int32", initializer="zeros", trainable=False
+        )
+        self.seen = self.add_weight(
+            shape=(), dtype="bool", initializer="zeros", trainable=False
+        )
+
+    def call(self, rows, training=False):
+        if training:
+            self.batches.assign_add(1)
+            self.seen.assign(True)
+        return (
+            rows * keras.ops.minimum(keras.ops.cast(self.batches, "float32"), 10) / 10
+        )
+
+
+def test_an_average_has_the_counters_of_the_network():
+    generator = keras.Sequential([keras.Input((2,)), layers.Dense(3), FadeIn()])
+    model = gan(generator=generator)
+    model.compile(averaging=0.9)
+    model.fit(ROWS, batch_size=4, epochs=3, verbose=0)
+    for own, average in zip(
+        generator.layers[-1].weights,
+        model.averaged_generator.layers[-1].weights,
+        strict=True,
+    ):
+        assert own.numpy() == average.numpy() != 0
+    assert np.abs(model.generate(2)).max() > 0
+
+
+def test_batch_normalization_of_each_replica_is_warned_of():
+    def build(**arguments):
+        norm = layers.BatchNormalization(**arguments)
+        return gan(
+            discriminator=keras.Sequential([keras.Input((3,)), norm, layers.Dense(1)])
+        )
+
+    with zoo.strategy("mirrored", replicas=2).scope():
+        apart, together = build(name="alone"), build(synchronized=True)
+        with pytest.warns(UserWarning, match="normalizes by itself in alone"):
+            apart.compile()
+        together.compile()
+
+
+# Calls
+
+
+def test_labels_beside_latents_are_no_targets():
+    model = zoo.CGAN((3,), num_classes=4, latent_dim=2, seed=0)
+    latents = np.zeros((4, 2), np.float32)
+    labels = np.arange(4)
+    data = tf.data.Dataset.from_tensors((latents, labels))
+    with pytest.raises(ValueError, match="predict takes latents alone, or a list"):
+        model.predict(data, verbose=0)
+    named = data.map(lambda latents, labels: {"latents": latents, "labels": labels})
+    np.testing.assert_allclose(
+        model.predict(named, verbose=0), model.decode(latents, labels=labels), rtol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "callback",
+    [
+        keras.callbacks.SwapEMAWeights(),
+        keras.callbacks.TensorBoard(write_steps_per_second=True),
+    ],
+)
+def test_callbacks_that_ask_the_only_optimizer_are_refused(callback):
+    model = gan()
+    model.compile()
+    with pytest.raises(ValueError, match=r"asks model\.optimizer.*averaging="):
+        model.fit(ROWS, callbacks=[callback], verbose=0)
+
+
+class Watched(zoo.GAN):
+    seen = ()
+
+    def unpack(self, data):
+        images, conditions = super().unpack(data)
+        self.seen = (*self.seen, *images.numpy()[:, 0, 0, 0])
+        return images, conditions
+
+
+def test_other_data_begin_with_a_whole_epoch():
+    model = Watched((2, 2, 1), 2, generator_units=(4,), discriminator_units=(4,))
+    model.compile(run_eagerly=True)
+    one, other = (
+        load_data(np.broadcast_to(levels[:, None, None], (count, 2, 2)), batch_size=8)
+        for count in (24, 32)
+        for levels in [np.arange(count, dtype=np.uint8)]
+    )
+    for data, count in ((one, 24), (other, 32), (other, 32)):
+        model.seen = ()
+        model.fit(data, verbose=0)
+        assert len(model.seen) == len(set(model.seen)) == count
+
+
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_images_of_any_channels_are_exported(channels, tmp_path):
+    model = zoo.GAN((4, 4, channels), 2, generator_units=(4,), seed=0)
+    path = export.to_saved_model(model, tmp_path / "m")
+    signatures = set(tf.saved_model.load(path).signatures)
+    assert ("png" in signatures) == (channels <= 4)
+    if channels <= 4:
+        grid = zoo.plots.image_grid(model.generate(4))
+        assert grid.mode == {2: "LA", 4: "RGBA"}[channels]
+
+
+@pytest.mark.parametrize("variant", ["gan", "classifier"])
+def test_replicas_feed_metrics_by_name(variant):
+    images = np.random.default_rng(0).uniform(-1, 1, (16, 8, 8, 1)).astype(np.float32)
+    data = tf.data.Dataset.from_tensor_slices((images, np.arange(16) % 3)).batch(8)
+    build = {
+        "gan": lambda: zoo.GAN((8, 8, 1), 2, generator_units=(4,), seed=0),
+        "classifier": lambda: zoo.Classifier((8, 8, 1), 3, filters=(4,), seed=0),
+    }[variant]
+    metric = {"gan": "mae", "classifier": "accuracy"}[variant]
+    found = []
+    with zoo.strategy("mirrored", replicas=2).scope():
+        found.append(build())
+        found[0].compile(metrics=[metric])
+    found.append(build())
+    found[1].compile(metrics=[metric])
+    two, one = (m.evaluate(data, verbose=0, return_dict=True) for m in found)
+    assert two[metric] == pytest.approx(one[metric], rel=1e-5)
