@@ -403,3 +403,20 @@ def test_every_request_gets_its_own_rows(requests, maximum, threads):
             np.testing.assert_array_equal(doubled, expected * 2)
             np.testing.assert_array_equal(pairs, expected[:, None] + [0, 1])
     assert batcher.waiting_rows == 0
+
+
+def test_a_deadline_ends_the_wait_for_a_batch_that_runs(callers):
+    held = Held()
+    batcher = batching.Batcher(held, batching.BatchingOptions(batch_timeout_micros=0))
+    busy = first(batcher, held, callers)
+    (leading,) = queue_up(batcher, callers, (1,))
+    (late,) = queue_up(batcher, callers, (2,), deadline=time.monotonic() + 0.5)
+    held.gate.release()
+    busy.result()
+    held.begun.acquire()  # Now both are computed.
+    with pytest.raises(errors.ServingError) as caught:
+        late.result(timeout=60)
+    assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    held.gate.release()
+    assert leading.result()[0].tolist() == [2]
+    assert held.batches == [[0], [1, 2]]

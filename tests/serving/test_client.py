@@ -1173,3 +1173,15 @@ def test_decoding_pictures_copies_nothing():
     tensors.encode(PICTURES, proto)
     # What belongs to the message can't be written to; a copy of it could.
     assert not tensors.decode(proto).flags.writeable
+
+
+def test_negative_numbers_do_not_wrap(client):
+    with pytest.raises(serving.RequestError, match="are out of its range"):
+        client.encode("good", np.full((1, 4, 4, 1), -1).tolist())
+
+
+def test_an_output_is_asked_for_once(client):
+    names = ["level", "level"]
+    pictures = np.zeros((1, 4, 4, 1), np.uint8)
+    with pytest.raises(serving.RequestError, match="'level' is asked for twice"):
+        client.predict("good", {"images": pictures}, "both", outputs=names)

@@ -1007,3 +1007,24 @@ set_intra_op_parallelism(2)
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.stdout == "1\n"
     assert "RuntimeError: Intra op parallelism cannot be modified" in ended.stderr
+
+
+def test_history_of_a_refused_reload(publish, start, connect):
+    publish("m", 1)
+    server = start()
+    client = connect(server)
+    publish("m", 2)
+    server.models.poll()
+    assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]
+    publish("n", 1, change=damage("saved_model.pb"))
+    configs = [
+        model_config.ModelConfig(
+            "m", str(publish.models / "m"), model_config.VersionPolicy(latest=2)
+        ),
+        model_config.ModelConfig(
+            "n", str(publish.models / "n"), model_config.VersionPolicy(), {"stable": 1}
+        ),
+    ]
+    with pytest.raises(serving.ServingError):
+        server.models.reload(configs)
+    assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]

@@ -654,3 +654,16 @@ def test_the_command_line_draws_latents(tmp_path):
     assert done.exit_code == 0, done.output
     assert "20 images among the latents" in done.output
     assert picture.exists()
+
+
+def test_least_squares_part_at_a_half():
+    model = aae("clustering")
+    model.compile(loss="least_squares")
+    for network in (model.discriminator, model.category_discriminator):
+        *_, last = (layer for layer in network.layers if layer.weights)
+        kernel, bias = last.get_weights()
+        last.set_weights([np.zeros_like(kernel), np.full_like(bias, 0.4)])
+    logs = model.evaluate(
+        np.zeros((8, 8, 8, 1), np.float32), verbose=0, return_dict=True
+    )
+    assert (logs["real_accuracy"], logs["fake_accuracy"]) == (0, 1)

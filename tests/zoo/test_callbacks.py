@@ -10,6 +10,7 @@ from PIL import Image
 
 import zoo
 from zoo import plots
+from zoo.checkpoints import CheckpointError
 
 
 def compiled(**arguments):
@@ -242,6 +243,26 @@ def test_terminate_on_nan_sees_our_losses(gan, train):
     history = fit(gan, train, keras.callbacks.TerminateOnNaN())
     assert len(history.history["loss"]) == 1
     assert np.isnan(history.history["loss"][0])
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
+    gan, train, tmp_path, monkeypatch
+):
+    fit(gan, train, zoo.callbacks.BackupAndResume(tmp_path), epochs=1)
+    kept = sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / ".partial-killed").mkdir()  # As of a process that was killed.
+    save = gan.save_weights
+
+    def half(path):
+        save(path)
+        path.write_bytes(path.read_bytes()[:100])
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(gan, "save_weights", half)
+    words = "can't be written to .*: No space left on device. The last good one is .*"
+    with pytest.raises(CheckpointError, match=words):
+        fit(gan, train, zoo.callbacks.BackupAndResume(tmp_path))
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 def test_divergence_names_step_loss_and_checkpoint(gan, train, tmp_path):

@@ -192,3 +192,18 @@ def test_errors_name_what_is_wrong():
         model.fit(pairs(1).map(lambda source, target: target), verbose=0)
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.fit(pairs(1).map(lambda s, t: (s, t[:, :10])), verbose=0)
+
+
+def test_label_logs_of_dann_are_means_over_the_labelled_rows():
+    generator = np.random.default_rng(0)
+    source, target = generator.uniform(-1, 1, (2, 12, 12, 12, 1)).astype("float32")
+    labels = np.array([0, 1, 2, 0, 1, 2, 0, -1, -1, -1, -1, -1])
+    data = tf.data.Dataset.from_tensor_slices(((source, labels), target))
+    model = zoo.DANN((12, 12, 1), 3, filters=(4, 4), kernel_size=3, units=8, seed=0)
+    model.compile(keras.optimizers.SGD(0.0), total_steps=9)
+    whole = model.evaluate(data.batch(12), verbose=0, return_dict=True)
+    parts = model.evaluate(data.batch(6), verbose=0, return_dict=True)
+    trained = model.fit(data.batch(6), verbose=0).history
+    for name in ("label_loss", "label_accuracy"):
+        assert parts[name] == pytest.approx(whole[name], rel=1e-5), name
+        assert trained[name][0] == pytest.approx(whole[name], rel=1e-5), name

@@ -12,7 +12,15 @@ import pytest
 import tensorflow as tf
 from workers import run_workers
 
-from zoo.data import DataInfo, describe, epochs, load_arrays, load_data, selection
+from zoo.data import (
+    DataInfo,
+    array_source,
+    describe,
+    epochs,
+    load_arrays,
+    load_data,
+    selection,
+)
 
 
 @pytest.fixture
@@ -623,3 +631,79 @@ def test_labelled_needs_the_images_in_memory(shared_tfds, monkeypatch):
         ValueError, match=r"needs the images in memory.*mnist with 1000"
     ):
         load_data("mnist", **arguments)
+
+
+def test_an_epoch_goes_once_through_the_larger_source_too():
+    dataset = load_data((numbered(30), numbered(9)[0]), batch_size=6)
+    assert len(dataset) == 5
+    sources = np.concatenate([labels for (_, labels), _ in dataset.as_numpy_iterator()])
+    np.testing.assert_array_equal(np.sort(sources), range(30))
+
+
+def test_the_smaller_domain_has_another_order_each_time_it_starts_again():
+    dataset = load_data((numbered(8), numbered(32)[0]), batch_size=8)
+    orders = [labels for (_, labels), _ in epochs(dataset).take(4).as_numpy_iterator()]
+    assert len(np.unique(orders, axis=0)) > 1
+
+
+def test_draws_to_evaluate_on_are_the_same_in_every_epoch():
+    dataset = load_data("gaussian", "test", batch_size=8, size=20)
+    one, two = np.split(
+        np.concatenate(list(epochs(dataset).take(6).as_numpy_iterator())), 2
+    )
+    np.testing.assert_array_equal(one, two)
+
+
+def test_labelled_among_images_of_which_some_have_no_label():
+    images, _ = numbered(60)
+    labels = np.where(np.arange(60) % 4 == 0, -1, np.arange(60) % 3)
+    dataset = load_data((images, labels), batch_size=8, labelled=6)
+    for batch, known in epochs(dataset).take(5).as_numpy_iterator():
+        numbers = np.rint((batch[:, 0, 0, 0] + 1) * 127.5).astype(int)
+        assert (known >= 0).sum() == 4
+        np.testing.assert_array_equal(labels[numbers[known >= 0]], known[known >= 0])
+
+
+def test_tall_images_are_cropped_to_the_centre():
+    tall = np.full((1, 12, 8, 1), 77, np.uint8)
+    tall[0, 2:10] = 200
+    assert (load_arrays(tall, image_size=8)[0] == 200).all()
+
+
+def test_grey_is_rounded():
+    colour = np.zeros((1, 2, 2, 3), np.uint8)
+    colour[..., 0], colour[..., 1], colour[..., 2] = 255, 101, 10
+    assert (load_arrays(colour, channels=1)[0] == 137).all()
+
+
+def test_a_val_split_is_not_shuffled(tmp_path):
+    images, labels = numbered(20)
+    for name in ("train", "val", "validation"):
+        np.savez(tmp_path / f"{name}.npz", image=images, label=labels)
+    for name in ("val", "validation[:20]"):
+        found = load_data(tmp_path, name, batch_size=8, labels=True)
+        rows = np.concatenate([known for _, known in found.as_numpy_iterator()])
+        np.testing.assert_array_equal(rows, labels)
+
+
+def test_labels_may_be_a_column():
+    images, labels = numbered(9)
+    np.testing.assert_array_equal(load_arrays((images, labels[:, None]))[1], labels)
+
+
+def test_many_images_are_handled_in_chunks(monkeypatch):
+    monkeypatch.setattr(array_source, "_CHUNK_BYTES", 4 * 7)
+    images, labels = load_arrays(numbered(20), "train[1:]", channels=3)
+    np.testing.assert_array_equal(labels, np.arange(1, 20))
+    np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_photographs_of_every_orientation(tmp_path, orientation):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = orientation
+    pixels = np.zeros((4, 8, 3), np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
+    shape = (8, 4, 3) if orientation > 4 else (4, 8, 3)
+    assert describe(tmp_path).image_shape == shape
+    assert load_arrays(tmp_path)[0].shape == (1, *shape)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 import zoo
-from zoo import networks
+from zoo import networks, priors
 from zoo.recipes import Recipe
 from zoo.training_loop import TrainingLoop
 
@@ -383,3 +383,20 @@ def test_one_dimensional_networks_keep_their_precision(network):
     again = type(whole).from_config(whole.get_config())
     for each in (whole, again):
         assert each.layers[1].compute_dtype == "bfloat16"
+
+
+def test_replicas_together_cover_the_range():
+    def build():
+        return zoo.GAN(
+            generator=zoo.one_dimensional.Generator(),
+            discriminator=zoo.one_dimensional.Discriminator(),
+            prior=priors.StratifiedRange(1, -8.0, 8.0),
+            seed=0,
+        )
+
+    strategy = zoo.strategy("mirrored", 2)
+    with strategy.scope():
+        gan = build()
+    drawn = strategy.run(lambda: gan.draw_latents(4, stream=0))
+    together = np.concatenate(strategy.experimental_local_results(drawn))
+    np.testing.assert_array_equal(together, build().draw_latents(8, stream=0))

@@ -10,6 +10,7 @@ import tensorflow as tf
 
 import zoo
 from zoo import metrics
+from zoo.data import load_arrays
 
 
 def small(**kwargs):
@@ -200,3 +201,28 @@ def test_clear_errors():
         small(discriminator=judge)
     with pytest.raises(ValueError, match="built for samples of shape"):
         small().infer(np.zeros([1, 28, 28, 1]))
+
+
+def test_the_code_that_matches_best_is_measured():
+    images, labels = load_arrays("digits", "test", image_size=16)
+    for seed in range(9):
+        model = small(categorical_codes=3, seed=seed)
+        (_, error) = model.measure(name="digits", split="test", image_size=16)
+        read = model.infer(images).category_probabilities
+        errors = [metrics.code_matching_error(read[:, k], labels) for k in range(3)]
+        assert error.value == min(errors)
+        if errors[0] > min(errors):
+            break
+    assert errors[0] > min(errors)
+
+
+def test_a_grid_of_continuous_codes_alone_has_ten_columns():
+    samples, columns = small(categorical_codes=0, num_categories=0).sample_grid(20)
+    assert (len(samples), columns) == (20, 10)
+
+
+def test_codes_are_uniform_from_minus_one_to_one():
+    seeds = tf.range(4000, dtype=tf.int64)
+    _, codes = small().complete({}, seeds)
+    for column in codes.numpy().T:
+        assert scipy.stats.kstest(column, "uniform", args=(-1, 2)).pvalue > 0.001

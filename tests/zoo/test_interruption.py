@@ -209,7 +209,6 @@ def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path, most):
     assert "can't be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert zoo.callbacks.BackupAndResume(out / "checkpoints").last() == before
-    assert not list(out.glob("checkpoints/.partial*"))
 
     done = train(out, "--resume", "--epochs", "2")
     assert done.returncode == 0, done.stderr

@@ -197,3 +197,37 @@ def test_feature_matching_needs_alternate_updates():
     gan = zoo.GAN((4, 4, 1), 3, generator_units=(8,), discriminator_units=(4,), seed=0)
     with pytest.raises(ValueError, match="use 'alternate'"):
         gan.compile(loss="feature_matching", update="simultaneous")
+
+
+def test_the_gradient_penalty_of_a_flat_critic_has_a_gradient():
+    x = tf.random.stateless_normal([4, 2], [0, 0])
+    seeds = tf.range(4, dtype=tf.int64)
+    slope = tf.Variable([0.0, 0.0])
+    with tf.GradientTape() as tape:
+        penalty = losses.get_penalty("gradient_penalty")
+        value = penalty(lambda x: tf.reduce_sum(x * slope, 1), x, -x, seeds)
+    assert float(value) == pytest.approx(1, abs=1e-5)
+    assert np.isfinite(tape.gradient(value, slope)).all()
+
+
+def test_feature_matching_counts_rows_of_all_replicas_alike():
+    strategy = zoo.strategy("mirrored", 2)
+    real = np.random.default_rng(0).normal(size=(6, 3)).astype("float32")
+    fake = np.random.default_rng(1).normal(size=(6, 3)).astype("float32")
+    cut = [slice(0, 4), slice(4, 6)]
+
+    def per_replica(rows):
+        return strategy.experimental_distribute_values_from_function(
+            lambda c: tf.constant(rows[cut[c.replica_id_in_sync_group]])
+        )
+
+    def run(a, b):
+        context = tf.distribute.get_replica_context()
+        return losses.FeatureMatching().match(
+            a, b, lambda x: context.all_reduce("mean", x)
+        )
+
+    found = strategy.run(run, args=(per_replica(real), per_replica(fake)))
+    expected = ((real.mean(0) - fake.mean(0)) ** 2).sum()
+    for value in strategy.experimental_local_results(found):
+        assert float(value) == pytest.approx(expected, rel=1e-5)

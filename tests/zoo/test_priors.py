@@ -185,3 +185,42 @@ def test_whole_numbers_are_numbers():
 def test_a_prior_of_another_width_than_asked_for_is_refused():
     with pytest.raises(ValueError, match="rows of 2 numbers, and latent_dim asks"):
         priors.get(MIXTURE, 8)
+
+
+@pytest.mark.parametrize(
+    "prior", [priors.Uniform(3, -2.0, 5.0), priors.StratifiedRange(1, -8.0, 8.0)]
+)
+def test_a_range_comes_back(prior):
+    config = keras.saving.serialize_keras_object(prior)
+    seeds = tf.range(9)
+    again = priors.get(config, prior.width)
+    np.testing.assert_array_equal(again.sample(seeds), prior.sample(seeds))
+
+
+def test_walks():
+    square = priors.Uniform(2, 1.0, 5.0).walk(4).numpy()
+    np.testing.assert_allclose(square[0, :, 0], [1.5, 2.5, 3.5, 4.5])
+    np.testing.assert_allclose(square[:, 0, 1], [4.5, 3.5, 2.5, 1.5])
+    roll = priors.SwissRoll(num_classes=5, radius=2.0, turns=1.5)
+    along = np.hypot(*np.moveaxis(roll.walk(6).numpy(), -1, 0))
+    np.testing.assert_allclose(
+        (along / 2) ** 2 * 30, np.arange(30).reshape(5, 6) + 0.5, rtol=1e-4
+    )
+    mixture = priors.GaussianMixture(num_classes=7, radius=2.0, along=0.8, across=0.2)
+
+    np.testing.assert_allclose(
+        mixture.walk(3)[0, :, 0],
+        2 + stats.norm(0, 0.8).ppf([1 / 6, 1 / 2, 5 / 6]),
+        rtol=1e-4,
+    )
+
+
+def test_a_batch_has_a_number_in_each_stratum():
+    prior = priors.StratifiedRange(1, -8.0, 8.0)
+    seeds, rows = tf.range(12, dtype=tf.int64), tf.range(12, dtype=tf.int64)
+    whole = prior.sample_batch(seeds, rows, 12).numpy()[:, 0]
+    strata = (whole + 8) / 16 * 12
+    np.testing.assert_array_equal(np.floor(strata), np.arange(12))
+    assert np.std(strata % 1) > 0.1
+    rest = prior.sample_batch(seeds[6:], rows[6:], 12).numpy()[:, 0]
+    np.testing.assert_array_equal(rest, whole[6:])

@@ -228,3 +228,56 @@ def test_bad_input_is_refused(model):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, "convolutional", layer_noise=0.3)
     with pytest.raises(ValueError, match=r"generator_filters is for .*'convolutional'"):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, generator_filters=16)
+
+
+def test_the_perceptrons_are_those_of_the_docstring():
+    model = zoo.SemiSupervisedGAN(
+        (8, 8, 1), 10, generator_units=(4, 5), discriminator_units=(6, 7), seed=0
+    )
+
+    def kinds(network):
+        return [
+            type(x).__name__
+            for x in network.layers
+            if not isinstance(
+                x, (keras.layers.InputLayer, keras.layers.Flatten, keras.layers.Reshape)
+            )
+        ]
+
+    assert kinds(model.generator) == [
+        *["Dense", "BatchNormalization", "Activation"] * 2,
+        "WeightNormalizedDense",
+    ]
+    softplus = [
+        x for x in model.generator.layers if isinstance(x, keras.layers.Activation)
+    ]
+    assert {x.activation for x in softplus} == {keras.activations.softplus}
+    assert kinds(model.discriminator) == [
+        *["WeightNormalizedDense", "RowNoise"] * 2,
+        "WeightNormalizedDense",
+    ]
+    noises = [x.stream for x in model.discriminator.layers if hasattr(x, "stream")]
+    assert len(set(noises)) == 2
+
+
+def test_noise_of_layers_differs_by_row_step_and_layer():
+    model = zoo.SemiSupervisedGAN(
+        (4, 4, 1), 3, generator_units=(4,), discriminator_units=(16, 16), seed=0
+    )
+    model.compile()
+
+    hidden = [x for x in model.discriminator.layers if isinstance(x, RowNoise)]
+    network = keras.Model(
+        model.discriminator.inputs, [y for x in hidden for y in (x.input, x.output)]
+    )
+    images = np.zeros((8, 4, 4, 1), np.float32)
+
+    def noises():
+        a, b, c, d = (x.numpy() for x in model._see(network, images, 100))
+        return b - a, d - c
+
+    first, second = noises()
+    assert len(np.unique(first.round(4), axis=0)) == 8
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.4
+    model.steps.assign_add(1)
+    assert (noises()[0] != first).all()

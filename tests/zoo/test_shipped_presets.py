@@ -120,6 +120,11 @@ PROMISED = {
 }
 
 
+def test_presets_are_there():
+    assert PROMISED.keys() < set(TRAINED)
+    assert len(TRAINED) > 10
+
+
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_preset_is_as_good_as_promised(name):
     measured = {
