@@ -172,7 +172,7 @@ def _write(model, directory, batch_sizes, jit_compile):
             setattr(model, name, _CompiledNetwork(network))
     signatures = signatures_of(model)
     functions = {
-        name: tf.function(signature.function).get_concrete_function(
+        name: tf.function(signature.function, autograph=False).get_concrete_function(
             **{
                 key: tf.TensorSpec(spec.shape, spec.dtype, name=key)
                 for key, spec in signature.inputs.items()
@@ -196,7 +196,9 @@ class _CompiledNetwork:
     def __init__(self, network):
         self._network = network
         self._call = tf.function(
-            lambda inputs: network(inputs, training=False), jit_compile=True
+            lambda inputs: network(inputs, training=False),
+            autograph=False,
+            jit_compile=True,
         )
 
     def __call__(self, inputs, training=False):

@@ -258,7 +258,7 @@ class SemiSupervisedGAN(AdversarialModel):
         images, labels = self.unpack(data)
         count = tf.shape(images)[0]
         drawn = self._drawn(labels)
-        mean_drawn = functools.partial(self.mean_where, drawn)
+        mean_drawn = self._mean_of_rows(drawn)
 
         fake = self.pass_through(self.generator, self.draw_latents(count, stream=0))
         with self.minimizing("discriminator") as objectives:
@@ -300,13 +300,28 @@ class SemiSupervisedGAN(AdversarialModel):
         unlabelled = labels < 0
         return unlabelled | (self.mean_count(unlabelled) == 0)
 
+    def _mean_of_rows(self, marked):
+        """Returns a function from a term a row to its mean over the marked ones.
+
+        Of all replicas; weighed by a replica's rows, as logs are, it is exact.
+        """
+        share = self._share_of_rows(marked)
+        return lambda terms: tf.math.divide_no_nan(
+            self.mean_where(marked, terms), share
+        )
+
+    def _share_of_rows(self, rows):
+        """Returns this replica's number of rows over the mean of all replicas."""
+        count = tf.cast(tf.shape(rows)[0], tf.float32)
+        return count / self.mean_of_replicas(count)
+
     def _weights(self, labels, drawn):
         """Returns by how many rows the logs of some rows alone weigh."""
         known = self.mean_count(labels >= 0)
         return {
             "classification_loss": known,
             "classification_accuracy": known,
-            "real_accuracy": self.mean_count(drawn),
+            "real_accuracy": self.mean_count(drawn) * self._share_of_rows(drawn),
         }
 
     def _see(self, network, images, stream, call=in_training_mode):
@@ -329,7 +344,7 @@ class SemiSupervisedGAN(AdversarialModel):
         real_logits, fake_logits = self.logits_of(class_logits), self.discriminate(fake)
         supervised, accuracy = self.label_loss(labels, class_logits)
         drawn = self._drawn(labels)
-        mean_drawn = functools.partial(self.mean_where, drawn)
+        mean_drawn = self._mean_of_rows(drawn)
         self.feed_metrics(images, fake)
         return self.end_test_step(
             tf.shape(images)[0],
