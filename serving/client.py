@@ -231,9 +231,10 @@ class _Calls:
             labels: The class of each row, or one for all, where the model is
                 conditional; -1, or nothing, draws one from the row's seed, and so
                 does a number that is no class.
-            conditions: The condition vector of each row, where the model takes one.
-            categories: The categorical codes of each row, or, of a model with one code,
-                one for all (InfoGAN); -1, or nothing, draws them from the row's seed.
+            conditions: The condition vector of each row, or one for all, where the
+                model takes one.
+            categories: The categorical codes of each row, or those for all (InfoGAN);
+                -1, or nothing, draws them from the row's seed.
             codes: The continuous codes of each row, or likewise one for all (InfoGAN);
                 NaN, or nothing, draws them from the row's seed.
             version: A version number, instead of the newest.

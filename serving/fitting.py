@@ -57,7 +57,16 @@ def _checked_inputs(target, signature, inputs):
         for name, spec in signature.inputs.items()
         if name in inputs
     }
-    lengths = [len(array) for array in arrays.values() if array.ndim]
+    for_all = {
+        name
+        for name, array in arrays.items()
+        if "seeds" in arrays and _is_a_row(signature.inputs[name], array)
+    }
+    lengths = [
+        len(array)
+        for name, array in arrays.items()
+        if array.ndim and name not in for_all
+    ]
     if not lengths and any(signature.inputs[name].shape for name in arrays):
         raise errors.RequestError(
             f"{target} answers a row for each that it is given in {signature.key!r}; "
@@ -74,8 +83,8 @@ def _checked_inputs(target, signature, inputs):
                 )
             wanted = tensors.numpy_type(spec.data_type)
             array = np.full((rows, *spec.row_shape), _DRAWN[name], wanted)
-        elif arrays[name].ndim == 0 and spec.one_number_a_row:
-            # One label, category or code for all rows.
+        elif name in for_all or (arrays[name].ndim == 0 and spec.one_number_a_row):
+            # One label, condition, category or code for all rows.
             array = np.full((rows, *spec.row_shape), arrays[name])
         else:
             array = arrays[name]
@@ -86,6 +95,11 @@ def _checked_inputs(target, signature, inputs):
             )
         arrays[name] = array
     return {name: arrays[name] for name in signature.inputs if name in arrays}
+
+
+def _is_a_row(spec, array):
+    """Says whether an array is what one row of an input takes, and not rows of it."""
+    return bool(spec.row_shape) and array.shape == tuple(spec.row_shape)
 
 
 def _array(target, spec, value):

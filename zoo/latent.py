@@ -297,7 +297,7 @@ def invert(
         squares = tf.square(tf.cast(decoded, tf.float32) - targets)
         return tf.reduce_mean(squares, axis=range(1, len(targets.shape)))
 
-    @tf.function
+    @tf.function(autograph=False)
     def step():
         with tf.GradientTape() as tape:
             # The gradient of a sum is each row's own, and so are Adam's averages.

@@ -29,7 +29,9 @@ import pytest
 import tensorflow as tf
 import tiny_models
 
+import export
 import serving
+import zoo
 from serving import client as client_module
 from serving import generate_descriptors, messages, prediction, tensors
 
@@ -1185,3 +1187,19 @@ def test_an_output_is_asked_for_once(client):
     pictures = np.zeros((1, 4, 4, 1), np.uint8)
     with pytest.raises(serving.RequestError, match="'level' is asked for twice"):
         client.predict("good", {"images": pictures}, "both", outputs=names)
+
+
+def test_one_condition_may_be_for_all_rows(tmp_path):
+    model = zoo.CGAN((4, 4, 1), condition_dim=3, generator_units=(4, 4), seed=0)
+    export.to_saved_model(model, tmp_path / "m", batch_sizes=(1,))
+    one = [0.5, 0.2, 0.1]
+    with (
+        serving.Server(tmp_path, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        for_all = client.generate("m", 3, conditions=one)
+        of_each = client.generate("m", 3, conditions=[one] * 3)
+        with pytest.raises(serving.RequestError, match=r"takes conditions.*\[2\]"):
+            client.generate("m", 3, conditions=one[:2])
+    np.testing.assert_array_equal(for_all, of_each)
+    assert len(for_all) == 3
