@@ -68,13 +68,10 @@ def check_built(**networks):
                 f"{name} must be a functional or sequential Keras model, whose inputs "
                 f"and outputs have known shapes. Received: {network!r}"
             )
-        if network is not None and any(
-            # Sequential models have neither of the two, and no dicts.
-            isinstance(getattr(network, end, None), dict)
-            for end in ("input", "output")
-        ):
+        # Sequential models have no `input`, and no dicts.
+        if isinstance(getattr(network, "input", None), dict):
             raise ValueError(
-                f"{name} must take and return tensors, or lists of them, and no dicts. "
+                f"{name} must take tensors, or a list of them, and no dict. "
                 f"Received: {network!r}"
             )
         for shape in [] if network is None else row_shapes(network):
@@ -168,8 +165,12 @@ def made_shape(name, network):
         network: Built Keras model.
 
     Raises:
-        ValueError: If it has several outputs.
+        ValueError: If it has several outputs, or gives them in a dict.
     """
+    if isinstance(getattr(network, "output", None), dict):
+        raise ValueError(
+            f"{name} must return a tensor and no dict. Received: {network!r}"
+        )
     if len(network.outputs) != 1:
         raise ValueError(
             f"{name} must have one output. "
