@@ -43,7 +43,6 @@ class AdversarialModel(GenerativeModel):
         self, *, image_shape, latent_dim, prior, generator, discriminator, **kwargs
     ):
         network_checks.check_built(generator=generator, discriminator=discriminator)
-        network_checks.check_apart(generator=generator, discriminator=discriminator)
         if generator is not None:
             image_shape = network_checks.made_shape("generator", generator)
         if image_shape is None:

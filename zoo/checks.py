@@ -126,7 +126,8 @@ def whole_config(thing, base, besides=()):
         base: The class of ours.
         besides: Names of arguments that a config need not have.
     """
-    if type(thing).from_config.__func__ is not base.from_config.__func__:
+    own = getattr(type(thing).from_config, "__func__", None)
+    if own is not base.from_config.__func__:
         return
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     arguments = {

@@ -50,7 +50,7 @@ def check_built(**networks):
     """Raises `ValueError` for a network without weights, or without known shapes.
 
     And for one that regularizes activities: each player's loss is its paper's. Weights
-    may be regularized.
+    may be regularized. And for two that share a layer.
 
     Args:
         **networks: The networks, or None, by the arguments that took them.
@@ -87,15 +87,13 @@ def check_built(**networks):
                     "which would have no effect here. Regularize its weights, or "
                     "override train_step."
                 )
+    _check_apart(networks)
 
 
-def check_apart(**networks):
-    """Raises `ValueError` where two networks share a layer.
+def _check_apart(networks):
+    """Raises `ValueError` where two of `check_built`'s networks share a layer.
 
     Keras saves the weights of such a layer with the first of them alone.
-
-    Args:
-        **networks: The networks, or None, by the arguments that took them.
     """
     owners = {}
     for name, network in networks.items():
@@ -114,17 +112,18 @@ def warn_of_unsynchronized(networks):
     Args:
         networks: Iterable of the networks that are trained.
     """
-    apart = sorted(
+    # Several players may train one network.
+    apart = {
         layer.name
         for network in networks
         for layer in nested_layers(network)
         if isinstance(layer, layers.BatchNormalization)
         and layer.trainable
         and not layer.synchronized
-    )
+    }
     if apart:
         warnings.warn(
-            f"Each replica normalizes by itself in {', '.join(apart)}: another "
+            f"Each replica normalizes by itself in {', '.join(sorted(apart))}: another "
             "training than on one. BatchNormalization(synchronized=True) has the "
             "statistics of the whole batch.",
             stacklevel=4,

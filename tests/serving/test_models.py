@@ -65,7 +65,8 @@ def in_memory(monkeypatch):
 
     def closes(self):
         close(self)
-        paths.remove(pathlib.Path(self.path))
+        if pathlib.Path(self.path) in paths:  # Else it did not load.
+            paths.remove(pathlib.Path(self.path))
 
     monkeypatch.setattr(saved_model.SavedModel, "_load", loads)
     monkeypatch.setattr(saved_model.SavedModel, "close", closes)

@@ -49,9 +49,9 @@ class Deep(zoo.GAN):
 
 
 class DeepByItself(Deep):
-    @classmethod
-    def from_config(cls, config):
-        return super().from_config({**config, "depth": 3})
+    @staticmethod
+    def from_config(config):
+        return DeepByItself(**{**config, "dtype": None, "depth": 3})
 
 
 def test_what_a_config_lacks_is_said_before_it_is_lost():
@@ -112,6 +112,9 @@ def test_networks_share_no_layer():
     discriminator = keras.Sequential([keras.Input((3,)), shared, layers.Dense(1)])
     with pytest.raises(ValueError, match="generator and discriminator share the layer"):
         gan(generator=generator, discriminator=discriminator)
+    coder = keras.Sequential([keras.Input((3,)), layers.Dense(3)])
+    with pytest.raises(ValueError, match="encoder and decoder share the layer"):
+        zoo.VAE(encoder=coder, decoder=coder)
 
 
 @pytest.mark.parametrize("end", ["inputs", "outputs"])
