@@ -2,11 +2,10 @@
 
 import warnings
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from zoo import checks
+from zoo import checks, rebuilding
 from zoo.model import Model
 
 
@@ -50,14 +49,15 @@ class AveragedModel(Model):
 
     def _set(self, averaging, **settings):
         """See `Model._set`; creates, keeps or drops the averaged copy."""
-        super()._set(**settings)
         if averaging is None and self.averaged_generator is not None:
             warnings.warn(
                 f"The average of the {self.decoder_name}, which made the samples, is "
                 "dropped. compile(averaging=) keeps it.",
                 stacklevel=4,
             )
+        # First, for a decoder that can't be copied is to change nothing.
         self._average_decoder(averaging)
+        super()._set(**settings)
 
     def _check_precision(self):
         dtypes = {variable.dtype for variable in self._decoder().weights}
@@ -71,15 +71,14 @@ class AveragedModel(Model):
 
     def _average_decoder(self, averaging):
         """Creates, keeps or drops the averaged copy."""
-        self.averaging = averaging
         if averaging is None:
             self._forget_average()
         elif self.averaged_generator is None:
             with self.distribute_strategy.scope():
-                copy = keras.models.clone_model(self._decoder())
-                copy.set_weights(self._decoder().get_weights())
+                copy = rebuilding.clone(self.decoder_name, self._decoder())
                 copy.trainable = False
                 self.averaged_generator = copy
+        self.averaging = averaging
 
     def _forget_average(self):
         """Drops the averaged copy; Keras would go on counting and saving it."""

@@ -9,7 +9,14 @@ import numpy as np
 import tensorflow as tf
 from keras import layers
 
-from zoo import checks, feature_networks, network_checks, networks, presets
+from zoo import (
+    checks,
+    feature_networks,
+    network_checks,
+    networks,
+    presets,
+    rebuilding,
+)
 from zoo.averaging import AveragedModel
 from zoo.data import drop_unlabelled, load_arrays, native_shape
 from zoo.data.fitting import fit_images
@@ -519,7 +526,6 @@ def _frozen_copy(features):
             "features maps images (height, width, channels) to rows. "
             f"Received: a network from {shapes[0]} to {shapes[1]}"
         )
-    copy = keras.models.clone_model(features)
-    copy.set_weights(features.get_weights())
+    copy = rebuilding.clone("features", features)
     copy.trainable = False
     return copy

@@ -27,6 +27,7 @@ from zoo import (
     networks,
     optimizer_checks,
     presets,
+    rebuilding,
     rng,
 )
 from zoo.running_means import RunningMeans, counted
@@ -125,11 +126,13 @@ class Model(Unpacking, TrainingLoop):
         Where an averaged network is kept, it takes the place of the trained one.
 
         Raises:
-            ValueError: If the class's `get_config` lacks an argument.
+            ValueError: If the class's `get_config` lacks an argument, or a layer can't
+                be built from its own.
         """
         checks.whole_config(self, Model, besides=self.network_names)
-        copy = type(self).from_config(self.get_config())
-        for name, network in self.networks().items():
+        networks = self.networks()
+        copy = rebuilding.rebuild(self, networks)
+        for name, network in networks.items():
             getattr(copy, name).set_weights(network.get_weights())
         return copy
 

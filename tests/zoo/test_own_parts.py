@@ -68,6 +68,69 @@ def test_what_a_config_lacks_is_said_before_it_is_lost():
     assert DeepByItself((3,), 2, depth=3, seed=0).inference_copy().depth == 3
 
 
+class Times(layers.Layer):
+    def __init__(self, factor=1.0, **kwargs):
+        super().__init__(**kwargs)
+        self.factor = factor
+
+    def call(self, inputs):
+        return inputs * self.factor
+
+    def get_config(self):
+        return {**super().get_config(), "factor": self.factor}
+
+
+@keras.saving.register_keras_serializable("test_own_parts")
+class Lacking(Times):
+    def get_config(self):
+        return layers.Layer.get_config(self)
+
+
+def through(layer):
+    """A GAN whose generator has a layer of a user's own."""
+    samples = x = keras.Input((3,))
+    x = layer(layers.Dense(3)(x))
+    return gan(generator=keras.Model(samples, layers.Dense(3)(x)), latent_dim=3)
+
+
+@pytest.mark.parametrize(
+    ("layer", "said"),
+    [
+        (layers.Lambda(lambda x: 2 * x), "deserialization of a `Lambda`"),
+        (layers.Activation(lambda x: 2 * x), "Could not interpret activation"),
+        (Lacking(2.0), r"Lacking\.get_config\(\) lacks factor"),
+    ],
+)
+def test_a_layer_that_no_config_describes_is_named(layer, said, tmp_path):
+    model = through(layer)
+    named = f"generator's layer '{layer.name}' can't be built again.*{said}"
+    for use in (
+        lambda: model.compile(averaging=0.9),
+        lambda: model.save_to_preset(tmp_path / "preset"),
+        lambda: export.to_saved_model(model, tmp_path / "models" / "gan"),
+    ):
+        with pytest.raises(ValueError, match=named) as caught:
+            use()
+        assert len(str(caught.value)) < 600
+    assert [path for path in tmp_path.iterdir() if path.name != "models"] == []
+    assert not model.compiled
+    # It trains as it is.
+    model.compile()
+    model.fit(ROWS, batch_size=8, verbose=0)
+
+
+def test_a_layer_without_a_registered_class_is_averaged_but_not_saved(tmp_path):
+    layer = Times(2.0)
+    model = through(layer)
+    model.compile(averaging=0.9)
+    model.fit(ROWS, batch_size=8, verbose=0)
+    copied = model.averaged_generator.get_layer(layer.name)
+    assert copied.factor == 2
+    with pytest.raises(ValueError, match="Could not locate class 'Times'"):
+        model.save_to_preset(tmp_path / "preset")
+    assert not list(tmp_path.iterdir())
+
+
 # Networks
 
 

@@ -1,0 +1,89 @@
+"""Building networks again from what their layers say of themselves.
+
+Averages, presets and exports are built so. A layer that can't be is named here; Keras
+shows the config of the whole model instead.
+"""
+
+import textwrap
+
+import keras
+
+from zoo import checks, network_checks
+
+#: What Keras and `get_config` raise where a config doesn't do.
+REFUSALS = (NotImplementedError, TypeError, ValueError)
+
+
+def clone(name, network):
+    """Returns a network with layers like another's, and the same weights.
+
+    Args:
+        name: What the error calls the network.
+        network: Functional or sequential Keras model.
+
+    Raises:
+        ValueError: If a layer can't be built from its config.
+    """
+    _check_configs(name, network)
+
+    def copy_of(layer):
+        try:
+            return layer.__class__.from_config(layer.get_config())
+        except REFUSALS as error:
+            raise _unfit(name, layer, error) from error
+
+    copy = keras.models.clone_model(network, clone_function=copy_of)
+    copy.set_weights(network.get_weights())
+    return copy
+
+
+def rebuild(model, networks):
+    """Returns what a model's `get_config` describes.
+
+    Args:
+        model: A Keras model.
+        networks: Dict of its networks.
+
+    Raises:
+        ValueError: If a layer can't be built from its config.
+    """
+    for name, network in networks.items():
+        _check_configs(name, network)
+    try:
+        return type(model).from_config(model.get_config())
+    except REFUSALS:
+        for name, network in networks.items():
+            for layer in network_checks.nested_layers(network):
+                _check_serialized(name, layer)
+        raise
+
+
+def _check_configs(name, network):
+    """Raises `ValueError` where a layer would be built with other arguments."""
+    for layer in network_checks.nested_layers(network):
+        if not type(layer).__module__.startswith("keras."):
+            try:
+                checks.whole_config(layer, keras.Layer)
+            except REFUSALS as error:
+                raise _unfit(name, layer, error) from error
+
+
+def _check_serialized(name, layer):
+    try:
+        keras.saving.deserialize_keras_object(
+            keras.saving.serialize_keras_object(layer)
+        )
+    except REFUSALS as error:
+        raise _unfit(name, layer, error) from error
+
+
+def _unfit(name, layer, error):
+    # Behind the configs that Keras shows, and without its advice to leave safe mode.
+    said = str(error).rpartition("Exception encountered: ")[2].split(". ")[0]
+    said = textwrap.shorten(said.rstrip("."), 200, placeholder=" …")
+    return ValueError(
+        f"The {name}'s layer {layer.name!r} can't be built again from its config, "
+        "which averages, presets and exports need. Use keras.ops in its place, or a "
+        "class registered by keras.saving.register_keras_serializable with a "
+        f"get_config of all its arguments. {type(layer).__name__}: {said}."
+    )
