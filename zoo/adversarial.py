@@ -45,6 +45,7 @@ class AdversarialModel(GenerativeModel):
         network_checks.check_built(generator=generator, discriminator=discriminator)
         if generator is not None:
             image_shape = network_checks.made_shape("generator", generator)
+            network_checks.warn_of_range("generator", generator)
         if image_shape is None:
             raise ValueError("Pass image_shape, or a generator that it follows from.")
         image_shape = checks.sample_shape(image_shape)

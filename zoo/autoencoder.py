@@ -85,6 +85,7 @@ class AutoencoderModel(GenerativeModel):
         network_checks.check_built(encoder=encoder, decoder=decoder)
         if decoder is not None:
             image_shape = network_checks.made_shape("decoder", decoder)
+            network_checks.warn_of_range("decoder", decoder)
         if image_shape is None:
             raise ValueError("Pass image_shape, or a decoder that it follows from.")
         image_shape = checks.sample_shape(image_shape)

@@ -127,6 +127,7 @@ class DTN(AveragedModel):
             self.discriminator = discriminator or self.build_discriminator()
         rows = self.features.output_shape[1:]
         network_checks.check_shapes("generator", self.generator, rows, self.image_shape)
+        network_checks.warn_of_range("generator", self.generator)
         network_checks.check_shapes(
             "discriminator", self.discriminator, self.image_shape, (3,)
         )

@@ -216,15 +216,33 @@ def check_logits(name, output):
         name: What the error calls the network.
         output: The network's symbolic output.
     """
-    last = _last_operation(output)
-    # A layer that has it as its activation, a Lambda, or one of keras.ops.
-    function = getattr(last, "activation", None) or getattr(last, "function", None)
-    end = getattr(function, "__name__", type(last).__name__).lower().replace("_", "")
+    end, last = _end_of(output)
     if end in ("sigmoid", "hardsigmoid", "softmax"):
         raise ValueError(
             f"The {name} must return logits: the losses here take the {end} "
             f"themselves. Leave it out of the last layer, {last.name}."
         )
+
+
+def warn_of_range(name, network):
+    """Warns of a network that makes images of a sigmoid's range."""
+    end, last = _end_of(network.outputs[0])
+    is_image = len(network.outputs[0].shape) == 4
+    if is_image and end in ("sigmoid", "hardsigmoid"):
+        warnings.warn(
+            f"The {name} ends in a {end}, layer {last.name!r}: its images are from 0 "
+            "to 1, and those here are from -1 to 1. End it in a tanh.",
+            stacklevel=4,
+        )
+
+
+def _end_of(output):
+    """Returns what a network's output is the result of, by name, and what does it."""
+    last = _last_operation(output)
+    # A layer that has it as its activation, a Lambda, or one of keras.ops.
+    function = getattr(last, "activation", None) or getattr(last, "function", None)
+    name = getattr(function, "__name__", type(last).__name__)
+    return name.lower().replace("_", ""), last
 
 
 def _last_operation(output):

@@ -1,5 +1,7 @@
 """Networks, priors and losses of a user's own: what they may be, and what not."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -167,6 +169,28 @@ def test_probabilities_are_found_however_they_are_written(last, named):
 def test_other_ends_are_logits(last):
     model = gan(discriminator=ending_in(last))
     assert model.discriminate(ROWS).shape == (16,)
+
+
+def drawing(end):
+    latents = keras.Input((3,))
+    x = layers.Reshape((16, 16, 1))(layers.Dense(256)(latents))
+    return keras.Model(latents, layers.Activation(end)(x))
+
+
+def test_images_of_another_range_are_warned_of():
+    features = keras.Sequential(
+        [keras.Input((16, 16, 1)), layers.Flatten(), layers.Dense(3)]
+    )
+    for build, name in (
+        (lambda network: gan(generator=network), "generator"),
+        (lambda network: zoo.AAE(latent_dim=3, decoder=network, units=(4,)), "decoder"),
+        (lambda network: zoo.DTN(features, generator=network, seed=0), "generator"),
+    ):
+        with pytest.warns(UserWarning, match=f"The {name} ends in a sigmoid"):
+            build(drawing("sigmoid"))
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            build(drawing("tanh"))
 
 
 def test_networks_share_no_layer():
