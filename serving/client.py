@@ -71,8 +71,11 @@ _TOO_MANY_BYTES = re.compile(
     r"message larger than max|more than the \d+ of one message"
 )
 
-# What TensorFlow Serving answers where its batching file allows fewer rows.
-_TOO_MANY_ROWS = re.compile(r"larger than maximum input batch size (\d+)")
+# What servers answer where their batching file allows fewer rows: TensorFlow Serving,
+# and the embedded server of its queue.
+_TOO_MANY_ROWS = re.compile(
+    r"(?:larger than maximum input batch size|than the queue ever holds,) (\d+)"
+)
 
 # Addresses that gRPC has a resolver of its own for.
 _RESOLVED = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):")
@@ -489,7 +492,7 @@ class _Calls:
                     if misses < _REPLICAS_ASKED:
                         continue
                     raise _VersionGoneError(error.code, error.message) from error
-                most = _rows_allowed(error, step)
+                most = _rows_allowed(error, min(step, rows - start))
                 if most is None:
                     raise
                 self._max_rows[target, key] = most

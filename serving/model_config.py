@@ -1,5 +1,6 @@
 """TensorFlow Serving's configuration files: models and batching."""
 
+import collections
 import dataclasses
 import logging
 import os
@@ -73,11 +74,10 @@ def models_of(config, name="the configuration"):
             f"it holds {config.WhichOneof('config') or 'nothing'}"
         )
     found = [_model(entry) for entry in config.model_config_list.config]
-    names = [model.name for model in found]
-    for name in names:
-        if names.count(name) > 1:
+    for model, times in collections.Counter(model.name for model in found).items():
+        if times > 1:
             raise errors.invalid_argument(
-                f"Duplicated model name {name} in the configuration"
+                f"Duplicated model name {model} in the configuration"
             )
     return found
 
@@ -99,6 +99,11 @@ def _model(entry):
         raise errors.invalid_argument(
             f"Expected model {entry.name} to have an absolute path or URI; got "
             f'base_path = "{entry.base_path}"'
+        )
+    if "\0" in entry.base_path:
+        raise errors.invalid_argument(
+            f"model {entry.name}: no path has a NUL, as base_path has: "
+            f"{entry.base_path!r}"
         )
     if entry.HasField("logging_config"):
         _log.warning(

@@ -17,7 +17,7 @@ from serving import (
     prediction,
     saved_model,
 )
-from serving.versions import is_hidden, versions_in
+from serving.versions import is_folder, is_hidden, versions_in
 
 _log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def models_in(folder):
     return [
         model_config.ModelConfig(entry.name, entry.path)
         for entry in sorted(os.scandir(folder), key=lambda entry: entry.name)
-        if entry.is_dir() and not is_hidden(entry.name) and _can_be_asked(entry.name)
+        if is_folder(entry) and not is_hidden(entry.name) and _can_be_asked(entry.name)
     ]
 
 
@@ -120,8 +120,8 @@ class _Model:
         self.failed = {}
         self.trouble = None
 
-    def wanted(self, config):
-        """Returns {version: path} of what a ModelConfig asks for of its folder.
+    def follow(self, config):
+        """Returns `_wanted` of the ModelConfig that is in force.
 
         What failed and is wanted no more, is gone or elsewhere, may come again.
 
@@ -129,12 +129,10 @@ class _Model:
             OSError: If the folder cannot be read.
         """
         try:
-            found = versions_in(config.base_path)
+            wanted = _wanted(config)
         except FileNotFoundError:
             self.failed.clear()
             raise
-        chosen = config.policy.choose(found)
-        wanted = {version: found[version] for version in sorted(chosen)}
         self.failed = dict(self.failed.items() & wanted.items())
         return wanted
 
@@ -147,8 +145,26 @@ class _Model:
         for old in list(self.history):
             if len(self.history) <= _MAX_HISTORY:
                 break
-            if old not in self.servables:
+            if old not in self.servables and old != version:
                 del self.history[old]
+
+
+def _wanted(config):
+    """Returns {version: path}, ascending, of what a ModelConfig asks of its folder.
+
+    Raises:
+        OSError: If the folder cannot be read.
+    """
+    found = versions_in(config.base_path)
+    return {v: found[v] for v in sorted(config.policy.choose(found))}
+
+
+def _staying(wanted, there, servables):
+    """Returns the versions to serve: those wanted, of the ones that are there.
+
+    Where nothing came to take over, what is served stays.
+    """
+    return wanted & there or (wanted and set(servables))
 
 
 def _asked_version(spec, model):
@@ -202,6 +218,9 @@ class ModelManager:
         self._allow_labels_for_unavailable = allow_labels_for_unavailable
         self._on_batch = on_batch
         self._models = {}
+        # Paths of what did not load for configurations that were refused; not tried
+        # again for the next one.
+        self._refused = set()
         self._lock = threading.Lock()  # Guards the tables; never held while loading.
         self._polling = threading.Lock()  # One poll at a time.
         self._closing = False
@@ -287,6 +306,7 @@ class ModelManager:
             with self._staging() as staged:
                 self._stage(configs, staged)
             self._find_models = lambda: configs
+            self._adopt_failures(configs)
             self._publish(staged)
             names = {config.name for config in configs}
             for name in self._models.keys() - names:
@@ -300,9 +320,14 @@ class ModelManager:
         It holds the model, the version, the servable, and what the history said of it.
         """
         staged = []
+        known = {
+            path for model in self._models.values() for path in model.failed.values()
+        }
         try:
             yield staged
         except BaseException:
+            for model in self._models.values():
+                self._refused |= set(model.failed.values()) - known
             with self._lock:
                 for model, version, _, before in staged:
                     if before is None:
@@ -321,26 +346,37 @@ class ModelManager:
         load are known, and it is refused before anything is loaded.
         """
         served = {config.name for config in self._find_models()}
-        wanted = {config.name: self._loadable(config) for config in configs}
-        for config in configs:
-            self._check_labels(config, wanted[config.name])
+        self._refused = set(filter(os.path.isdir, self._refused))
+        wanted = {config.name: self._wanted_of(config) for config in configs}
+        loadable = {config.name: self._loadable(config, wanted) for config in configs}
         missing = []
+
+        def check(config, versions):
+            """Checks a model that has these versions, beside those served so far."""
+            servables = self._servables(config.name)
+            asked = wanted[config.name].keys()
+            there = versions | servables.keys()
+            if not asked & there and config.name not in served:
+                missing.append(config.name)
+            else:
+                self._check_labels(config, _staying(asked, there, servables))
+
+        for config in configs:
+            check(config, loadable[config.name].keys())
+        self._refuse(missing)
         for config in sorted(configs, key=lambda config: config.name in served):
-            if missing and config.name in served:
-                break
+            if config.name in served:
+                self._refuse(missing)
             model = self._model(config)
-            for version, path in wanted[config.name].items():
-                if version in model.servables:
-                    continue
+            for version, path in loadable[config.name].items():
                 before = model.history.get(version)
                 if servable := self._load(model, config, version, path):
                     staged.append((model, version, servable, before))
-            loaded = {version for owner, version, *_ in staged if owner is model}
-            loaded |= wanted[config.name].keys() & model.servables.keys()
-            if not loaded and config.name not in served:
-                missing.append(config.name)
-            else:
-                self._check_labels(config, loaded)
+            check(config, {version for owner, version, *_ in staged if owner is model})
+        self._refuse(missing)
+
+    def _refuse(self, missing):
+        """Raises `ServingError` if there are names of models without a version."""
         if missing:
             raise errors.ServingError(
                 grpc.StatusCode.UNKNOWN,
@@ -348,9 +384,45 @@ class ModelManager:
                 f"{', '.join(map(self._with_failures, sorted(missing)))}",
             )
 
+    def _servables(self, name):
+        model = self._models.get(name)
+        return model.servables if model else {}
+
+    def _wanted_of(self, config):
+        """Returns {version: path} of what to serve; what is served if nobody can say.
+
+        Raises nothing: `_load_wanted` says what is wrong with the folder.
+        """
+        try:
+            return _wanted(config)
+        except OSError:
+            return dict.fromkeys(self._servables(config.name))
+
+    def _loadable(self, config, wanted):
+        """Returns {version: path} of what is not served yet, but for what failed."""
+        model = self._models.get(config.name, _Model(config))
+        failed = self._refused.union(model.failed.values())
+        return {
+            version: path
+            for version, path in wanted[config.name].items()
+            if version not in model.servables and path not in failed
+        }
+
+    def _adopt_failures(self, configs):
+        """Takes what did not load for refused configurations as known to fail."""
+        for config in configs:
+            self._model(config).failed |= {
+                version: path
+                for version, path in self._wanted_of(config).items()
+                if path in self._refused
+            }
+        self._refused.clear()
+
     def _with_failures(self, name):
         """Returns a model's name with what its versions failed by, if any did."""
-        model = self._models[name]
+        model = self._models.get(name)
+        if model is None:  # It has no version that could be tried.
+            return name
         failures = [
             f"version {version}: {model.history[version].status.error_message}"
             for version in sorted(model.failed.keys() & model.history.keys())
@@ -367,8 +439,7 @@ class ModelManager:
         for config in configs:
             model = self._model(config)
             wanted = self._load_wanted(model, config)
-            # Where nothing came to take over, what is there stays.
-            staying = wanted & model.servables.keys() or (wanted and model.servables)
+            staying = _staying(wanted, model.servables.keys(), model.servables)
             try:
                 self._check_labels(config, staying)
             except errors.ServingError as error:
@@ -381,7 +452,7 @@ class ModelManager:
         names = {config.name for config in configs}
         for name in [name for name in self._models if name not in names]:
             with contextlib.suppress(OSError):  # Nothing is asked of it any more.
-                self._models[name].wanted(self._models[name].config)
+                self._models[name].follow(self._models[name].config)
             self._unload(self._models[name], set(self._models[name].servables))
         self._forget(names)
         if wrong:
@@ -425,22 +496,10 @@ class ModelManager:
                     f"the label is {label}"
                 )
 
-    def _loadable(self, config):
-        """Returns {version: path} of what to serve, ascending, but for what failed.
-
-        Raises nothing: where the folder cannot be read, there is nothing.
-        """
-        model = self._models.get(config.name, _Model(config))
-        try:
-            wanted = model.wanted(config)
-        except OSError:  # `_load_wanted` says so.
-            return {}
-        return {v: path for v, path in wanted.items() if v not in model.failed}
-
     def _load_wanted(self, model, config):
         """Loads what is not served yet, and returns the set of versions to serve."""
         try:
-            wanted = model.wanted(config)
+            wanted = model.follow(config)
         except OSError as error:  # A volume that is briefly away is no reason to stop.
             if model.trouble != str(error):
                 _log.warning("model %s: %s", config.name, error)

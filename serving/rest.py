@@ -6,6 +6,7 @@ Every call becomes the gRPC message it stands for and is answered by the same
 
 import contextlib
 import email.utils
+import errno
 import http
 import http.client
 import http.server
@@ -51,6 +52,10 @@ _LARGE_BODY_BYTES = 64 << 10
 # How many bytes such bodies may have together, however many connections there are.
 _MAX_BODIES_BYTES = 256 << 20
 
+# Where the process has no room for another connection, and how long it is left then.
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_EXHAUSTED_SECONDS = 0.1
+
 _STOPPING = "The server is stopping"
 
 _HTTP_STATUS = {
@@ -93,6 +98,20 @@ class _Incoming(io.RawIOBase):
         return self._connection.recv_into(buffer)
 
 
+class _Lines(io.BufferedReader):
+    """Reads lines, and remembers whether one has a carriage return within.
+
+    Python ends a header there, and proxies may not: RFC 9112, section 2.2.
+    """
+
+    bare_return = False
+
+    def readline(self, size=-1):
+        line = super().readline(size)
+        self.bare_return |= b"\r" in line.removesuffix(b"\n").removesuffix(b"\r")
+        return line
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     """One connection."""
 
@@ -107,17 +126,35 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         super().setup()
         self.rfile.close()
         self._incoming = _Incoming(self.connection)
-        self.rfile = io.BufferedReader(self._incoming)
+        self.rfile = _Lines(self._incoming)
 
     def handle_one_request(self):
         connections = self.server.connections
         self._incoming.deadline = time.monotonic() + _IDLE_SECONDS
-        if not self.rfile.peek(1) or not connections.begin(self.connection):
+        # Some callers end a body with an empty line, RFC 9112, section 2.2.
+        while (begin := self.rfile.peek(2)[:2]) == b"\r\n":
+            self.rfile.read(2)
+        if not begin or not connections.begin(self.connection):
             self.close_connection = True
             return
         self._incoming.deadline = time.monotonic() + _TRANSFER_SECONDS
         super().handle_one_request()
         connections.end(self.connection)
+
+    def parse_request(self):
+        if not super().parse_request():
+            return False
+        options = ",".join(self.headers.get_all("Connection", ())).lower().split(",")
+        self.close_connection |= "close" in map(str.strip, options)
+        return True
+
+    def handle_expect_100(self):
+        try:
+            self._checked_length()
+        except _Refusal as refusal:
+            self.send_error(refusal.status, str(refusal))
+            return False
+        return super().handle_expect_100()
 
     def do_GET(self):
         try:
@@ -217,6 +254,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 http.HTTPStatus.BAD_REQUEST,
                 f"The headers are malformed: {self.headers.defects[0]!r}",
             )
+        if self.rfile.bare_return:
+            raise _Refusal(
+                http.HTTPStatus.BAD_REQUEST,
+                "The headers are malformed: one has a carriage return within",
+            )
         if "Transfer-Encoding" in self.headers:
             raise _Refusal(
                 http.HTTPStatus.NOT_IMPLEMENTED,
@@ -282,8 +324,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             observed.check_limit()
             observed.model = services.known(urllib.parse.unquote(match["name"]))
             deadline = time.monotonic() + _MAX_SECONDS
-            large = len(self._body) > _LARGE_BODY_BYTES
-            with self.server.reading if large else contextlib.nullcontext():
+            with self._turn_to_read(deadline):
                 request, by_rows = rest_json.parse_predict(
                     self._body,
                     lambda: signatures.parse(
@@ -299,6 +340,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return rest_json.render_predict(
                 response, by_rows, self.server.max_answer_bytes
             )
+
+    @contextlib.contextmanager
+    def _turn_to_read(self, deadline):
+        """Waits until no other large body is read, if this is one."""
+        if len(self._body) <= _LARGE_BODY_BYTES:
+            yield
+            return
+        reading = self.server.reading
+        if not reading.acquire(timeout=max(0, deadline - time.monotonic())):
+            raise errors.deadline_exceeded(
+                f"Other large bodies took longer than {_MAX_SECONDS} seconds to read"
+            )
+        try:
+            yield
+        finally:
+            reading.release()
 
     def _wrong_signature(self, match):
         content = rest_json.parse_json(self._body)
@@ -384,7 +441,12 @@ class _HttpServer(socketserver.ThreadingTCPServer):
         super().__init__(address, _Handler)
 
     def get_request(self):
-        request, client_address = super().get_request()
+        try:
+            request, client_address = super().get_request()
+        except OSError as error:
+            if error.errno in _EXHAUSTED:  # It waits on, and would be tried at once.
+                time.sleep(_EXHAUSTED_SECONDS)
+            raise
         if self._context is not None:
             request = self._context.wrap_socket(
                 request, server_side=True, do_handshake_on_connect=False

@@ -200,6 +200,9 @@ class Server:
         self._health = Health((messages.PREDICTION_SERVICE, messages.MODEL_SERVICE))
         self._grpc = None
         self._rest = None
+        # Guards whether it serves, or is stopping, against start and stop at once.
+        self._lifecycle = threading.Lock()
+        self._serving = False
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._messages_in_time = _MessagesInTime()
@@ -221,7 +224,7 @@ class Server:
         """Loads the models, then opens the ports; once.
 
         Raises:
-            RuntimeError: If it was started before.
+            RuntimeError: If it was started before, or is stopped meanwhile.
         """
         if self._grpc is not None:
             raise RuntimeError("a Server starts once; make another one")
@@ -237,20 +240,33 @@ class Server:
             self._bind()
             self._bind_rest()
             self.models.poll()
+            with self._lifecycle:
+                if self._stopping.is_set():
+                    raise RuntimeError("the Server was stopped while it started")
+                self._serve()
         except BaseException:
-            self._grpc.stop(None)
-            if self._rest is not None:
-                self._rest.close()
-                self._rest = None
+            self._give_up_ports()
             self.models.close(seconds=0)
             raise
+        return self
+
+    def _give_up_ports(self):
+        # gRPC does so only where it has run.
+        self._messages_in_time.refuse()
+        self._grpc.start()
+        self._grpc.stop(None).wait()
+        if self._rest is not None:
+            self._rest.close()
+            self._rest = None
+
+    def _serve(self):
         self._messages_in_time.start()
         self._report_health()
         self._grpc.start()
         if self._rest is not None:
             self._rest.start()
         self._poller.start()
-        return self
+        self._serving = True
 
     def _bind(self):
         threads = self.metrics.max_concurrent_requests + _SPARE_THREADS
@@ -332,7 +348,8 @@ class Server:
     def stop(self, grace=10.0, drain=0.0):
         """Says NOT_SERVING, finishes what is in flight, and frees everything.
 
-        Called again meanwhile, it waits for the first call to end.
+        Called again meanwhile, it waits for the first call to end. A `start` that is
+        still loading raises `RuntimeError`.
 
         Args:
             grace: How many seconds requests in flight, and the loading of a version,
@@ -342,12 +359,17 @@ class Server:
         """
         if self._grpc is None:
             return
-        if self._stopping.is_set():
+        with self._lifecycle:
+            is_first = not self._stopping.is_set()
+            self._stopping.set()
+        if not is_first:
             self._stopped.wait()
             return
-        self._stopping.set()
         try:
-            self._stop(grace, drain)
+            if self._serving:
+                self._stop(grace, drain)
+            else:  # `start` gives up the ports, where it is still loading.
+                self.models.close(grace)
         finally:
             self._stopped.set()
 

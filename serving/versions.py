@@ -1,11 +1,30 @@
 """The versions of a model on disk: `<base_path>/<number>/`."""
 
+import functools
+import logging
 import os
 
 from serving import messages
 
 #: Where a version's folder holds the requests that are replayed when it is loaded.
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+
+
+_log = logging.getLogger(__name__)
+
+
+def is_folder(entry):
+    """Whether a DirEntry is a folder; one where nobody may look, or a loop, is none."""
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        _warn_once(entry.path, error.strerror)
+        return False
+
+
+@functools.cache  # Folders are looked at every second.
+def _warn_once(path, reason):
+    _log.warning("%s is left out: %s", path, reason)
 
 
 def is_hidden(name):
@@ -27,5 +46,5 @@ def versions_in(base_path):
         if entry.name.isascii()
         and entry.name.isdigit()
         and int(entry.name) <= messages.MAX_VERSION
-        and entry.is_dir()
+        and is_folder(entry)
     }

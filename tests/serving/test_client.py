@@ -717,6 +717,38 @@ def test_files_too_large_for_an_answer_come_in_parts(tmp_path):
             client.predict("files", request, "png")
 
 
+def test_what_is_too_large_by_itself_is_asked_for_once(tmp_path, serve):
+    """And what comes after it travels in parts as large as before."""
+
+    class Files(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "seeds")])
+        def png(self, seeds):
+            return {"png_bytes": tf.where(seeds == 1, "x" * most, "x")}
+
+    class Counting(Between):
+        def service(self, details):
+            asked.append(details.method.rpartition("/")[2])
+            return super().service(details)
+
+    asked = []
+    most = messages.OVERHEAD_BYTES + 100 * 8
+    module = Files()
+    folder = tmp_path / "models" / "files" / "1"
+    tf.saved_model.save(module, str(folder), signatures={"png": module.png})
+    with (
+        serving.Server(tmp_path / "models", port=0) as server,
+        serving.Client(
+            serve(Counting(server.address, lambda: None)), max_message_bytes=most
+        ) as client,
+    ):
+        for _ in range(2):
+            with pytest.raises(serving.ServingError, match="larger than max"):
+                client.predict("files", {"seeds": [1]}, "png")
+        assert asked.count("Predict") == 2
+        client.predict("files", {"seeds": np.zeros(100, np.int64)}, "png")
+        assert asked.count("Predict") == 3
+
+
 def test_a_replica_that_hangs_is_left(models_dir, monkeypatch):
     monkeypatch.setattr(client_module, "_KEEPALIVE_SECONDS", 1)
     command = [sys.executable, "-m", "serving", "start", models_dir, "--port", "0"]

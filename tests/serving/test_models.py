@@ -1,9 +1,11 @@
 """Versions: found, loaded, warmed up, handed over, unloaded, refused."""
 
 import concurrent.futures
+import dataclasses
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +20,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from waiting import until
 
 import serving
-from serving import messages, model_config, saved_model
+from serving import messages, model_config, models, saved_model
 
 
 @pytest.fixture
@@ -508,7 +510,11 @@ def test_a_label_of_a_version_that_is_not_loaded(publish, start):
     )
     with pytest.raises(serving.ServingError, match="assign label to version 5"):
         failing.start()
-    failing.stop()  # It has nothing to wait for.
+    # It has given up its port, and has nothing to wait for.
+    host, port = failing.address.split(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)))
+    failing.stop()
     server = start(
         model_config_file=file, allow_version_labels_for_unavailable_models=True
     )
@@ -805,6 +811,85 @@ def test_a_refused_file_loads_what_is_broken_once(publish, start, caplog):
     assert sum("broken version 1 did not load" in m for m in caplog.messages) == 1
 
 
+def test_a_label_of_what_stays_served_keeps_no_reload(publish, start, connect):
+    publish("m", 1)
+    publish("n", 1)
+    stable = 'version_labels { key: "stable" value: 1 }'
+    server = start(model_config_file=write_config(publish, labels=stable))
+    client = connect(server)
+    configs = [
+        *model_config.read_models(write_config(publish, labels=stable)),
+        model_config.ModelConfig("n", str(publish.models / "n")),
+    ]
+    broken = publish("m", 2, change=damage("saved_model.pb"))
+    server.models.poll()
+    server.models.reload(configs)
+    assert server.models.available() == {"m": [1], "n": [1]}
+    # Nor does a folder that nobody can read for now.
+    (publish.models / "m").rename(publish.models / "away")
+    server.models.reload(configs[:1])
+    assert first_pixel(client, version_label="stable") == 10
+    (publish.models / "away").rename(publish.models / "m")
+    # What would take over does.
+    shutil.rmtree(broken)
+    server.models.poll()
+    publish("m", 2, "other")
+    with pytest.raises(serving.ServingError, match="the label is stable"):
+        server.models.reload(configs)
+    assert first_pixel(client) == 10
+
+
+def test_a_refused_reload_forgets_no_failure(publish, start, connect):
+    publish("m", 1)
+    broken = publish("m", 2, change=damage("saved_model.pb"))
+    server = start(model_config_file=write_config(publish))
+    shutil.rmtree(broken)
+    shutil.copytree(publish.models / "m" / "1", broken)
+    first = model_config.ModelConfig(
+        "m", str(publish.models / "m"), model_config.VersionPolicy(specific=(1,))
+    )
+    (publish.models / "empty").mkdir()
+    empty = model_config.ModelConfig("empty", str(publish.models / "empty"))
+    with pytest.raises(serving.ServingError, match="become available: empty"):
+        server.models.reload([first, empty])
+    server.models.poll()
+    # That number has failed, and is asked for all the time.
+    assert states(connect(server))[0][:2] == (2, "END")
+
+
+def test_what_a_refused_file_asks_for_in_vain_is_loaded_once(publish, start):
+    publish("m", 1)
+    broken = publish("m", 2, change=damage("saved_model.pb"))
+    publish("m", 3)
+    server = start(model_config_file=write_config(publish))
+    all_of_them = [
+        model_config.ModelConfig(
+            "m",
+            str(publish.models / "m"),
+            model_config.VersionPolicy(latest=0),
+            {"canary": 2},
+        )
+    ]
+    loaded = []
+    server.models._open = lambda *which: (
+        loaded.append(which) or type(server.models)._open(server.models, *which)
+    )
+    for _ in range(3):
+        with pytest.raises(serving.ServingError, match="the label is canary"):
+            server.models.reload(all_of_them)
+        server.models.poll()
+    assert [version for _, version, _ in loaded] == [1, 2]
+    assert server.models.available() == {"m": [3]}
+    # A configuration that is taken knows, too, and one that is mended is tried.
+    server.models.reload([dataclasses.replace(all_of_them[0], labels={})])
+    assert [version for _, version, _ in loaded] == [1, 2, 1]
+    shutil.rmtree(broken)
+    server.models.poll()
+    publish("m", 2, "other")
+    server.models.reload(all_of_them)
+    assert server.models.available() == {"m": [1, 2, 3]}
+
+
 def test_what_stays_wrong_is_logged_once(publish, start, caplog):
     publish("m", 1)
     file = write_config(publish)
@@ -918,6 +1003,52 @@ def test_a_link_behind_a_link_is_followed_and_refused(
     assert "extra/variables is a link that leaves" in status.message
 
 
+def test_links_that_lead_nowhere_keep_nothing_from_being_served(publish, start, caplog):
+    publish("m", 1)
+    (publish.models / "loop").symlink_to("loop")
+    (publish.models / "m" / "9").symlink_to("9")
+    server = start()
+    for _ in range(2):
+        server.models.poll()
+    assert server.models.available() == {"m": [1]}
+    for link in ("loop", "m/9"):
+        assert caplog.text.count(f"{publish.models}/{link} is left out") == 1
+
+
+def test_a_path_that_no_file_can_have_is_refused(publish, start):
+    publish("m", 1)
+    server = start(model_config_file=write_config(publish))
+    with pytest.raises(grpc.RpcError, match="no path has a NUL") as caught:
+        reload(server, [("m", f"{publish.models}/m\0")])
+    assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_names_of_a_configuration_differ(publish, start):
+    publish("m", 1)
+    server = start(model_config_file=write_config(publish))
+    twice = [(name, publish.models / "m") for name in ("a", "m", "b", "m")]
+    with pytest.raises(grpc.RpcError, match="Duplicated model name m "):
+        reload(server, twice)
+
+
+def test_a_failed_version_is_in_the_status_however_many_are_served(
+    publish, start, connect, monkeypatch
+):
+    monkeypatch.setattr(models, "_MAX_HISTORY", 2)
+    publish("m", 1)
+    publish("m", 2)
+    file = write_config(publish, "model_version_policy { all {} }")
+    server = start(model_config_file=file)
+    publish("m", 3, change=damage("saved_model.pb"))
+    server.models.poll()
+    client = connect(server)
+    assert [(v, state) for v, state, _ in states(client)] == [
+        (3, "END"),
+        (2, "AVAILABLE"),
+        (1, "AVAILABLE"),
+    ]
+
+
 def test_numbers_of_more_than_63_bits_are_no_versions(publish, start, connect):
     publish("m", 1)
     publish("m", 2**63)
@@ -971,6 +1102,21 @@ def test_batching_files(publish, start, connect):
     )
     # The client learns the limit from this answer, and asks in parts.
     assert len(connect(server).generate("m", 11)) == 11
+
+
+def test_the_client_asks_for_no_more_than_the_queue_holds(
+    publish, start, connect, tmp_path, tiny
+):
+    file = tmp_path / "batching.txt"
+    file.write_text(
+        "max_batch_size { value: 128 } max_execution_batch_size { value: 8 } "
+        "enable_large_batch_splitting { value: true } "
+        "max_enqueued_batches { value: 4 }"
+    )
+    publish("m", 1)
+    client = connect(start(batching_parameters_file=file))
+    images = client.generate("m", 33)
+    np.testing.assert_array_equal(images, tiny.expected(np.arange(33)))
 
 
 def test_a_batching_file_of_one_model(publish, start):

@@ -11,6 +11,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 import tracemalloc
 import urllib.error
 import urllib.request
@@ -352,6 +353,18 @@ def begin_post(address, body=SAMPLE):
             b"GET %%s HTTP/1.1\r\nContent-Length : %d\r\n\r\n" % len(STATUS) + STATUS,
             *(400, b"headers are malformed"),
         ),
+        # Nor is it one behind a carriage return.
+        (
+            b"GET %%s HTTP/1.1\r\nX: a\rContent-Length: %d\r\n\r\n" % len(STATUS)
+            + STATUS,
+            *(400, b"carriage return"),
+        ),
+        # Without the answer 100, after which the body would come.
+        (
+            b"POST %s HTTP/1.1\r\nContent-Length: 99999999999999\r\n"
+            b"Expect: 100-continue\r\n\r\n",
+            *(413, b"larger than"),
+        ),
         (b"BREW %s HTTP/1.1\r\n\r\n", 501, b"BREW"),
         (b"\x16\x03\x01\x02\x00\x01\x00 %s\r\n\r\n", 400, b"Bad "),
         (b"GET /%s HTTP/1.1\r\n\r\n" % (b"x" * 70000), 414, b"Too Long"),
@@ -402,6 +415,21 @@ def test_the_body_of_a_get_is_not_the_next_request(server):
         connection.sendall(with_body + with_body)
         connection.shutdown(socket.SHUT_WR)
         assert read_to_end(connection).count(b"HTTP/1.1 200 ") == 2
+
+
+def test_an_empty_line_between_requests_is_left_out(server):
+    with open_at(server.rest_address) as connection:
+        connection.sendall(STATUS + b"\r\n\r\n" + STATUS + b"\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        assert read_to_end(connection).count(b"HTTP/1.1 200 ") == 2
+
+
+@pytest.mark.parametrize("options", [b"close", b"keep-alive, Close"])
+def test_a_connection_is_closed_where_the_caller_asks_for_it(server, options):
+    asking = STATUS[:-2] + b"Connection: " + options + b"\r\n\r\n"
+    with open_at(server.rest_address) as connection:
+        connection.sendall(asking + STATUS)
+        assert read_to_end(connection).count(b"HTTP/1.1 200 ") == 1
 
 
 def test_one_connection_carries_many_requests(server):
@@ -526,6 +554,52 @@ def test_large_bodies_share_their_room(start, monkeypatch):
         small = {"signature_name": "sample", "instances": [0]}
         assert ask_at(made.address, GOOD, small)[0] == 200
     until(lambda: made._http.bodies._free == 100_000)
+
+
+def test_large_bodies_wait_for_their_turn_no_longer_than_for_an_answer(
+    start, monkeypatch
+):
+    monkeypatch.setattr(rest, "_MAX_SECONDS", 0.2)
+    made = start()
+    large = json.dumps({"signature_name": "sample", "instances": [0] * 30_000})
+    with made._http.reading:
+        status, answer = ask_at(made.address, GOOD, large.encode())
+    assert status == 504
+    assert "longer than 0.2 seconds to read" in answer["error"]
+
+
+def test_without_file_descriptors_connections_wait_and_nobody_spins(models_dir):
+    """In a process of its own, whose descriptors are used up."""
+    script = f"""
+import resource, socket, time
+import serving
+server = serving.Server({str(models_dir)!r}, port=0, rest_port=0).start()
+host, port = server.rest_address.split(":")
+callers = [socket.create_connection((host, int(port))) for _ in range(2)]
+callers.append(socket.socket())
+most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (512, most))
+taken = []
+try:
+    while True:
+        taken.append(open("/dev/null"))
+except OSError:
+    pass
+callers[-1].connect((host, int(port)))
+used = time.process_time()
+time.sleep(3)
+print(time.process_time() - used)
+for file in taken:
+    file.close()
+callers[-1].sendall(b"GET /v1/models/good HTTP/1.1\\r\\n\\r\\n")
+print(callers[-1].recv(12))
+server.stop()
+"""
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    used, answer = ended.stdout.split("\n")[:2]
+    assert float(used) < 1.5, "it tried again and again"
+    assert answer == "b'HTTP/1.1 200'"
 
 
 def test_a_caller_of_http_1_0_sees_the_end(server):

@@ -399,6 +399,23 @@ def test_a_stop_leaves_a_version_that_still_loads(publish):
     assert (newest.version, newest.state) == (2, messages.ModelVersionStatus.State.END)
 
 
+def test_a_stop_while_it_starts_gives_up_the_ports(publish):
+    record = tiny_models.predict_request("m", "slow", turns=np.array([300_000]))
+    publish("m", 1, change=lambda path: tiny_models.write_warmup(path, [record]))
+    server = serving.Server(publish.models, port=0, rest_port=0)
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        starting = threads.submit(server.start)
+        until(lambda: "m" in server.models.available())
+        server.stop(grace=0)
+        assert not starting.done()
+        with pytest.raises(RuntimeError, match="was stopped while it started"):
+            starting.result()
+    server.stop()
+    assert server.rest_address is None
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(server.address.split(":")[1])))
+
+
 def test_a_second_stop_waits_for_the_first(publish):
     publish("m", 1)
     server = serving.Server(publish.models, port=0).start()
