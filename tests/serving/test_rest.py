@@ -585,10 +585,15 @@ try:
         taken.append(open("/dev/null"))
 except OSError:
     pass
+tries = []
+class Counting(type(server._rest._http)):
+    def get_request(self):
+        tries.append(self)
+        return super().get_request()
+server._rest._http.__class__ = Counting
 callers[-1].connect((host, int(port)))
-used = time.process_time()
-time.sleep(3)
-print(time.process_time() - used)
+time.sleep(2)
+print(len(tries))
 for file in taken:
     file.close()
 callers[-1].sendall(b"GET /v1/models/good HTTP/1.1\\r\\n\\r\\n")
@@ -597,8 +602,8 @@ server.stop()
 """
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    used, answer = ended.stdout.split("\n")[:2]
-    assert float(used) < 1.5, "it tried again and again"
+    tries, answer = ended.stdout.split("\n")[:2]
+    assert 1 <= int(tries) <= 40
     assert answer == "b'HTTP/1.1 200'"
 
 
