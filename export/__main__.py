@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shlex
 import signal
 
 import click
@@ -73,7 +74,7 @@ def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
         jit_compile=jit_compile,
     )
     click.echo(f"Version {written.name} of {name}: {written}")
-    click.echo(f"Serve it:  python -m serving start {models}")
+    click.echo(f"Serve it:  python -m serving start {shlex.quote(str(models))}")
 
 
 if __name__ == "__main__":

@@ -240,7 +240,11 @@ def start(
             click.echo(f"serving {name} version {version}")
     if not any(available.values()):
         source = options["model_config_file"] or models_dir
-        click.echo(f"no model of {source} is there yet; waiting for one", err=True)
+        click.echo(
+            f"no model of {source} is there yet; waiting for one, such as NAME/1/ by "
+            "`python -m export`",
+            err=True,
+        )
     asked_to_stop.wait()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     click.echo("finishing what is in flight", err=True)

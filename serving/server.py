@@ -547,6 +547,11 @@ def _source(models_dir, model_config_file):
                 f"{models_dir} is not a folder; `python -m export PRESET {models_dir}` "
                 "writes the first model into it"
             )
+        if os.path.exists(os.path.join(models_dir, "saved_model.pb")):
+            raise ValueError(
+                f"{models_dir} is one version of a model; give the folder of models, "
+                f"{os.path.dirname(os.path.dirname(models_dir))}"
+            )
         for version in pathlib.Path(models_dir).glob("[0-9]*/saved_model.pb"):
             raise ValueError(
                 f"{models_dir} is the folder of one model ({version.parent.name} is a "

@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import signal
 import tempfile
+import textwrap
 import warnings
 
 import keras
@@ -99,7 +100,7 @@ class BackupAndResume(keras.callbacks.Callback):
         except (OSError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"The checkpoint {folder} does not fit this model and its compile "
-                f"arguments: {error}"
+                f"arguments: {_in_short(error)}"
             ) from error
         return position["epoch"], position["batch"]
 
@@ -185,9 +186,15 @@ class BackupAndResume(keras.callbacks.Callback):
         for name, value in (logs or {}).items():
             if not np.isfinite(value):
                 step = int(self.model.steps.numpy())
+                trained = (self.position() or (0, 0)) > (0, 0)
                 raise DivergenceError(
-                    f"{name} is {value} at step {step}. The last good checkpoint is "
-                    f"{self.last()}. Lower a learning rate, or add a penalty, and "
+                    f"{name} is {value} at step {step}. "
+                    + (
+                        f"The last good checkpoint is {self.last()}. "
+                        if trained
+                        else ""
+                    )
+                    + "Lower a learning rate, or take another optimizer or loss, and "
                     "train anew: a checkpoint goes on with the settings that it had."
                 )
         # After the last batch the end of the epoch does it.
@@ -237,7 +244,8 @@ class BackupAndResume(keras.callbacks.Callback):
                 shutil.rmtree(scratch, ignore_errors=True)
         except (OSError, RuntimeError) as error:
             raise CheckpointError(
-                f"A checkpoint can't be written to {self.directory}: {error}. "
+                f"A checkpoint can't be written to {self.directory}: "
+                f"{_in_short(error)}. "
                 + (f"The last good one is {self.last()}." if self.last() else "")
             ) from error
         for old in self._all()[:-_KEPT]:
@@ -271,6 +279,13 @@ def _checked_position(folder):
     if sha256_of(folder / _STATE) != digest:
         raise ValueError(f"{_STATE} is not what {_POSITION} gives the SHA-256 of")
     return position
+
+
+def _in_short(error):
+    """Returns what an error says, without Keras's arrays and HDF5's addresses."""
+    if getattr(error, "errno", None):
+        return os.strerror(error.errno)
+    return textwrap.shorten(str(error), 300, placeholder=" …")
 
 
 def _flush(path):

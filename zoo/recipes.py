@@ -112,6 +112,26 @@ class Recipe:
         images, labels = data.load_arrays(**known, limit=limit)
         return from_uint8(images), labels
 
+    def describe_data(self):
+        """Returns what there is of the data, as a list of JSON, one a domain.
+
+        How many images, how many classes, and how these are called where folders say.
+        """
+        known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
+        names = known.pop("name")
+        described = [
+            data.describe(name, **known)
+            for name in ([names] if isinstance(names, str) else names)
+            if name != "gaussian"
+        ]
+        return [
+            {
+                "images": info.size,
+                "classes": list(info.class_names or ()) or info.num_classes,
+            }
+            for info in described
+        ]
+
     def build(self):
         """Returns the model, built for the data, uncompiled."""
         variant = VARIANTS[self.variant]

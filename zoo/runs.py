@@ -4,6 +4,7 @@
 
     runs/dcgan/
         run.json          the recipe that is followed
+        data.json         how many images and classes there were
         checkpoints/      what `--resume` goes on from
         log.csv           the logs of each epoch
         seconds.json      how long the training took
@@ -38,6 +39,7 @@ from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
 
 SETTINGS, MODEL, SECONDS = presets.RUN, "model", "seconds.json"
+DATA = "data.json"
 DENSITIES = "densities.gif"
 #: How many differences between two recipes an error names.
 _NAMED = 6
@@ -53,9 +55,9 @@ class Run:
 
     Raises:
         FileExistsError: If the folder holds other files, or a run and `resume` is off.
-        ValueError: If the run there follows another recipe, or has gone on for more
-            epochs than this one has. Apart from that their number may differ: it only
-            says when to stop.
+        ValueError: If the run there follows another recipe, its data have changed, or
+            it has gone on for more epochs than this one has. Apart from that their
+            number may differ: it only says when to stop.
     """
 
     def __init__(self, folder, recipe, resume=False):
@@ -98,6 +100,14 @@ class Run:
                 + f". `python -m zoo train {before.variant} --resume --out "
                 f"{self.folder}` goes on with the run's own."
             )
+        path = self.folder / DATA
+        now = self.recipe.describe_data()
+        if path.exists() and (there := json.loads(path.read_text())) != now:
+            raise ValueError(
+                f"The data of the run in {self.folder} have changed, and it would be "
+                f"another training: {_worded(there)} there, {_worded(now)} now. Bring "
+                "them back, or train anew in another folder."
+            )
 
     @contextlib.contextmanager
     def writing(self):
@@ -137,6 +147,7 @@ class Run:
                 self._check_same(resume=False)
             with self.writing():
                 self.recipe.save(self.folder / SETTINGS)
+                files.write_json(self.folder / DATA, self.recipe.describe_data())
             yield
 
     def discard(self):
@@ -240,6 +251,15 @@ class Run:
                 metadata["measured"] = self.recipe.measure(model)
             finally:  # Whatever became of that, the training is not lost.
                 model.save_to_preset(self.folder / MODEL, metadata)
+
+
+def _worded(described):
+    """Returns what `Recipe.describe_data` says, in words."""
+    return " and ".join(
+        f"{data['images']} images"
+        + (f" of classes {data['classes']}" if data["classes"] else "")
+        for data in described
+    )
 
 
 class _Stopwatch(keras.callbacks.Callback):

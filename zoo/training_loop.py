@@ -120,6 +120,7 @@ class TrainingLoop(keras.Model):
             raise ValueError(_ROWS_COUNT_ALIKE)
         split = kwargs.get("validation_split") or 0.0
         self._check_division(x, batch_size, split, steps_per_epoch)
+        _warn_of_range(x)
         callbacks = self._checked_callbacks(callbacks)
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
         listening = backup.listening() if backup else contextlib.nullcontext()
@@ -322,6 +323,23 @@ class TrainingLoop(keras.Model):
                 "shares (replicas times discriminator_steps). Choose a batch size, and "
                 "a number of rows, that can."
             )
+
+
+def _warn_of_range(x):
+    """Warns of an array of images whose pixels are from 0 to 1."""
+    if (
+        isinstance(x, np.ndarray)
+        and x.ndim == 4
+        and x.size
+        and np.issubdtype(x.dtype, np.floating)
+        and x.min() >= 0
+        and x.max() <= 1
+    ):
+        warnings.warn(
+            "The pixels of these images are from 0 to 1, and those that the models "
+            "make and take are from -1 to 1. Map them by 2 * x - 1.",
+            stacklevel=3,
+        )
 
 
 def unscaled(optimizer):

@@ -602,6 +602,8 @@ def test_a_missing_folder_is_an_error_in_words(tmp_path):
 def test_the_folder_of_one_model_is_an_error_in_words(models_dir):
     with pytest.raises(ValueError, match="give the folder of models"):
         serving.Server(models_dir / "good")
+    with pytest.raises(ValueError, match=f"give the folder of models, {models_dir}"):
+        serving.Server(models_dir / "good" / "1")
 
 
 def test_listening_to_others_without_tls_warns(publish, caplog):

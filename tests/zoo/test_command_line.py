@@ -258,6 +258,8 @@ def test_sample_writes_a_grid(preset, tmp_path):
             2,
             "Nothing can be written to /proc",
         ),
+        (["sample", "gan_mnist", "--out", "no/x.png"], 2, "There is no folder no"),
+        (["walk", "gan_mnist", "--out", "x.txt"], 2, "x.txt names no picture"),
     ],
 )
 def test_mistakes_are_one_line(arguments, status, message):
@@ -580,6 +582,44 @@ def test_a_run_of_another_recipe_is_not_resumed(tmp_path):
         done = run("train", "gan_gaussian1d", *small, "--resume", *arguments)
         assert done.exit_code == 0, done.output
         assert Recipe.load(tmp_path / "run" / "run.json").epochs == epochs
+
+
+def write_images(folder, count):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(count):
+        pixels = np.full((8, 8), 10 * number, np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+
+
+def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("cat", "dog"):
+        write_images(tmp_path / "pets" / name, 4)
+    settings = ["cgan", "--batch-size", 4, "--architecture", "mlp", "--out", "run"]
+    done = run("train", *settings, "--data", "pets/", "--epochs", 1)
+    assert done.exit_code == 0, done.output
+    # A slash behind the folder is what shells complete it by.
+    again = ["train", *settings, "--data", "pets", "--epochs", 2, "--resume"]
+    (tmp_path / "pets" / "cat").rename(tmp_path / "pets" / "ewe")
+    done = run(*again)
+    assert done.exit_code == 1
+    there, now = "classes ['cat', 'dog'] there", "classes ['dog', 'ewe'] now"
+    assert f"8 images of {there}, 8 images of {now}" in done.output
+    (tmp_path / "pets" / "ewe").rename(tmp_path / "pets" / "cat")
+    (tmp_path / "pets" / "cat" / "0.png").unlink()
+    done = run(*again)
+    assert "8 images of classes ['cat', 'dog'] there, 7 images of" in done.output
+    write_images(tmp_path / "pets" / "cat", 1)
+    assert run(*again).exit_code == 0
+
+
+def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path):
+    settings = ["gan", "--image-size", 8, "--epochs", 1, "--out", tmp_path / "run"]
+    done = run("train", *settings, "--generator-optimizer", "sgd:learning_rate=1e30")
+    assert done.exit_code == 1
+    assert "Lower a learning rate" in done.output
+    assert "checkpoint is" not in done.output
+    assert not (tmp_path / "run").exists()
 
 
 def test_unknown_data_are_one_error():

@@ -3,6 +3,7 @@ import itertools
 import json
 import textwrap
 import urllib.error
+import warnings
 import zipfile
 
 import keras
@@ -354,11 +355,49 @@ def test_folder_of_classes(tmp_path):
         save_image(tmp_path / "cat" / f"{number}.png", np.full((6, 6, 3), number, "u1"))
         save_image(tmp_path / "dog" / f"{number}.bmp", np.full((6, 6), 100, "u1"))
     (tmp_path / ".DS_Store").write_text("hidden files are passed over")
-    assert describe(tmp_path) == DataInfo((6, 6, 3), 2, 8)
+    assert describe(tmp_path) == DataInfo((6, 6, 3), 2, 8, ("cat", "dog"))
     images, labels = load_arrays(tmp_path)
     assert ((images[..., 0] == 100).all(axis=(1, 2)) == (labels == 1)).all()
     assert {*labels[:4]} == {0, 1}  # a slice has something of every class
     assert load_arrays(tmp_path, channels=1)[0].shape == (8, 6, 6, 1)
+
+
+def test_folder_of_splits(tmp_path):
+    for level, file in enumerate(("train/cat/0", "train/dog/1", "test/emu/2")):
+        save_image(tmp_path / f"{file}.png", np.full((6, 6), level, np.uint8))
+    save_image(tmp_path / "train/emu/3.png", np.full((6, 6), 3, np.uint8))
+    assert describe(tmp_path) == DataInfo((6, 6, 1), 3, 3, ("cat", "dog", "emu"))
+    images, labels = load_arrays(tmp_path)
+    assert dict(zip(images[:, 0, 0, 0], labels, strict=True)) == {0: 0, 1: 1, 3: 2}
+    # A class has its number in every split.
+    images, labels = load_arrays(tmp_path, "test")
+    assert (images[:, 0, 0, 0], labels) == ([2], [2])
+    assert load_data(tmp_path, "test", labels=True).cardinality() == 1
+    with pytest.raises(ValueError, match="has the splits test, train"):
+        load_data(tmp_path, "val")
+    # Beside other folders these are classes like them.
+    save_image(tmp_path / "own/train/a.png", np.zeros((6, 6), np.uint8))
+    save_image(tmp_path / "own/car/b.png", np.zeros((6, 6), np.uint8))
+    assert describe(tmp_path / "own").class_names == ("car", "train")
+
+
+def test_splits_of_images_without_classes(tmp_path):
+    for split, count in (("train", 3), ("validation", 2)):
+        for number in range(count):
+            path = tmp_path / split / f"{number}.png"
+            save_image(path, np.zeros((6, 6), np.uint8))
+    for split, count in (("train", 3), ("validation", 2)):
+        assert describe(tmp_path, split) == DataInfo((6, 6, 1), None, count)
+
+
+def test_labels_that_leave_out_0_are_warned_of():
+    images = np.zeros((4, 6, 6), np.uint8)
+    with pytest.warns(UserWarning, match="start at 1. Classes are counted from 0"):
+        load_arrays((images, np.arange(1, 5)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for labels in (np.arange(4), np.array([-1, 1, 2, 3])):
+            load_arrays((images, labels))
 
 
 def test_folder_of_images_without_labels(tmp_path):
@@ -493,7 +532,10 @@ def test_workers_take_their_rows_in_order():
         ({"name": "digits", "channels": 2}, r"1 channel \(grey\) or 3.*2 channels"),
         ({"name": "digits", "size": 32}, r"settings of 'gaussian'.*size=32"),
         ({"name": "digits", "labelled": 105}, r"multiple of the 10 classes.*105"),
-        ({"name": "digits", "labelled": 1600}, r"at most 1460: 146 images.*1600"),
+        (
+            {"name": "digits", "labelled": 1600},
+            r"at most 1460.*class 8 there are 146.*1600",
+        ),
         (
             {"name": "digits", "labelled": 10, "split": "test"},
             r"leave it out with shuffle=False.*split='test'",
@@ -554,11 +596,11 @@ def test_a_16_bit_image_is_named(tmp_path):
 def test_folders_of_the_wrong_form(tmp_path):
     with pytest.raises(ValueError, match=r"must hold images.*there is no file"):
         load_data(tmp_path)
-    save_image(tmp_path / "train" / "cat" / "a.png", np.zeros((6, 6), np.uint8))
-    with pytest.raises(ValueError, match=r"choose the folder above.*inside train"):
+    save_image(tmp_path / "pets" / "cat" / "a.png", np.zeros((6, 6), np.uint8))
+    with pytest.raises(ValueError, match=r"choose the folder above.*inside pets"):
         load_data(tmp_path)
     save_image(tmp_path / "b.png", np.zeros((6, 6), np.uint8))
-    with pytest.raises(ValueError, match=r"b\.png beside the folder train"):
+    with pytest.raises(ValueError, match=r"b\.png beside the folder pets"):
         load_data(tmp_path)
 
 

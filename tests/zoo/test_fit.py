@@ -358,6 +358,17 @@ def test_signals_are_given_back_however_a_training_ends(tmp_path):
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+def test_pixels_from_0_to_1_are_warned_of():
+    model = zoo.VAE((8, 8, 1), 2, units=(4,), seed=0)
+    model.compile()
+    images = np.random.default_rng(0).uniform(0, 1, (4, 8, 8, 1)).astype("float32")
+    with pytest.warns(UserWarning, match="Map them by 2"):
+        model.fit(images, batch_size=4, verbose=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.fit(2 * images - 1, batch_size=4, verbose=0)
+
+
 def test_logs_of_labelled_rows_are_means_over_them():
     """However many of a batch's rows have labels, none at all among them."""
     rows = np.random.default_rng(0).uniform(-1, 1, (64, 16, 16, 1)).astype("float32")

@@ -209,6 +209,8 @@ def test_every_verb_writes_its_picture(tmp_path):
         ["arithmetic", cgan, "-a", "1,2,3", "-b", "4,5", "-c", "6"],
         ["neighbours", cgan, "-n", "3"],
         ["neighbours", cgan, "-n", "3", "--features", known],
+        # Which takes images of another size.
+        ["neighbours", cgan, "-n", "3", "--features", "classifier_cifar10_jpeg"],
         ["neighbours", known, "-n", "3", "--query", "digits"],
         ["invert", cgan, "-n", "2", "--steps", "2", "--labels", "5"],
         ["sample", cgan, "-n", "4", "--labels", "3,7"],

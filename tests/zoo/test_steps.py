@@ -1037,7 +1037,7 @@ OPTIMIZERS = {
         "encoder": sgd(0.01, 0.1),
         "classifier": sgd(0.01, 0.9),
     },
-    "vae": {"autoencoder": ("Adagrad", {"learning_rate": 0.01})},
+    "vae": {"autoencoder": ("Adam", {"learning_rate": 1e-3})},
     "dann": {"network": sgd(("InverseDecay", 0.01), 0.9)},
     "classifier": {
         "network": (

@@ -2,14 +2,13 @@
 
 import dataclasses
 import functools
-import pathlib
 import sys
-import tempfile
 
 import click
 
 from zoo import evaluation, files, metrics
 from zoo.commands.flags import DataName
+from zoo.commands.outputs import OutputFile
 
 
 @click.command()
@@ -51,7 +50,7 @@ from zoo.commands.flags import DataName
 @click.option(
     "--json",
     "out",
-    type=click.Path(dir_okay=False, path_type=pathlib.Path),
+    type=OutputFile(),
     help="Write the numbers into this file, too.",
 )
 def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
@@ -61,8 +60,6 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     features, and so is as large a part of the train split, where that is another: the
     distance a perfect generator would have.
     """
-    if out:
-        _check_writable(out)
     measured = evaluation.evaluate(
         preset_or_run,
         name,
@@ -85,19 +82,3 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     if out:
         files.write_json(out, dataclasses.asdict(measured))
         click.echo(f"The numbers are in {out}.")
-
-
-def _check_writable(path):
-    """Raises `click.BadParameter` where a file can't be written."""
-    if not path.parent.is_dir():
-        raise click.BadParameter(
-            f"There is no folder {path.parent}.", param_hint="--json"
-        )
-    try:
-        # Like the file itself, which is written beside its final name first.
-        with tempfile.TemporaryFile(dir=path.parent):
-            pass
-    except OSError as error:
-        raise click.BadParameter(
-            f"Nothing can be written to {path.parent}: {error}.", param_hint="--json"
-        ) from error

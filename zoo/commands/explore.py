@@ -6,6 +6,7 @@ import click
 import numpy as np
 
 from zoo import data, images, latent, plots
+from zoo.commands import outputs
 from zoo.commands.flags import Integers
 from zoo.commands.handles import image_model
 from zoo.model import Model
@@ -13,12 +14,6 @@ from zoo.model import Model
 _labels = click.option(
     "--labels", "label", type=int, help="Class of all images, for a model of classes."
 )
-
-
-def _out(name):
-    return click.option(
-        "--out", default=name, show_default=True, help="The picture to write."
-    )
 
 
 def _save(out, preset_or_run, rows, *titles):
@@ -38,6 +33,16 @@ def _real(model, name, split, limit=None):
     return images.from_uint8(pixels)
 
 
+def _features_of(model, pictures):
+    """Returns what a model knows pictures by, in [-1, 1] and of any shape."""
+    if pictures.shape[1:] != model.image_shape:
+        size, _, channels = model.image_shape
+        levels = images.to_uint8(pictures)
+        fitted = data.fitting.fit_images(levels, size, channels)
+        pictures = images.from_uint8(np.asarray(fitted))
+    return latent.features_of(model, pictures)
+
+
 @click.command()
 @click.argument("preset_or_run")
 @click.option(
@@ -55,7 +60,7 @@ def _real(model, name, split, limit=None):
     show_default=True,
 )
 @_labels
-@_out("walk.png")
+@outputs.picture("walk.png")
 def walk(preset_or_run, seeds, steps, path, label, out):
     """Write a picture of walks through the latents, from seed to seed."""
     model = image_model(preset_or_run)
@@ -72,7 +77,7 @@ def walk(preset_or_run, seeds, steps, path, label, out):
 @click.option("-b", type=Integers(), required=True, help="Seeds to subtract.")
 @click.option("-c", type=Integers(), required=True, help="Seeds to add.")
 @_labels
-@_out("arithmetic.png")
+@outputs.picture("arithmetic.png")
 def arithmetic(preset_or_run, a, b, c, label, out):
     """Write a picture of a - b + c, on the mean latents of groups of seeds."""
     model = image_model(preset_or_run)
@@ -111,7 +116,7 @@ def arithmetic(preset_or_run, a, b, c, label, out):
 @click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True)
 @click.option("-k", type=click.IntRange(1), default=3, show_default=True)
 @click.option("--seed", default=0, show_default=True, help="Seed of the first sample.")
-@_out("neighbours.png")
+@outputs.picture("neighbours.png")
 def neighbours(
     preset_or_run, name, split, query, query_split, features, count, k, seed, out
 ):
@@ -133,9 +138,7 @@ def neighbours(
         found = latent.nearest(queries, candidates, k)
     else:
         found = latent.nearest(
-            latent.features_of(known_by, queries),
-            latent.features_of(known_by, candidates),
-            k,
+            _features_of(known_by, queries), _features_of(known_by, candidates), k
         )
     rows = [
         np.concatenate([queries[i : i + 1], candidates[found.indices[i]]])
@@ -181,7 +184,7 @@ def neighbours(
     help="Seed of the draws.",
 )
 @_labels
-@_out("inversion.png")
+@outputs.picture("inversion.png")
 def invert(
     preset_or_run, name, split, count, steps, learning_rate, starts, seed, label, out
 ):

@@ -189,9 +189,15 @@ class DataName(click.ParamType):
     def convert(self, value, param, ctx):
         """Parses `mnist,mnist_m`; a path that is there may have commas."""
         if isinstance(value, str) and os.path.exists(os.path.expanduser(value)):
-            return value
+            return _without_slash(value)
         names = value if isinstance(value, list) else value.split(",")
+        names = [_without_slash(name) for name in names]
         return names if len(names) > 1 else names[0]
+
+
+def _without_slash(path):
+    """Returns a path as it is written without the slash that shells complete it by."""
+    return path.rstrip("/") or path
 
 
 class Spec(click.ParamType):

@@ -4,6 +4,7 @@ import click
 
 from zoo import data, images
 from zoo.autoencoder import AutoencoderModel
+from zoo.commands import outputs
 from zoo.commands.handles import image_model
 
 
@@ -25,9 +26,7 @@ from zoo.commands.handles import image_model
     show_default=True,
     help="How many images at most.",
 )
-@click.option(
-    "--out", default="latents.png", show_default=True, help="The picture to write."
-)
+@outputs.picture("latents.png")
 def latents(preset_or_run, name, split, count, out):
     """Write a picture of where images lie among the latents of an autoencoder.
 

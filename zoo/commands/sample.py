@@ -3,6 +3,7 @@
 import click
 
 from zoo import data, images, plots
+from zoo.commands import outputs
 from zoo.commands.flags import Integers
 from zoo.commands.handles import image_model
 
@@ -25,9 +26,7 @@ from zoo.commands.handles import image_model
     help="Classes, such as 0,1,2, one a column; with --columns, a sample each in turn. "
     "[default: all; with --columns, any]",
 )
-@click.option(
-    "--out", default="samples.png", show_default=True, help="The picture to write."
-)
+@outputs.picture("samples.png")
 @click.option(
     "--beside", metavar="DATA", help="Put real images of this data set beside them."
 )

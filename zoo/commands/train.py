@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from zoo import distribution, recipes, runs
 from zoo.adversarial import AdversarialModel
+from zoo.checkpoints import DivergenceError
 from zoo.commands import flags, launcher
 from zoo.dtn import DTN
 from zoo.generative import GenerativeModel
@@ -295,6 +296,7 @@ def _train(run, model, train_data, chief):
             )
         except (
             ValueError,
+            DivergenceError,
             MemoryError,
             tf.errors.InvalidArgumentError,
             tf.errors.ResourceExhaustedError,

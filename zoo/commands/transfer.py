@@ -4,6 +4,7 @@ import click
 import numpy as np
 
 from zoo import data, images, plots
+from zoo.commands import outputs
 from zoo.commands.handles import image_model
 from zoo.dtn import DTN
 
@@ -14,9 +15,7 @@ from zoo.dtn import DTN
 @click.option("--split", default="test", show_default=True)
 @click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--columns", type=click.IntRange(1), default=8, show_default=True)
-@click.option(
-    "--out", default="transfer.png", show_default=True, help="The picture to write."
-)
+@outputs.picture("transfer.png")
 def transfer(preset_or_run, name, split, count, columns, out):
     """Write source images with what a DTN makes of each on its right."""
     model = image_model(preset_or_run, DTN)

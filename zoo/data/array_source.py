@@ -1,5 +1,7 @@
 """Images in arrays: the user's own, scikit-learn's digits, `.npz` files."""
 
+import warnings
+
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -89,6 +91,13 @@ def _checked_labels(name, images, labels):
         raise ValueError(
             f"The labels of {name} must be 0 or more, or -1 for unlabelled. "
             f"Received: {labels.min()}"
+        )
+    if labels.min() > 0:
+        warnings.warn(
+            f"The labels of {name} start at {labels.min()}. Classes are counted from "
+            "0, so those below have no image, and models of classes learn nothing of "
+            "them.",
+            stacklevel=4,
         )
     return labels
 

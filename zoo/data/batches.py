@@ -150,11 +150,13 @@ def _balanced_choice(labels, count, seed):
             f"number of labels of each. Received: labelled={count}"
         )
     each = count // classes
-    smallest = np.bincount(labels[labels >= 0], minlength=classes).min()
-    if each > smallest:
+    counts = np.bincount(labels[labels >= 0], minlength=classes)
+    rarest = int(counts.argmin())
+    if each > counts[rarest]:
         raise ValueError(
-            f"labelled may be at most {classes * smallest}: {smallest} images of each "
-            f"of the {classes} classes are there. Received: labelled={count}"
+            f"labelled may be at most {classes * counts[rarest]}: of the {classes} "
+            f"classes each gives as many, and of class {rarest} there are "
+            f"{counts[rarest]}. Received: labelled={count}"
         )
     rows = order(len(labels), len(labels), seed).numpy()
     return np.concatenate([rows[labels[rows] == k][:each] for k in range(classes)])

@@ -14,42 +14,67 @@ _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
 
+#: Folders that are splits where one is `train` and nothing else is beside them.
+_SPLITS = {"train", "test", "val", "valid", "validation"}
+
+
 class FolderSource(Source):
     """A folder of image files, or of one subfolder of them a class.
 
-    White shows through what is transparent.
+    Or a folder of such folders, each a split. White shows through what is transparent.
     """
-
-    splits = ("train",)
 
     def __init__(self, path):
         """Looks at every file, so that a wrong one is named before training."""
         self.name = str(path)
-        self._classes = sorted(entry.name for entry in _visible(path) if entry.is_dir())
-        self._files = _image_files(path, self._classes)
-        self._shape = common_shape([_file_shape(file) for file in self._files])
+        folders = _split_folders(path)
+        self.splits = tuple(folders)
+        self._classes = {split: _subfolders(folders[split]) for split in folders}
+        self._files = {
+            split: _image_files(folders[split], self._classes[split])
+            for split in folders
+        }
+        self._shapes = {
+            split: common_shape([_file_shape(file) for file in files])
+            for split, files in self._files.items()
+        }
+        # A class has one number in all splits, though not all have images of it.
+        self.class_names = tuple(sorted(set().union(*self._classes.values()))) or None
 
     def size(self, split):
         """Number of images in a split."""
-        return len(self._files)
+        return len(self._files[split])
 
     def shape(self, split):
         """`(H, W, C)` of its images."""
-        return self._shape
+        return self._shapes[split]
 
     def num_classes(self, split):
         """Number of classes, `None` without labels."""
-        return len(self._classes) or None
+        return len(self.class_names) if self._classes[split] else None
 
     def chunks(self, split, start, stop):
         """Pairs of images and labels, row `start` to row `stop`."""
-        channels = self._shape[-1]
-        for file in self._files[start:stop]:
+        channels = self._shapes[split][-1]
+        for file in self._files[split][start:stop]:
             image = _decode_file(file, channels)[np.newaxis]
-            if self._classes:
-                yield image, [self._classes.index(file.parent.name)]
+            if self._classes[split]:
+                yield image, [self.class_names.index(file.parent.name)]
             else:
                 yield image, None
+
+
+def _split_folders(path):
+    """Returns a dict from split to its folder; the folder itself is `train` else."""
+    names = _subfolders(path)
+    only_folders = len(names) == len(_visible(path))
+    if only_folders and "train" in names and _SPLITS.issuperset(names):
+        return {name: path / name for name in names}
+    return {"train": path}
+
+
+def _subfolders(path):
+    return sorted(entry.name for entry in _visible(path) if entry.is_dir())
 
 
 def _visible(folder):

@@ -17,11 +17,13 @@ class DataInfo:
         image_shape: `(height, width, channels)`, or `(1,)` for `"gaussian"`.
         num_classes: Number of classes, or `None` where there are no labels.
         size: Number of images in the split.
+        class_names: Names of the classes, where folders give them, or `None`.
     """
 
     image_shape: tuple[int, ...]
     num_classes: int | None
     size: int
+    class_names: tuple[str, ...] | None = None
 
 
 def load_data(
@@ -50,9 +52,10 @@ def load_data(
       read from the environment variable `TFDS_DATA_DIR` if that is set, downloaded and
       prepared if need be. A name that starts with `.`, `/` or `~` is always a path,
       and any other is one if tensorflow-datasets does not know it.
-    - A folder of images. Subfolders are classes, numbered in the order of their names.
-      The files are taken in an order of their names' hashes. White shows through what
-      is transparent.
+    - A folder of images. Subfolders are classes, numbered in the order of their names;
+      but `train`, with or without `test`, `val`, `valid` and `validation` and nothing
+      else, are splits, of images or of classes. The files are taken in an order of
+      their names' hashes. White shows through what is transparent.
     - An `.npz` file with `image` (uint8 `[N, H, W]` or `[N, H, W, C]`) and perhaps
       `label` (integers `[N]`), or a folder of one such `<split>.npz` a split. These,
       and folders of images, are looked for in the working directory and then in the
@@ -247,7 +250,12 @@ def describe(name, split="train", image_size=None, channels=None, size=10_000):
     if _is_pair(name):
         name = name[0]
     selection = select(name, split, image_size, channels)
-    return DataInfo(selection.shape, selection.num_classes, selection.size)
+    return DataInfo(
+        selection.shape,
+        selection.num_classes,
+        selection.size,
+        selection.source.class_names,
+    )
 
 
 def _is_pair(name):

@@ -9,10 +9,12 @@ class Source(abc.ABC):
     Attributes:
         name: What errors call it.
         splits: Names of its splits.
+        class_names: Names of the classes by number, `None` where they have none.
     """
 
     name: str
     splits: tuple[str, ...]
+    class_names: tuple[str, ...] | None = None
 
     @abc.abstractmethod
     def size(self, split):
