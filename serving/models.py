@@ -346,7 +346,7 @@ class ModelManager:
         load are known, and it is refused before anything is loaded.
         """
         served = {config.name for config in self._find_models()}
-        self._refused = set(filter(os.path.isdir, self._refused))
+        self._notice_gone()
         wanted = {config.name: self._wanted_of(config) for config in configs}
         loadable = {config.name: self._loadable(config, wanted) for config in configs}
         missing = []
@@ -383,6 +383,10 @@ class ModelManager:
                 f"{len(missing)} servable(s) did not become available: "
                 f"{', '.join(map(self._with_failures, sorted(missing)))}",
             )
+
+    def _notice_gone(self):
+        """Forgets what did not load for refused configurations and is no more there."""
+        self._refused = set(filter(os.path.isdir, self._refused))
 
     def _servables(self, name):
         model = self._models.get(name)
@@ -436,6 +440,7 @@ class ModelManager:
             ServingError: What was wrong with the first such model, in the end.
         """
         wrong = []
+        self._notice_gone()
         for config in configs:
             model = self._model(config)
             wanted = self._load_wanted(model, config)

@@ -284,7 +284,7 @@ class Model(Unpacking, TrainingLoop):
         self._refuse_foreign(keras_arguments)
         defaults = self.default_optimizers()
         chosen = {
-            player: keras.optimizers.get(defaults[player] if given is None else given)
+            player: _optimizer_of(player, defaults[player] if given is None else given)
             for player, given in optimizers.items()
         }
         if len({id(optimizer) for optimizer in chosen.values()}) < len(chosen):
@@ -708,6 +708,14 @@ def label_rows(labels, logits, label_smoothing=0.0):
     entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
     hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
     return entropies, tf.cast(hits, tf.float32)
+
+
+def _optimizer_of(player, given):
+    """Returns the Keras optimizer that an argument of `compile` stands for."""
+    try:
+        return keras.optimizers.get(given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{player}_optimizer can't be built: {error}") from error
 
 
 def _as_float32(tensor):

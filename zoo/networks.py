@@ -83,7 +83,8 @@ def square_size(image_shape):
     """
     if len(image_shape) != 3 or image_shape[0] != image_shape[1]:
         raise ValueError(
-            "Convolutional networks take square images (size, size, channels). "
+            "Convolutional networks take square images (size, size, channels), such as "
+            "load_data(image_size=64), or --image-size 64, makes of others. "
             f"Received: image_shape={tuple(image_shape)}"
         )
     if not 16 <= image_shape[0] <= 128:

@@ -662,6 +662,20 @@ def test_a_version_refused_by_a_reload_may_come_again(publish, start, connect):
     assert len(connect(server).generate("late", 1)) == 1
 
 
+def test_a_version_refused_by_a_reload_is_noticed_to_go(publish, start, connect):
+    publish("m", 1)
+    broken = publish("late", 1, change=damage("saved_model.pb"))
+    server = start(model_config_file=write_config(publish))
+    models = [("m", publish.models / "m"), ("late", publish.models / "late")]
+    with pytest.raises(grpc.RpcError, match=r"late \(version 1: "):
+        reload(server, models)
+    shutil.rmtree(broken)
+    server.models.poll()
+    publish("late", 1)
+    reload(server, models)
+    assert len(connect(server).generate("late", 1)) == 1
+
+
 def test_a_reload_whose_label_does_not_load_unloads_nothing(publish, start, connect):
     publish("m", 1)
     publish("n", 1)
