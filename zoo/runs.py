@@ -19,6 +19,7 @@
 import contextlib
 import csv
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -101,13 +102,17 @@ class Run:
                 f"{self.folder}` goes on with the run's own."
             )
         path = self.folder / DATA
-        now = self.recipe.describe_data()
-        if path.exists() and (there := json.loads(path.read_text())) != now:
+        if path.exists() and (there := _described_in(path)) != self._described:
             raise ValueError(
                 f"The data of the run in {self.folder} have changed, and it would be "
-                f"another training: {_worded(there)} there, {_worded(now)} now. Bring "
-                "them back, or train anew in another folder."
+                f"another training: {_worded(there)} there, {_worded(self._described)} "
+                "now. Bring them back, or train anew in another folder."
             )
+
+    @functools.cached_property
+    def _described(self):
+        # Of a folder this looks at every file.
+        return self.recipe.describe_data()
 
     @contextlib.contextmanager
     def writing(self):
@@ -147,7 +152,7 @@ class Run:
                 self._check_same(resume=False)
             with self.writing():
                 self.recipe.save(self.folder / SETTINGS)
-                files.write_json(self.folder / DATA, self.recipe.describe_data())
+                files.write_json(self.folder / DATA, self._described)
             yield
 
     def discard(self):
@@ -251,6 +256,23 @@ class Run:
                 metadata["measured"] = self.recipe.measure(model)
             finally:  # Whatever became of that, the training is not lost.
                 model.save_to_preset(self.folder / MODEL, metadata)
+
+
+def _described_in(path):
+    """Reads what `Recipe.describe_data` said when a run began.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        described = json.loads(path.read_text())
+        _worded(described)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged: {error!r}. Delete it to go on with the data as they "
+            "are now."
+        ) from error
+    return described
 
 
 def _worded(described):

@@ -615,6 +615,11 @@ def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path, monkeypatch):
     done = run(*again)
     assert "8 images of classes ['cat', 'dog'] there, 7 images of" in done.output
     write_images(tmp_path / "pets" / "cat", 1)
+    described = (tmp_path / "run" / "data.json").read_text()
+    for damaged in ("", '[{"images": 8}]', "[1]"):
+        (tmp_path / "run" / "data.json").write_text(damaged)
+        assert "data.json is damaged" in run(*again).output
+    (tmp_path / "run" / "data.json").write_text(described)
     assert run(*again).exit_code == 0
 
 
