@@ -19,7 +19,7 @@ import warnings
 import keras
 import numpy as np
 
-from zoo.distribution import is_chief
+from zoo.distribution import any_worker, is_chief, spans_workers
 from zoo.downloads import sha256_of
 
 _STATE, _POSITION = "state.weights.h5", "position.json"
@@ -40,7 +40,8 @@ class BackupAndResume(keras.callbacks.Callback):
 
     With data from `zoo.load_data` the continued run ends with the same weights as an
     uninterrupted one: bit for bit on one device where operations are deterministic
-    (`tf.config.experimental.enable_op_determinism`).
+    (`tf.config.experimental.enable_op_determinism`). Callbacks that decide by what they
+    have seen, such as `EarlyStopping`, begin anew.
 
     ::
 
@@ -50,7 +51,8 @@ class BackupAndResume(keras.callbacks.Callback):
 
     It saves at the end of every epoch, before the first step, and, on SIGTERM or
     SIGINT, at the end of the current step, after which training stops with
-    `interrupted` set. A non-finite loss raises `DivergenceError`.
+    `interrupted` set; of several workers, at all of them, whichever got the signal.
+    Losses or weights that are not finite raise `DivergenceError`.
 
     Args:
         directory: Folder of the checkpoints. Several workers need one they all see.
@@ -66,6 +68,8 @@ class BackupAndResume(keras.callbacks.Callback):
         self.directory = pathlib.Path(directory)
         #: Signal that stopped the last `fit`, or None.
         self.interrupted = None
+        self._signal = None
+        self._any_worker = None
         self._position = (0, 0)
         self._skipped = 0
         self._cut = False
@@ -146,7 +150,7 @@ class BackupAndResume(keras.callbacks.Callback):
     @contextlib.contextmanager
     def listening(self):
         """Takes SIGTERM and SIGINT over for a block, however that ends."""
-        self.interrupted = None
+        self.interrupted = self._signal = None
         old_handlers = {}
         try:
             for number in (signal.SIGTERM, signal.SIGINT):
@@ -158,6 +162,8 @@ class BackupAndResume(keras.callbacks.Callback):
         finally:
             for number, handler in old_handlers.items():
                 signal.signal(number, handler)
+            if self._any_worker is None:  # Else it came after all had gone on.
+                self.interrupted = self._signal
 
     def start_at(self, epoch, batch):
         """Says where the epoch that begins next starts in the data."""
@@ -169,7 +175,9 @@ class BackupAndResume(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         """Proves that checkpoints can be written."""
         self._cut = False
-        if is_chief(self.model.distribute_strategy):
+        strategy = self.model.distribute_strategy
+        self._any_worker = any_worker(strategy) if spans_workers(strategy) else None
+        if is_chief(strategy):
             # A process may have been killed while it wrote.
             for left in self.directory.glob(".partial-*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -185,21 +193,11 @@ class BackupAndResume(keras.callbacks.Callback):
         self._position = (epoch, self._skipped + batch + 1)
         for name, value in (logs or {}).items():
             if not np.isfinite(value):
-                step = int(self.model.steps.numpy())
-                trained = (self.position() or (0, 0)) > (0, 0)
-                raise DivergenceError(
-                    f"{name} is {value} at step {step}. "
-                    + (
-                        f"The last good checkpoint is {self.last()}. "
-                        if trained
-                        else ""
-                    )
-                    + "Lower a learning rate, or take another optimizer or loss, and "
-                    "train anew: a checkpoint goes on with the settings that it had."
-                )
+                raise self._divergence(f"{name} is {value}")
         # After the last batch the end of the epoch does it.
-        if self.interrupted is not None and batch + 1 != self.params["steps"]:
+        if batch + 1 != self.params["steps"] and self._is_to_stop():
             self._cut = True
+            self._check_weights()
             self._save()
             self.model.stop_training = True
 
@@ -207,14 +205,49 @@ class BackupAndResume(keras.callbacks.Callback):
         """Saves, unless a signal cut the epoch short and it was saved so."""
         if self._cut:
             return
+        self._check_weights()
         self.start_at(epoch + 1, 0)
         self._save()
-        if self.interrupted is not None:
+        if self._is_to_stop():
             self.model.stop_training = True
 
     def _interrupt(self, number, frame):
         del frame
-        self.interrupted = signal.Signals(number)
+        self._signal = signal.Signals(number)
+
+    def _is_to_stop(self):
+        """Whether a signal came, to any of the workers: all stop behind one step."""
+        if self._any_worker is None:
+            self.interrupted = self._signal
+        elif self._any_worker(self._signal is not None):
+            self.interrupted = self._signal or signal.SIGTERM
+        return self.interrupted is not None
+
+    def _check_weights(self):
+        """Raises `DivergenceError` before weights are saved that are no numbers.
+
+        Losses are those before the step that made them.
+        """
+        for name, network in self.model.networks().items():
+            for variable in network.variables:
+                value = keras.ops.convert_to_numpy(variable)
+                if (
+                    value.dtype.kind not in "iub"
+                    and not np.isfinite(value.astype(np.float32)).all()
+                ):
+                    raise self._divergence(
+                        f"{variable.path} of the {name} is not finite"
+                    )
+
+    def _divergence(self, what):
+        step = int(self.model.steps.numpy())
+        trained = (self.position() or (0, 0)) > (0, 0)
+        last = f"The last good checkpoint is {self.last()}. " if trained else ""
+        return DivergenceError(
+            f"{what} at step {step}. {last}Lower a learning rate, or take another "
+            "optimizer or loss, and train anew: a checkpoint goes on with the settings "
+            "that it had."
+        )
 
     def _save(self):
         if not is_chief(self.model.distribute_strategy):

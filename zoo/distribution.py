@@ -52,6 +52,35 @@ def strategy(name="none", replicas=None):
     return tf.distribute.get_strategy()
 
 
+def spans_workers(strategy):
+    """Whether the replicas are in several processes."""
+    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+
+
+def any_worker(strategy):
+    """Returns a function that says whether a flag is up at any of the workers.
+
+    All of them have to call it, each with its own flag, at the same place of their
+    training.
+    """
+
+    @tf.function(autograph=False)
+    def total(flag):
+        def sum_of_all(flag):
+            # Of a tensor on the replica's device; the argument is on none.
+            return tf.distribute.get_replica_context().all_reduce(
+                "sum", tf.identity(flag)
+            )
+
+        return strategy.run(sum_of_all, args=(flag,))
+
+    def is_up(flag):
+        sums = strategy.experimental_local_results(total(tf.constant(float(flag))))
+        return float(sums[0]) > 0
+
+    return is_up
+
+
 def is_chief(strategy):
     """Says whether this process writes files: of several workers the first does."""
     resolver = getattr(strategy, "cluster_resolver", None)

@@ -166,8 +166,8 @@ def nearest(queries, candidates, k=3):
         `Neighbours`.
 
     Raises:
-        ValueError: If shapes or kinds of pixels differ, or there are fewer than k
-            candidates.
+        ValueError: If shapes or kinds of pixels differ, numbers are not finite, or
+            there are fewer than k candidates.
     """
     queries, candidates = np.asarray(queries), np.asarray(candidates)
     if queries.shape[1:] != candidates.shape[1:]:
@@ -185,8 +185,10 @@ def nearest(queries, candidates, k=3):
         raise ValueError(
             f"Expected k of 1 to {len(candidates)}, the candidates. Received: k={k}"
         )
-    queries = queries.reshape(len(queries), -1).astype(np.float64)
-    candidates = candidates.reshape(len(candidates), -1).astype(np.float64)
+    queries = arrays.as_finite("queries", queries.reshape(len(queries), -1), 2)
+    candidates = arrays.as_finite(
+        "candidates", candidates.reshape(len(candidates), -1), 2
+    )
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k), np.float32)
     for part, squares in arrays.squared_distances(queries, candidates):

@@ -30,8 +30,9 @@ from zoo import (
     rebuilding,
     rng,
 )
+from zoo.distribution import spans_workers
 from zoo.running_means import RunningMeans, counted
-from zoo.training_loop import TrainingLoop, refuse_unsupported, spans_workers
+from zoo.training_loop import TrainingLoop, refuse_unsupported
 from zoo.unpacking import Unpacking
 
 #: Arguments of `compile` that change how steps run, and not what they do.

@@ -17,10 +17,17 @@ from keras.optimizers.schedules import LearningRateSchedule
 
 from zoo import checks, data
 from zoo.checkpoints import BackupAndResume
+from zoo.distribution import spans_workers
 
 #: Callbacks of Keras that adjust the only optimizer of a model.
 _ADJUSTING = (
     keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ReduceLROnPlateau,
+)
+#: And those that know nothing of the `fit` before.
+_FORGETTING = (
+    keras.callbacks.EarlyStopping,
+    keras.callbacks.ModelCheckpoint,
     keras.callbacks.ReduceLROnPlateau,
 )
 _ROWS_COUNT_ALIKE = (
@@ -119,7 +126,8 @@ class TrainingLoop(keras.Model):
         if class_weight is not None or sample_weight is not None:
             raise ValueError(_ROWS_COUNT_ALIKE)
         split = kwargs.get("validation_split") or 0.0
-        self._check_division(x, batch_size, split, steps_per_epoch)
+        steps = steps_per_epoch and steps_per_epoch * (epochs - initial_epoch)
+        self._check_division(x, batch_size, split, steps)
         _warn_of_range(x)
         callbacks = self._checked_callbacks(callbacks)
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
@@ -128,6 +136,8 @@ class TrainingLoop(keras.Model):
         # The place in the data of epoch 0.
         start = 0 if backup or initial_epoch else int(self.steps.numpy())
         initial_epoch, batch = position or (initial_epoch, 0)
+        if (initial_epoch, batch) > (0, 0) and position:
+            _warn_of_forgetting(callbacks)
         if initial_epoch < epochs:
             self._warn_of_rates_at_0()
         run = functools.partial(
@@ -293,11 +303,17 @@ class TrainingLoop(keras.Model):
     #: Parts of equal size that a step divides the rows of each replica into.
     parts = 1
 
-    def _check_division(self, x, batch_size, validation_split, steps_per_epoch):
+    def _check_division(self, x, batch_size, validation_split, steps):
         """Raises where replicas, or parts, would have different numbers of rows.
 
         Each takes the mean over its own rows, so they would not count alike. Batches of
         a generator can't be looked at before.
+
+        Args:
+            x: The data of `fit`.
+            batch_size: That of `fit`.
+            validation_split: Share of an array that is not trained on.
+            steps: How many are done of an array in all, None for whole epochs.
         """
         replicas = self.distribute_strategy.num_replicas_in_sync
         if isinstance(x, tf.data.Dataset):
@@ -311,8 +327,9 @@ class TrainingLoop(keras.Model):
         elif isinstance(x, (np.ndarray, tf.Tensor)):
             count = int(len(x) * (1 - validation_split))
             batch_size = batch_size or 32  # Keras's default.
-            last = batch_size if steps_per_epoch else count % batch_size
-            sizes = {min(batch_size, count), last}
+            sizes = {min(batch_size, count), count % batch_size}
+            if steps is not None and steps <= count // batch_size:
+                sizes = {batch_size}  # It does not come to the last ones.
         else:
             return
         shares = replicas * self.parts
@@ -323,6 +340,18 @@ class TrainingLoop(keras.Model):
                 "shares (replicas times discriminator_steps). Choose a batch size, and "
                 "a number of rows, that can."
             )
+
+
+def _warn_of_forgetting(callbacks):
+    """Warns of callbacks that do not know what they saw before an interruption."""
+    inner = [getattr(callback, "callback", callback) for callback in callbacks]
+    names = {type(c).__name__ for c in inner if isinstance(c, _FORGETTING)}
+    if names:
+        warnings.warn(
+            f"The training goes on, and {', '.join(sorted(names))} begin anew, as in "
+            "every fit of Keras: it may end otherwise than without the interruption.",
+            stacklevel=3,
+        )
 
 
 def _warn_of_range(x):
@@ -354,11 +383,6 @@ def has_ended(optimizer):
     # A rate that is to warm up begins at 0.
     begun = int(optimizer.iterations.numpy()) > 0
     return follows and begun and float(optimizer.learning_rate) == 0
-
-
-def spans_workers(strategy):
-    """Whether the replicas are in several processes."""
-    return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
 def refuse_unsupported(strategy, keras_arguments):

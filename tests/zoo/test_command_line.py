@@ -204,6 +204,11 @@ def test_sample_writes_a_grid(preset, tmp_path):
             "generator_optimizer takes a number. Received: beta_1='o.5'",
         ),
         (
+            ["train", "gan", "--generator-optimizer", "adam:learning_rate=NaN"],
+            1,
+            "generator_optimizer can't be built",
+        ),
+        (
             ["train", "gan", "--generator-optimizer", "adam:lr=1"],
             1,
             "generator_optimizer can't be built: Argument(s) not recognized: {'lr': 1}",

@@ -554,7 +554,11 @@ def test_workers_take_their_rows_in_order():
         ({"name": numbered(9, (2, 2, 2))[0]}, r"1 channel.*2 channels in the given"),
         ({"name": np.zeros((9, 4, 4))}, r"must be uint8.*float64 of shape \(9, 4, 4\)"),
         ({"name": (numbered(9)[0], np.zeros(8, int))}, r"9 integers.*shape \(8,\)"),
-        ({"name": (numbered(9)[0], np.full(9, -2))}, r"0 or more, or -1.*-2"),
+        ({"name": (numbered(9)[0], np.full(9, -2))}, r"or -1 for unlabelled.*-2 to"),
+        (
+            {"name": (numbered(9)[0], np.full(9, 2**64 - 1, np.uint64))},
+            r"from 0 to 2147483647.*18446744073709551615",
+        ),
         (
             {"name": (numbered(90), numbered(90, (3, 3, 1)))},
             r"one shape: say image_size=.*\(2, 2, 1\).*\(3, 3, 1\)",

@@ -358,6 +358,36 @@ def test_signals_are_given_back_however_a_training_ends(tmp_path):
     assert [signal.getsignal(number) for number in numbers] == before
 
 
+def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
+    """The losses of the step that made them were finite."""
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    model = gan()
+    model.fit(ROWS, batch_size=24, verbose=0, callbacks=[backup])
+    rates = {"generator_optimizer": keras.optimizers.SGD(np.inf)}
+    model = gan(**rates)
+    backup = zoo.callbacks.BackupAndResume(tmp_path / "other")
+    with pytest.raises(DivergenceError, match=r"of the generator is not finite at"):
+        model.fit(ROWS, batch_size=24, verbose=0, callbacks=[backup])
+    assert backup.position() == (0, 0)
+
+
+def test_callbacks_that_begin_anew_are_warned_of(tmp_path):
+    def fit(epochs, *callbacks):
+        backup = zoo.callbacks.BackupAndResume(tmp_path)
+        callbacks = [*callbacks, backup]
+        gan().fit(ROWS, batch_size=8, epochs=epochs, verbose=0, callbacks=callbacks)
+
+    stopping = keras.callbacks.EarlyStopping("generator_loss")
+    falling = keras.callbacks.ReduceLROnPlateau("generator_loss")
+    falling = zoo.callbacks.ForOptimizer("generator", falling)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(1, stopping, falling)
+        fit(2)
+    with pytest.warns(UserWarning, match="EarlyStopping, ReduceLROnPlateau begin"):
+        fit(3, stopping, falling)
+
+
 def test_pixels_from_0_to_1_are_warned_of():
     model = zoo.VAE((8, 8, 1), 2, units=(4,), seed=0)
     model.compile()
@@ -451,6 +481,9 @@ def test_rows_that_cannot_be_divided_are_refused():
         model.test_on_batch(ROWS)
     model.fit(ROWS[:20], batch_size=16, verbose=0)
     model.fit(ROWS[:17], batch_size=8, steps_per_epoch=2, verbose=0)
+    # Keras goes on in an array where the epoch before ended.
+    with pytest.raises(ValueError, match="1 rows can't be split"):
+        model.fit(ROWS[:17], batch_size=8, steps_per_epoch=1, epochs=3, verbose=0)
 
     several = gan(discriminator_steps=2)
     with pytest.raises(ValueError, match="into 2 equal shares"):

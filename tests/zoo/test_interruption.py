@@ -216,15 +216,24 @@ def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path, most):
 
 def test_two_workers_one_killed_end_as_uninterrupted(tmp_path):
     def launch(out, *arguments, **kwargs):
-        return train(out, "--workers", "2", "--epochs", "2", *arguments, **kwargs)
+        return train(out, "--workers", "2", "--epochs", "12", *arguments, **kwargs)
 
     whole = tmp_path / "whole"
     done = launch(whole)
     assert done.returncode == 0, done.stderr
 
     out = tmp_path / "killed"
+    # A signal that comes to one worker alone, or to the others later, stops all.
     process = start(out, "--workers", "2")
-    wait_for_step(out, STEPS, process)
+    wait_for_step(out, 1, process)
+    os.kill(children_of(process.pid)[1], signal.SIGTERM)
+    _, errors = process.communicate(timeout=180)
+    assert process.returncode == 128 + signal.SIGTERM, errors
+    assert errors.count("Stopped by SIGTERM") == 2
+
+    last = zoo.callbacks.BackupAndResume(out / "checkpoints").last()
+    process = start(out, "--workers", "2", "--resume")
+    wait_for_step(out, int(last.name) + 1, process)
     workers = children_of(process.pid)
     assert len(workers) == 2
     os.kill(workers[1], signal.SIGKILL)

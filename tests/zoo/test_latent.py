@@ -89,6 +89,14 @@ def test_nearest_is_exact_far_from_the_origin():
     assert (np.diff(found.distances) >= 0).all()
 
 
+@pytest.mark.parametrize("name", ["queries", "candidates"])
+def test_nearest_refuses_what_is_no_number(name):
+    rows = {"queries": np.zeros((2, 3)), "candidates": np.ones((4, 3))}
+    rows[name][1, 1] = np.nan
+    with pytest.raises(ValueError, match=f"`{name}` must be finite"):
+        latent.nearest(**rows)
+
+
 def test_nearest_equals_a_plain_search(monkeypatch):
     random = np.random.default_rng(0)
     queries, candidates = random.normal(size=(7, 2, 3)), random.normal(size=(50, 2, 3))

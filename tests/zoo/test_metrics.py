@@ -543,6 +543,8 @@ class TestClasses:
         labels = np.arange(50) % 10
         categories = random.permutation(10)[labels]
         assert metrics.code_matching_error(np.eye(10)[categories], labels) == 0
+        largest = np.array([0, 1, 255], np.uint8)
+        assert metrics.code_matching_error(np.eye(3), largest) == 0
 
     def test_refuses_labels_that_do_not_fit(self):
         probabilities = np.full((4, 2), 0.5)

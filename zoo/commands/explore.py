@@ -18,8 +18,12 @@ _labels = click.option(
 
 def _save(out, preset_or_run, rows, *titles):
     """Writes a table of images, of which those by the model must be finite."""
-    images.check_finite(np.concatenate(rows), f"The images by {preset_or_run}")
+    _check_finite(np.concatenate(rows), preset_or_run)
     plots.table(rows, *titles).save(out)
+
+
+def _check_finite(pictures, preset_or_run):
+    images.check_finite(pictures, f"The images by {preset_or_run}")
 
 
 def _conditions(label):
@@ -133,6 +137,7 @@ def neighbours(
         model = image_model(preset_or_run)
         known_by = Model.from_preset(features) if features else None
         queries = model.generate(count, seed=seed)
+    _check_finite(queries, preset_or_run)
     candidates = _real(model, name, split)
     if known_by is None:
         found = latent.nearest(queries, candidates, k)

@@ -6,6 +6,7 @@ can't differ from Python. The help is read from the docstring's `Args:` section.
 
 import inspect
 import json
+import math
 import os
 import re
 
@@ -300,4 +301,6 @@ def _number_or_word(text):
         number = json.loads(text)
     except ValueError:
         return text
-    return number if isinstance(number, (int, float, bool)) else text
+    # What is not finite no recipe can hold, and no argument takes.
+    is_number = isinstance(number, (int, float, bool)) and math.isfinite(number)
+    return number if is_number else text

@@ -12,6 +12,9 @@ _CHUNK_BYTES = 2**24
 
 _DIGITS_TRAIN = 1_500
 
+# More classes than anything here could count.
+_MAX_LABEL = 2**31 - 1
+
 
 class ArraySource(Source):
     """Images, and perhaps labels, in arrays."""
@@ -87,10 +90,10 @@ def _checked_labels(name, images, labels):
             f"The labels of {name} must be {len(images)} integers, one an image. "
             f"Received: {labels.dtype} of shape {labels.shape}"
         )
-    if labels.min() < -1:
+    if labels.min() < -1 or labels.max() > _MAX_LABEL:
         raise ValueError(
-            f"The labels of {name} must be 0 or more, or -1 for unlabelled. "
-            f"Received: {labels.min()}"
+            f"The labels of {name} must be from 0 to {_MAX_LABEL}, or -1 for "
+            f"unlabelled. Received: {labels.min()} to {labels.max()}"
         )
     if labels.min() > 0:
         warnings.warn(

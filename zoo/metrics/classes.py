@@ -138,7 +138,7 @@ def code_matching_error(probabilities, labels):
     probabilities = as_probabilities(probabilities)
     count, categories = probabilities.shape
     labels = as_labels("labels", labels, count)
-    pairs = np.zeros((categories, labels.max() + 1), dtype=int)
+    pairs = np.zeros((categories, int(labels.max()) + 1), dtype=int)
     np.add.at(pairs, (probabilities.argmax(axis=1), labels), 1)
     matched = pairs[linear_sum_assignment(pairs, maximize=True)].sum()
     return float(1 - matched / count)
