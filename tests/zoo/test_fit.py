@@ -377,8 +377,8 @@ def test_callbacks_that_begin_anew_are_warned_of(tmp_path):
         callbacks = [*callbacks, backup]
         gan().fit(ROWS, batch_size=8, epochs=epochs, verbose=0, callbacks=callbacks)
 
-    stopping = keras.callbacks.EarlyStopping("generator_loss")
-    falling = keras.callbacks.ReduceLROnPlateau("generator_loss")
+    stopping = keras.callbacks.EarlyStopping("generator_loss", mode="min")
+    falling = keras.callbacks.ReduceLROnPlateau("generator_loss", mode="min")
     falling = zoo.callbacks.ForOptimizer("generator", falling)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
