@@ -132,8 +132,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         connections = self.server.connections
         self._incoming.deadline = time.monotonic() + _IDLE_SECONDS
         # Some callers end a body with an empty line, RFC 9112, section 2.2.
-        while (begin := self.rfile.peek(2)[:2]) == b"\r\n":
-            self.rfile.read(2)
+        while (begin := self.rfile.peek(1)[:1]) in (b"\r", b"\n"):
+            self.rfile.read(1)
         if not begin or not connections.begin(self.connection):
             self.close_connection = True
             return
@@ -444,7 +444,8 @@ class _HttpServer(socketserver.ThreadingTCPServer):
         try:
             request, client_address = super().get_request()
         except OSError as error:
-            if error.errno in _EXHAUSTED:  # It waits on, and would be tried at once.
+            # The connection waits on, and would be tried again at once.
+            if error.errno in _EXHAUSTED and not self.connections.stopping:
                 time.sleep(_EXHAUSTED_SECONDS)
             raise
         if self._context is not None:

@@ -12,6 +12,7 @@ it computes.
 """
 
 import concurrent.futures
+import contextlib
 import functools
 import ipaddress
 import logging
@@ -202,7 +203,7 @@ class Server:
         self._rest = None
         # Guards whether it serves, or is stopping, against start and stop at once.
         self._lifecycle = threading.Lock()
-        self._serving = False
+        self._starts = self._serving = False
         self._stopping = threading.Event()
         self._stopped = threading.Event()
         self._messages_in_time = _MessagesInTime()
@@ -226,8 +227,10 @@ class Server:
         Raises:
             RuntimeError: If it was started before, or is stopped meanwhile.
         """
-        if self._grpc is not None:
-            raise RuntimeError("a Server starts once; make another one")
+        with self._lifecycle:
+            if self._starts:
+                raise RuntimeError("a Server starts once; make another one")
+            self._starts = True
         if not _is_loopback(self._host) and self._tls[0] is None:
             _log.warning(
                 "listening on %s without TLS: anybody who reaches this port can use "
@@ -251,10 +254,11 @@ class Server:
         return self
 
     def _give_up_ports(self):
-        # gRPC does so only where it has run.
         self._messages_in_time.refuse()
-        self._grpc.start()
-        self._grpc.stop(None).wait()
+        if self._grpc is not None:
+            with contextlib.suppress(ValueError):  # It has begun to serve.
+                self._grpc.start()  # gRPC gives up its port only where it has run.
+            self._grpc.stop(None).wait()
         if self._rest is not None:
             self._rest.close()
             self._rest = None
@@ -357,9 +361,9 @@ class Server:
             drain: How many seconds to go on serving after health has turned, so
                 that load balancers notice before connections close.
         """
-        if self._grpc is None:
-            return
         with self._lifecycle:
+            if not self._starts:
+                return
             is_first = not self._stopping.is_set()
             self._stopping.set()
         if not is_first:
@@ -396,7 +400,7 @@ class Server:
         self.models.close(max(0, end - time.monotonic()))
 
     def __enter__(self):
-        serves = self._grpc is not None and not self._stopping.is_set()
+        serves = self._serving and not self._stopping.is_set()
         return self if serves else self.start()
 
     def __exit__(self, *unused):

@@ -1,5 +1,6 @@
 """The versions of a model on disk: `<base_path>/<number>/`."""
 
+import errno
 import functools
 import logging
 import os
@@ -14,10 +15,16 @@ _log = logging.getLogger(__name__)
 
 
 def is_folder(entry):
-    """Whether a DirEntry is a folder; one where nobody may look, or a loop, is none."""
+    """Whether a DirEntry is a folder; one where nobody may look, or a loop, is none.
+
+    Raises:
+        OSError: If that can't be said now, as of a volume that is briefly away.
+    """
     try:
         return entry.is_dir()
     except OSError as error:
+        if error.errno not in (errno.EACCES, errno.ELOOP, errno.EPERM):
+            raise
         _warn_once(entry.path, error.strerror)
         return False
 

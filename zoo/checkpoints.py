@@ -32,7 +32,7 @@ class CheckpointError(RuntimeError):
 
 
 class DivergenceError(RuntimeError):
-    """A loss is no longer a finite number."""
+    """A loss, or a weight, is no longer a finite number."""
 
 
 class BackupAndResume(keras.callbacks.Callback):
@@ -228,13 +228,10 @@ class BackupAndResume(keras.callbacks.Callback):
 
         Losses are those before the step that made them.
         """
-        for name, network in self.model.networks().items():
-            for variable in network.variables:
-                value = keras.ops.convert_to_numpy(variable)
-                if (
-                    value.dtype.kind not in "iub"
-                    and not np.isfinite(value.astype(np.float32)).all()
-                ):
+        for name in self.model.network_names:
+            for variable in getattr(self.model, name).trainable_variables:
+                value = keras.ops.convert_to_numpy(variable).astype(np.float32)
+                if not np.isfinite(value).all():
                     raise self._divergence(
                         f"{variable.path} of the {name} is not finite"
                     )

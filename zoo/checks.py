@@ -126,22 +126,55 @@ def whole_config(thing, base, besides=()):
         base: The class of ours.
         besides: Names of arguments that a config need not have.
     """
+    if lacking := sorted(set(_lacking(thing, base)) - set(besides)):
+        raise _incomplete(thing, lacking)
+
+
+def whole_layer_config(layer, base):
+    """Raises `ValueError` where a layer's `get_config` lacks what is not the default.
+
+    Layers leave out arguments that nobody gave, as Keras's own do.
+
+    Args:
+        layer: A Keras layer.
+        base: Class of Keras whose `from_config` builds it.
+    """
+
+    def is_set(name, default):
+        value = getattr(layer, name, getattr(layer, f"_{name}", default))
+        # Of arrays nothing is simply equal.
+        return value is not default and not np.array_equal(value, default)
+
+    lacking = [
+        name
+        for name, default in _lacking(layer, base).items()
+        # Keras sets these where nobody gave them.
+        if name not in ("dtype", "name", "trainable") and is_set(name, default)
+    ]
+    if lacking:
+        raise _incomplete(layer, lacking)
+
+
+def _lacking(thing, base):
+    """Returns what `get_config` lacks, from argument to its default."""
     own = getattr(type(thing).from_config, "__func__", None)
     if own is not base.from_config.__func__:
-        return
+        return {}
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    arguments = {
-        name
+    config = thing.get_config()
+    return {
+        name: parameter.default
         for name, parameter in inspect.signature(thing.__init__).parameters.items()
-        if parameter.kind in named
+        if parameter.kind in named and name not in config
     }
-    if lacking := sorted(arguments - set(thing.get_config()) - set(besides)):
-        name = type(thing).__name__
-        raise ValueError(
-            f"{name}.get_config() lacks {', '.join(lacking)}, which the constructor "
-            "takes: a file or an export would have the default instead. Return "
-            f"{{**super().get_config(), {lacking[0]!r}: ...}} there."
-        )
+
+
+def _incomplete(thing, lacking):
+    return ValueError(
+        f"{type(thing).__name__}.get_config() lacks {', '.join(lacking)}, which the "
+        "constructor takes: a file or an export would have the default instead. Return "
+        f"{{**super().get_config(), {lacking[0]!r}: ...}} there."
+    )
 
 
 def _plain(value):

@@ -199,7 +199,7 @@ class Model(Unpacking, TrainingLoop):
         raise NotImplementedError
 
     def default_optimizers(self):
-        """Returns the paper's optimizers, a dict with the keys of `players`."""
+        """Returns the optimizers of `compile` by default, by the keys of `players`."""
         raise NotImplementedError
 
     def get_config(self):
@@ -272,7 +272,7 @@ class Model(Unpacking, TrainingLoop):
 
         Args:
             optimizers: Dict from player to an optimizer, its name, its config, or None
-                for the paper's.
+                for `default_optimizers`.
             settings: The subclass's own arguments of `compile`, checked; they become
                 attributes, and are saved.
             metrics: Metrics for `evaluate`; they compare real with generated images.
@@ -715,7 +715,7 @@ def _optimizer_of(player, given):
     """Returns the Keras optimizer that an argument of `compile` stands for."""
     try:
         return keras.optimizers.get(given)
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
         raise ValueError(f"{player}_optimizer can't be built: {error}") from error
 
 

@@ -63,7 +63,7 @@ def _check_configs(name, network):
     for layer in network_checks.nested_layers(network):
         if not type(layer).__module__.startswith("keras."):
             try:
-                checks.whole_config(layer, keras.Layer)
+                checks.whole_layer_config(layer, keras.Layer)
             except REFUSALS as error:
                 raise _unfit(name, layer, error) from error
 

@@ -289,6 +289,13 @@ def _settings(recipe):
     # Through JSON, so that tuples equal the lists they are saved as.
     settings = json.loads(json.dumps(dataclasses.asdict(recipe)))
     del settings["description"], settings["metadata"]
+    names = settings["data"]["name"]
+    # A slash behind a folder is what shells complete it by.
+    settings["data"]["name"] = (
+        names.rstrip("/")
+        if isinstance(names, str)
+        else [name.rstrip("/") for name in names]
+    )
     return dict(_flat(settings))
 
 

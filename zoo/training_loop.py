@@ -136,10 +136,10 @@ class TrainingLoop(keras.Model):
         # The place in the data of epoch 0.
         start = 0 if backup or initial_epoch else int(self.steps.numpy())
         initial_epoch, batch = position or (initial_epoch, 0)
-        if (initial_epoch, batch) > (0, 0) and position:
-            _warn_of_forgetting(callbacks)
         if initial_epoch < epochs:
             self._warn_of_rates_at_0()
+            if position and position > (0, 0):
+                _warn_of_forgetting(callbacks)
         run = functools.partial(
             super().fit,
             y=y,
@@ -345,11 +345,18 @@ class TrainingLoop(keras.Model):
 def _warn_of_forgetting(callbacks):
     """Warns of callbacks that do not know what they saw before an interruption."""
     inner = [getattr(callback, "callback", callback) for callback in callbacks]
-    names = {type(c).__name__ for c in inner if isinstance(c, _FORGETTING)}
+    names = {
+        type(callback).__name__
+        for callback in inner
+        # One that saves every epoch has nothing to know.
+        if isinstance(callback, _FORGETTING)
+        and getattr(callback, "save_best_only", True)
+    }
     if names:
         warnings.warn(
-            f"The training goes on, and {', '.join(sorted(names))} begin anew, as in "
-            "every fit of Keras: it may end otherwise than without the interruption.",
+            "The training goes on, and may end otherwise than without the "
+            "interruption. In every fit of Keras these begin anew: "
+            f"{', '.join(sorted(names))}.",
             stacklevel=3,
         )
 

@@ -270,6 +270,17 @@ def test_sample_writes_a_grid(preset, tmp_path):
         ),
         (["sample", "gan_mnist", "--out", "no/x.png"], 2, "There is no folder no"),
         (["walk", "gan_mnist", "--out", "x.txt"], 2, "x.txt names no picture"),
+        (
+            ["neighbours", "gan_mnist", "--features", "gan_gaussian1d"],
+            1,
+            "a model with `embed` or `encode`",
+        ),
+        (["train", "gan", "--seed", "9" * 400], 2, "not in the range"),
+        (
+            ["train", "gan", "--generator-optimizer", f"adam:x={'9' * 400}"],
+            1,
+            "generator_optimizer can't be built",
+        ),
     ],
 )
 def test_mistakes_are_one_line(arguments, status, message):

@@ -390,14 +390,26 @@ def test_splits_of_images_without_classes(tmp_path):
         assert describe(tmp_path, split) == DataInfo((6, 6, 1), None, count)
 
 
+def test_class_names_are_those_of_labelled_splits(tmp_path):
+    save_image(tmp_path / "train/a.png", np.zeros((6, 6), np.uint8))
+    save_image(tmp_path / "test/cat/b.png", np.zeros((6, 6), np.uint8))
+    assert describe(tmp_path) == DataInfo((6, 6, 1), None, 1)
+    assert describe(tmp_path, "test") == DataInfo((6, 6, 1), 1, 1, ("cat",))
+
+
 def test_labels_that_leave_out_0_are_warned_of():
     images = np.zeros((4, 6, 6), np.uint8)
+    from_1 = images, np.arange(1, 5)
     with pytest.warns(UserWarning, match="start at 1. Classes are counted from 0"):
-        load_arrays((images, np.arange(1, 5)))
+        load_data(from_1, batch_size=2, labels=True)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for labels in (np.arange(4), np.array([-1, 1, 2, 3])):
-            load_arrays((images, labels))
+            load_data((images, labels), batch_size=2, labels=True)
+        # Nobody learns classes from these.
+        load_data(from_1, batch_size=2)
+        load_data(from_1, batch_size=2, labels=True, shuffle=False)
+        load_arrays(from_1)
 
 
 def test_folder_of_images_without_labels(tmp_path):

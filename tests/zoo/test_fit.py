@@ -384,8 +384,34 @@ def test_callbacks_that_begin_anew_are_warned_of(tmp_path):
         warnings.simplefilter("error", UserWarning)
         fit(1, stopping, falling)
         fit(2)
-    with pytest.warns(UserWarning, match="EarlyStopping, ReduceLROnPlateau begin"):
+    with pytest.warns(UserWarning, match="anew: EarlyStopping, ReduceLROnPlateau"):
         fit(3, stopping, falling)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        fit(3, stopping)  # Nothing goes on.
+        fit(4, keras.callbacks.ModelCheckpoint(tmp_path / "{epoch}.keras"))
+
+
+class Masked(keras.layers.Layer):
+    """Has a weight that is no number, and is not trained."""
+
+    def build(self, shape):
+        self.add_weight(
+            (2,), initializer=keras.initializers.Constant(-np.inf), trainable=False
+        )
+
+    def call(self, inputs):
+        return inputs
+
+
+def test_constants_may_be_infinite(tmp_path):
+    x = latents = keras.Input((3,))
+    generator = keras.Model(latents, keras.layers.Dense(3)(Masked()(x)))
+    model = zoo.GAN(generator=generator, latent_dim=3, discriminator_units=(4,), seed=0)
+    model.compile()
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    model.fit(ROWS, batch_size=8, verbose=0, callbacks=[backup])
+    assert backup.position() == (1, 0)
 
 
 def test_pixels_from_0_to_1_are_warned_of():
@@ -529,15 +555,15 @@ def test_replicas_of_different_numbers_of_rows_evaluate_as_one(labelled):
 
 
 class Stop(keras.callbacks.Callback):
-    """Interrupts a training after a step, as a signal does."""
+    """Interrupts a training after a step by a signal."""
 
-    def __init__(self, backup, step):
+    def __init__(self, step):
         super().__init__()
-        self.backup, self.step = backup, step
+        self.step = step
 
     def on_train_batch_begin(self, batch, logs=None):
         if batch == self.step:
-            self.backup.interrupted = "a test"
+            os.kill(os.getpid(), signal.SIGTERM)
 
 
 def digits(**arguments):
@@ -550,7 +576,7 @@ def digits(**arguments):
 def interrupted(folder, **arguments):
     data = zoo.load_data("digits", image_size=8, batch_size=64)
     backup = zoo.callbacks.BackupAndResume(folder)
-    digits(**arguments).fit(data, verbose=0, callbacks=[Stop(backup, 4), backup])
+    digits(**arguments).fit(data, verbose=0, callbacks=[Stop(4), backup])
     assert backup.position() == (0, 5)
     return data, backup
 

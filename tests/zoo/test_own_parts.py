@@ -88,6 +88,28 @@ class Lacking(Times):
         return layers.Layer.get_config(self)
 
 
+@keras.saving.register_keras_serializable("test_own_parts")
+class Sparing(Times):
+    """Leaves out what nobody gave, as layers of Keras do."""
+
+    def __init__(self, factor=1.0, activity_regularizer=None, **kwargs):
+        super().__init__(factor, activity_regularizer=activity_regularizer, **kwargs)
+
+    def get_config(self):
+        given = {} if self.factor == 1 else {"factor": self.factor}
+        return {**layers.Layer.get_config(self), **given}
+
+
+@pytest.mark.parametrize("factor", [1.0, 2.0])
+def test_a_config_may_leave_out_what_nobody_gave(factor):
+    model = through(Sparing(factor))
+    model.compile(averaging=0.9)
+    (copied,) = [
+        layer for layer in model.averaged_generator.layers if isinstance(layer, Sparing)
+    ]
+    assert copied.factor == factor
+
+
 def through(layer):
     """A GAN whose generator has a layer of a user's own."""
     samples = x = keras.Input((3,))

@@ -190,15 +190,9 @@ class DataName(click.ParamType):
     def convert(self, value, param, ctx):
         """Parses `mnist,mnist_m`; a path that is there may have commas."""
         if isinstance(value, str) and os.path.exists(os.path.expanduser(value)):
-            return _without_slash(value)
+            return value
         names = value if isinstance(value, list) else value.split(",")
-        names = [_without_slash(name) for name in names]
         return names if len(names) > 1 else names[0]
-
-
-def _without_slash(path):
-    """Returns a path as it is written without the slash that shells complete it by."""
-    return path.rstrip("/") or path
 
 
 class Spec(click.ParamType):
@@ -302,5 +296,5 @@ def _number_or_word(text):
     except ValueError:
         return text
     # What is not finite no recipe can hold, and no argument takes.
-    is_number = isinstance(number, (int, float, bool)) and math.isfinite(number)
-    return number if is_number else text
+    is_finite = isinstance(number, float) and math.isfinite(number)
+    return number if is_finite or isinstance(number, int) else text

@@ -1,5 +1,6 @@
 """Files that commands write: what is wrong with them is said before the work."""
 
+import os
 import pathlib
 import tempfile
 
@@ -18,6 +19,8 @@ class OutputFile(click.Path):
         path = super().convert(value, param, ctx)
         if not path.parent.is_dir():
             self.fail(f"There is no folder {path.parent}.", param, ctx)
+        if path.exists() and not os.access(path, os.W_OK):
+            self.fail(f"{path} is there and can't be written.", param, ctx)
         try:
             # Like the file itself, which may be written beside its final name first.
             with tempfile.TemporaryFile(dir=path.parent):

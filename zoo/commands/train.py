@@ -305,6 +305,9 @@ def _train(run, model, train_data, chief):
                 # Settings that nothing can be trained with are not a run.
                 run.discard()
             raise
+    if run.backup.interrupted and not chief:
+        click.echo(f"Stopped by {run.backup.interrupted.name}.", err=True)
+        raise SystemExit(128 + run.backup.interrupted)
     if run.backup.interrupted:
         epoch, batch = run.backup.position()
         click.echo(

@@ -1,7 +1,5 @@
 """Images in arrays: the user's own, scikit-learn's digits, `.npz` files."""
 
-import warnings
-
 import numpy as np
 from sklearn.datasets import load_digits
 
@@ -54,6 +52,11 @@ class ArraySource(Source):
         labels = self.arrays(split)[1]
         return None if labels is None else int(labels.max()) + 1 or None
 
+    def lowest_label(self, split):
+        """See `Source.lowest_label`."""
+        labels = self.arrays(split)[1]
+        return None if labels is None else int(labels.min())
+
     def chunks(self, split, start, stop):
         """Pairs of images and labels, row `start` to row `stop`."""
         images, labels = self.arrays(split)
@@ -94,13 +97,6 @@ def _checked_labels(name, images, labels):
         raise ValueError(
             f"The labels of {name} must be from 0 to {_MAX_LABEL}, or -1 for "
             f"unlabelled. Received: {labels.min()} to {labels.max()}"
-        )
-    if labels.min() > 0:
-        warnings.warn(
-            f"The labels of {name} start at {labels.min()}. Classes are counted from "
-            "0, so those below have no image, and models of classes learn nothing of "
-            "them.",
-            stacklevel=4,
         )
     return labels
 

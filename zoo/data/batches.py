@@ -38,6 +38,8 @@ def images(selection, batch_size, shuffle, seed, labels):
     """Schedule of images, or with `labels` of `(images, labels)`."""
     if labels:
         selection.check_labels("labels=True")
+    if labels and shuffle:
+        selection.warn_of_no_first_class()
     plan = _plan(selection.name, selection.size, batch_size, shuffle, seed, _SOURCE)
     rows = selection.rows()
 
@@ -79,6 +81,7 @@ def domains(source, target, batch_size, shuffle, seed):
 def semi_supervised(selection, batch_size, seed, labelled, share):
     """Schedule of `(images, labels)` with `labelled` labels kept and -1 elsewhere."""
     selection.check_labels("labelled=")
+    selection.warn_of_no_first_class()
     if not selection.fits_memory:
         raise ValueError(
             "labelled= needs the images in memory, and these are too many: say a "

@@ -254,7 +254,7 @@ def describe(name, split="train", image_size=None, channels=None, size=10_000):
         selection.shape,
         selection.num_classes,
         selection.size,
-        selection.source.class_names,
+        None if selection.num_classes is None else selection.source.class_names,
     )
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import warnings
 
 import numpy as np
 
@@ -132,6 +133,17 @@ class Selection:
         """Raises `ValueError` if there are no labels for `purpose`."""
         if self.num_classes is None:
             raise ValueError(f"{purpose} needs labels, and {self.name} has none")
+
+    def warn_of_no_first_class(self):
+        """Warns where labels are counted from 1 or more."""
+        lowest = [self.source.lowest_label(split) for split, _, _ in self.parts]
+        if None not in lowest and min(lowest) > 0:
+            warnings.warn(
+                f"The labels of {self.name} start at {min(lowest)}. Classes are "
+                "counted from 0: those below have no image, and models of classes "
+                "learn nothing of them.",
+                stacklevel=4,
+            )
 
     def arrays(self, limit=None):
         """Decodes the first `limit` images, or all.

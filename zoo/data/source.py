@@ -28,6 +28,10 @@ class Source(abc.ABC):
     def num_classes(self, split):
         """Number of classes, `None` without labels."""
 
+    def lowest_label(self, split):
+        """The lowest label of a split, `None` where it isn't known beforehand."""
+        del split
+
     @abc.abstractmethod
     def chunks(self, split, start, stop):
         """Yields the images of rows `start` to `stop`, some at a time.
