@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import errno
 import os
 import pathlib
 import shutil
@@ -20,7 +21,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from waiting import until
 
 import serving
-from serving import messages, model_config, models, saved_model
+from serving import messages, model_config, models, saved_model, versions
 
 
 @pytest.fixture
@@ -1027,6 +1028,19 @@ def test_links_that_lead_nowhere_keep_nothing_from_being_served(publish, start, 
     assert server.models.available() == {"m": [1]}
     for link in ("loop", "m/9"):
         assert caplog.text.count(f"{publish.models}/{link} is left out") == 1
+
+
+def test_a_volume_that_is_briefly_away_is_not_taken_for_no_folder():
+    """Else its models would be unloaded; such an error can't be had for real."""
+
+    class Away:
+        path = "models/m"
+
+        def is_dir(self):
+            raise OSError(errno.ESTALE, "Stale file handle")
+
+    with pytest.raises(OSError, match="Stale"):
+        versions.is_folder(Away())
 
 
 def test_a_path_that_no_file_can_have_is_refused(publish, start):
