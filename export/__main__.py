@@ -60,7 +60,12 @@ def _stop(number, frame):
 def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
     """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
     name = name or _name_of(preset_or_run)
-    if not re.fullmatch(r"[^./:][^/:]*", name) or not name.isprintable():
+    # File systems have a folder of the last name, which servers pass over.
+    if (
+        not re.fullmatch(r"[^./:][^/:]*", name)
+        or not name.isprintable()
+        or name == "lost+found"
+    ):
         raise ValueError(
             f"{name!r} can't be the name of a model: it names a folder that servers "
             "find, and an address. Give another by --name, of printable characters "

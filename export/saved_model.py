@@ -16,6 +16,8 @@ from zoo import locks
 
 #: Versions travel as int64.
 _MAX_VERSION = 2**63 - 1
+#: Operations that run in the Python of the process that made them.
+_PYTHON = {"EagerPyFunc", "PyFunc", "PyFuncStateless"}
 #: Powers of two, to which a server pads its batches.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -45,7 +47,8 @@ def to_saved_model(
     Raises:
         FileExistsError: If the version is there already; versions never change.
         TypeError: If the model is none of the zoo's, and no name.
-        ValueError: If the version or a batch size is not a positive integer.
+        ValueError: If the version or a batch size is not a positive integer, or a
+            signature is one that no server could compute.
     """
     if isinstance(model, (str, os.PathLike)):
         model = zoo.from_preset(model)
@@ -180,14 +183,43 @@ def _write(model, directory, batch_sizes, jit_compile):
         )
         for name, signature in signatures.items()
     }
+    for name, function in functions.items():
+        example = signatures[name].example(min(batch_sizes))
+        _check_computable(name, function, example, jit_compile)
     module = tf.Module()
     # TensorFlow Serving cannot restore Keras's own variable objects, and holding the
     # model would write every variable twice, and adversaries that nothing here asks.
     module.used = list(
         {id(v): v for f in functions.values() for v in f.variables}.values()
     )
-    tf.saved_model.save(module, os.fspath(directory), signatures=functions)
+    try:
+        tf.saved_model.save(module, os.fspath(directory), signatures=functions)
+    except AssertionError as error:  # TensorFlow's word for it, with half the graph.
+        raise ValueError(
+            "A layer or the prior holds a resource that is no variable, such as the "
+            "table of a Lookup layer: a SavedModel can't have it. Write it with "
+            "weights, or with operations on constants."
+        ) from error
     write_warmup(directory, signatures, batch_sizes)
+
+
+def _check_computable(name, function, example, jit_compile):
+    """Raises `ValueError` where a server could not compute a signature."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
+    if called := sorted(_PYTHON & {node.op for node in nodes}):
+        raise ValueError(
+            f"The signature {name!r} calls Python ({', '.join(called)}), which no "
+            "server has: write it in operations of TensorFlow or Keras."
+        )
+    try:
+        function(**{key: tf.constant(value) for key, value in example.items()})
+    except tf.errors.OpError as error:
+        why = str(error.message).splitlines()[0]
+        hint = " XLA compiles it: leave jit_compile out." if jit_compile else ""
+        raise ValueError(
+            f"The signature {name!r} can't be computed.{hint} TensorFlow says: {why}"
+        ) from error
 
 
 class _CompiledNetwork:

@@ -39,11 +39,17 @@ class Signature:
     def example(self, batch_size):
         """Returns a valid dict of numpy inputs with so many rows, for warmup."""
         return {
-            name: np.arange(batch_size, dtype=spec.dtype.as_numpy_dtype)
-            if spec.shape.rank == 1
-            else np.zeros((batch_size, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
-            for name, spec in self.inputs.items()
+            name: _example_of(spec, batch_size) for name, spec in self.inputs.items()
         }
+
+
+def _example_of(spec, batch_size):
+    dtype = spec.dtype.as_numpy_dtype
+    if spec.dtype == tf.string:
+        return np.full((batch_size, *spec.shape[1:]), b"", dtype)
+    if spec.shape.rank == 1:
+        return np.arange(batch_size).astype(dtype)
+    return np.zeros((batch_size, *spec.shape[1:]), dtype)
 
 
 def rows(dtype, *shape):

@@ -74,6 +74,10 @@ class _Film:
             with Image.open(picture) as frame:
                 frames.append(frame.copy())
         if frames:  # There are none where files of others had all the names.
+            # A training may have gone on with another number of samples.
+            sizes = zip(*(frame.size for frame in frames), strict=True)
+            size = tuple(map(max, sizes))
+            frames = [_padded(frame, size) for frame in frames]
             plots.save_animation(frames, path, frames_per_second)
 
     def _pictures(self):
@@ -83,6 +87,13 @@ class _Film:
             if path.stem.isdecimal() and path.stem == _name(int(path.stem))
         )
         return sorted(filter(_is_of_a_film, named), key=lambda path: int(path.stem))
+
+
+def _padded(frame, size):
+    """Returns a frame on a white picture of a size, at its upper left."""
+    picture = Image.new("RGB", size, "white")
+    picture.paste(plots.on_white(frame))
+    return picture
 
 
 def _name(step):
@@ -205,7 +216,7 @@ class SampleGrid(keras.callbacks.Callback):
         self.film.add(step, grid)
         if self._writer is not None:
             with self._writer.as_default(step=step):
-                tf.summary.image("samples", np.asarray(grid.convert("RGB"))[None])
+                tf.summary.image("samples", np.asarray(plots.on_white(grid))[None])
 
 
 class TrainingCurves(keras.callbacks.Callback):
@@ -231,7 +242,8 @@ class TrainingCurves(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Adds the epoch and draws."""
-        logs = logs or {}
+        # A metric may have a number for each class, say, which is no curve.
+        logs = {name: v for name, v in (logs or {}).items() if np.ndim(v) == 0}
         before = max(map(len, self.history.values()), default=0)
         # Not every epoch has all, such as those of validation_freq=5.
         for name in {**self.history, **logs}:

@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from zoo.images import to_uint8
 
 _PADDING = 2
+#: So many frames of an animation, about, its colours are taken from.
+_PALETTE_FRAMES = 16
 #: About how wide, in pixels, each of two pictures side by side shall be.
 _WIDTH = 600
 _REAL, _GENERATED, _BOUNDARY = "#1b6ca8", "#d1495b", "#555555"
@@ -95,6 +97,14 @@ def table(rows, titles, columns=()):
     return to_image(figure)
 
 
+def on_white(picture):
+    """Returns a picture as RGB, white where it is transparent."""
+    if not picture.has_transparency_data:
+        return picture.convert("RGB")
+    white = Image.new("RGBA", picture.size, "white")
+    return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+
+
 def beside(left, right, titles):
     """Puts two pictures side by side, each under its title.
 
@@ -110,7 +120,7 @@ def beside(left, right, titles):
     """
     pictures = [
         ImageOps.scale(
-            picture.convert("RGB"),
+            on_white(picture),
             max(1, round(_WIDTH / picture.width)),
             Image.Resampling.NEAREST,
         )
@@ -227,6 +237,7 @@ def densities(real, generated, grid, decision, boundary=None, title=""):
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
     legend = []
+    top = 1.4  # As high in every frame, as the data are the same in all.
     bins = np.linspace(grid[0], grid[-1], 101)
     for values, colour, label in (
         (real, _REAL, "data"),
@@ -234,10 +245,12 @@ def densities(real, generated, grid, decision, boundary=None, title=""):
     ):
         inside = np.clip(np.ravel(values), grid[0], grid[-1])
         height, _ = np.histogram(inside, bins, density=True)
+        if values is real:
+            top = max(top, 1.1 * height.max())
         middle = (bins[1:] + bins[:-1]) / 2
         axes.fill_between(middle, height, step="mid", color=colour, alpha=0.35)
         legend += axes.step(middle, height, where="mid", color=colour, label=label)
-    axes.set(xlim=(grid[0], grid[-1]), ylim=(0, 1.4), xlabel="x", title=title)
+    axes.set(xlim=(grid[0], grid[-1]), ylim=(0, top), xlabel="x", title=title)
     if boundary is None:
         scale, name, boundary = axes, "decision boundary D(x)", 0.5
         axes.set_ylabel("density, probability")
@@ -325,18 +338,26 @@ def save_animation(frames, path, frames_per_second=10):
         frames_per_second: Speed.
 
     Raises:
-        ValueError: If there are no frames, or the suffix is another.
+        ValueError: If there are no frames, or of several sizes, or the suffix is
+            another.
         RuntimeError: If ffmpeg is missing or fails.
     """
     path = pathlib.Path(path)
     check_animation(path)
     if not frames:
         raise ValueError(f"There are no frames to write to {path}.")
+    if len(sizes := {frame.size for frame in frames}) > 1:
+        raise ValueError(
+            f"The frames of {path} must be of one size. Received: {sorted(sizes)}"
+        )
     if path.suffix == ".gif":
-        # One palette for all frames: a palette a frame flickers.
-        palette = frames[-1].convert("RGB").quantize(256)
+        # One palette for all frames, of colours of all: a palette a frame flickers.
+        frames = [on_white(frame) for frame in frames]
+        chosen = frames[:: -(-len(frames) // _PALETTE_FRAMES)] + frames[-1:]
+        sample = np.concatenate([np.asarray(frame) for frame in chosen])
+        palette = Image.fromarray(sample).quantize(256)
         first, *rest = [
-            frame.convert("RGB").quantize(palette=palette, dither=Image.Dither.NONE)
+            frame.quantize(palette=palette, dither=Image.Dither.NONE)
             for frame in frames
         ]
         first.save(
@@ -369,7 +390,7 @@ def _save_mp4(frames, path, frames_per_second):
     arguments += ["-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "-"]
     arguments += ["-pix_fmt", "yuv420p", str(path)]
     pixels = b"".join(
-        frame.convert("RGB").crop((0, 0, width, height)).tobytes() for frame in frames
+        on_white(frame).crop((0, 0, width, height)).tobytes() for frame in frames
     )
     done = subprocess.run(
         ["ffmpeg", *arguments], input=pixels, capture_output=True, check=False

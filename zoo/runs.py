@@ -199,7 +199,9 @@ class Run:
         if model.image_shape == (1,) and isinstance(model, AdversarialModel):
             real = np.concatenate(list(self.recipe.load_data().as_numpy_iterator()))
             path = self.folder / DENSITIES
-            return [zoo.callbacks.DensityAnimation(path, real)]
+            # Room on both sides, for samples that miss the data.
+            low, high = min(-8.0, real.min() - 4), max(8.0, real.max() + 4)
+            return [zoo.callbacks.DensityAnimation(path, real, low=low, high=high)]
         if len(model.image_shape) != 3:
             return []
         pictures = [self._sample_grid()]

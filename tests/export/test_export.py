@@ -20,6 +20,7 @@ import export
 import zoo
 from export import warmup
 from export.__main__ import main as export_command
+from export.signatures import Signature
 
 
 def _conditioned_cgan():
@@ -502,6 +503,76 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     assert "Unknown preset" in done.output
     assert "Traceback" not in done.output
     assert run(export_command, []).exit_code == 2
+
+
+def ending_in(layer):
+    latents = keras.Input((4,))
+    x = keras.layers.Reshape((4, 4, 1))(keras.layers.Dense(16)(latents))
+    generator = keras.Model(latents, layer(x))
+    return zoo.GAN(generator=generator, latent_dim=4, discriminator_units=(4,), seed=0)
+
+
+@keras.saving.register_keras_serializable("test_export")
+class InPython(keras.layers.Layer):
+    def call(self, inputs):
+        return tf.reshape(
+            tf.numpy_function(lambda x: 2 * x, [inputs], tf.float32),
+            tf.shape(inputs),
+        )
+
+    def compute_output_shape(self, shape):
+        return shape
+
+
+@keras.saving.register_keras_serializable("test_export")
+class Tabled(keras.layers.Layer):
+    def build(self, shape):
+        keys = tf.constant([0, 1], tf.int64)
+        values = tf.lookup.KeyValueTensorInitializer(keys, tf.constant([0.0, 1.0]))
+        self.table = tf.lookup.StaticHashTable(values, 0.5)
+
+    def call(self, inputs):
+        return inputs * self.table.lookup(tf.constant(1, tf.int64))
+
+
+@pytest.mark.parametrize(
+    ("layer", "compiled", "said"),
+    [
+        (
+            keras.layers.UpSampling2D(2, interpolation="bicubic"),
+            True,
+            "can't be computed. XLA compiles it: leave jit_compile out",
+        ),
+        (InPython(), False, "calls Python .*which no server has"),
+        (Tabled(), False, "a resource that is no variable"),
+    ],
+)
+def test_what_no_server_could_load_is_not_published(tmp_path, layer, compiled, said):
+    model = ending_in(layer)
+    assert np.isfinite(model.generate(2, seed=0)).all()
+    with pytest.raises(ValueError, match=said):
+        export.to_saved_model(model, tmp_path / "models" / "m", jit_compile=compiled)
+    assert not (tmp_path / "models" / "m").exists()
+    if compiled:
+        export.to_saved_model(model, tmp_path / "models" / "m", batch_sizes=(1,))
+
+
+def test_examples_of_any_kind_of_input():
+    kinds = {
+        "flags": (tf.bool, ()),
+        "names": (tf.string, ()),
+        "words": (tf.string, (2,)),
+        "classes": (tf.int64, ()),
+        "rows": (tf.float32, (3,)),
+    }
+    inputs = {
+        name: tf.TensorSpec((None, *shape), dtype)
+        for name, (dtype, shape) in kinds.items()
+    }
+    for name, value in Signature(None, inputs).example(4).items():
+        dtype, shape = kinds[name]
+        assert tf.constant(value).dtype == dtype
+        assert value.shape == (4, *shape)
 
 
 def test_1000_warmup_records_are_written_and_one_more_refused(tmp_path):

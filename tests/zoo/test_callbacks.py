@@ -482,3 +482,25 @@ def test_a_film_that_cannot_be_made_is_refused_before_the_training(monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(RuntimeError, match="ffmpeg is not on the PATH"):
         zoo.callbacks.DensityAnimation("film.mp4", np.zeros(5))
+
+
+def test_curves_leave_out_what_has_a_number_for_each_class(tmp_path):
+    curves = zoo.callbacks.TrainingCurves(tmp_path / "curves.png")
+    model = zoo.GAN((3,), generator_units=(4,), discriminator_units=(4,), seed=0)
+    curves.set_model(model)
+    logs = {"generator_loss": 1.0, "val_per_class": np.array([0.1, 0.2])}
+    curves.on_epoch_end(0, logs)
+    assert curves.history == {"generator_loss": [1.0]}
+
+
+def test_a_film_goes_on_with_another_number_of_samples(tmp_path):
+    model = zoo.GAN((3, 3, 1), generator_units=(4,), discriminator_units=(4,), seed=0)
+    model.compile()
+    rows = np.zeros((8, 3, 3, 1), np.float32) - 0.5
+    sizes = []
+    for n in (4, 16):
+        grid = zoo.callbacks.SampleGrid(tmp_path, n=n)
+        model.fit(rows, batch_size=8, verbose=0, callbacks=[grid])
+        sizes.append(max(Image.open(path).size for path in tmp_path.glob("*.png")))
+    with Image.open(tmp_path / "samples.gif") as film:
+        assert film.size == sizes[1] > sizes[0]

@@ -648,6 +648,15 @@ def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("mean", "low", "high"), [(4.0, -8, 8), (20.0, -8, 24)])
+def test_the_film_of_a_run_has_room_for_its_data(tmp_path, mean, low, high):
+    recipe = Recipe.of_preset("gan_gaussian1d")
+    recipe.data |= {"mean": mean, "std": 0.0}
+    callbacks = Run(tmp_path / "run", recipe).callbacks(recipe.build())
+    (film,) = [c for c in callbacks if isinstance(c, zoo.callbacks.DensityAnimation)]
+    assert (film.grid[0], film.grid[-1]) == (low, high)
+
+
 def test_unknown_data_are_one_error():
     done = run("train", "classifier_mnist", "--data", "no_such_data")
     assert done.exit_code == 1

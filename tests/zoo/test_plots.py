@@ -96,6 +96,36 @@ def test_an_animation_has_frames(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def frames_of(path):
+    with Image.open(path) as film:
+        for number in range(film.n_frames):
+            film.seek(number)
+            yield np.asarray(film.convert("RGB"))
+
+
+def test_an_animation_has_the_colours_of_all_its_frames(tmp_path):
+    """Though the last is of one colour, as of a generator that collapsed."""
+    ramp = np.tile(np.arange(0, 256, 8, np.uint8), (32, 1))
+    frames = [Image.fromarray(ramp), Image.fromarray(np.zeros_like(ramp))]
+    plots.save_animation(frames, tmp_path / "film.gif")
+    first, last = frames_of(tmp_path / "film.gif")
+    assert abs(first[..., 0].astype(int) - ramp).max() <= 8
+    assert (last == 0).all()
+    with pytest.raises(ValueError, match=r"one size. Received: \[\(9, 9\), \(32, 32"):
+        plots.save_animation([*frames, Image.new("L", (9, 9))], tmp_path / "x.gif")
+
+
+def test_what_is_transparent_is_white_in_every_picture(tmp_path):
+    red = np.zeros((1, 4, 4, 4), np.uint8)
+    red[..., 0] = 255
+    grid = plots.image_grid(red)
+    assert (np.asarray(plots.on_white(grid)) == 255).all()
+    sides = np.asarray(plots.beside(grid, grid, ("a", "b")))
+    assert not ((sides[..., 0] == 255) & (sides[..., 1] == 0)).any()
+    plots.save_animation([grid, grid], tmp_path / "film.gif")
+    assert all((frame == 255).all() for frame in frames_of(tmp_path / "film.gif"))
+
+
 def test_values_of_unknown_epochs_are_refused():
     history = {"a_loss": [1.0] * 10, "val_a_loss": [1.0] * 2}
     with pytest.raises(ValueError, match=r"Expected 10 values .* 2 of val_a_loss"):

@@ -31,7 +31,7 @@ def one_line_errors():
         OverflowError,
         CheckpointError,
         DivergenceError,
-        tf.errors.InvalidArgumentError,
+        tf.errors.OpError,
     ) as error:
         raise click.ClickException(_line(str(error))) from error
 
