@@ -205,9 +205,7 @@ def _write(model, directory, batch_sizes, jit_compile):
 
 def _check_computable(name, function, example, jit_compile):
     """Raises `ValueError` where a server could not compute a signature."""
-    graph = function.graph.as_graph_def()
-    nodes = [*graph.node, *(n for f in graph.library.function for n in f.node_def)]
-    if called := sorted(_PYTHON & {node.op for node in nodes}):
+    if called := sorted(_PYTHON & _operations(function.graph)):
         raise ValueError(
             f"The signature {name!r} calls Python ({', '.join(called)}), which no "
             "server has: write it in operations of TensorFlow or Keras."
@@ -220,6 +218,14 @@ def _check_computable(name, function, example, jit_compile):
         raise ValueError(
             f"The signature {name!r} can't be computed.{hint} TensorFlow says: {why}"
         ) from error
+
+
+def _operations(graph):
+    """Returns the kinds of operations in a graph and the functions that it calls."""
+    match graph.as_graph_def():
+        case tf.compat.v1.GraphDef(node=nodes, library=defined):
+            bodies = [definition.node_def for definition in defined.function]
+            return {node.op for body in (nodes, *bodies) for node in body}
 
 
 class _CompiledNetwork:
