@@ -7,11 +7,10 @@ import os
 
 from serving import messages
 
+_log = logging.getLogger(__name__)
+
 #: Where a version's folder holds the requests that are replayed when it is loaded.
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
-
-
-_log = logging.getLogger(__name__)
 
 
 def is_folder(entry):

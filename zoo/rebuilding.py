@@ -11,7 +11,7 @@ import keras
 from zoo import checks, network_checks
 
 #: What Keras and `get_config` raise where a config doesn't do.
-REFUSALS = (NotImplementedError, TypeError, ValueError)
+_REFUSALS = (NotImplementedError, TypeError, ValueError)
 
 
 def clone(name, network):
@@ -29,7 +29,7 @@ def clone(name, network):
     def copy_of(layer):
         try:
             return layer.__class__.from_config(layer.get_config())
-        except REFUSALS as error:
+        except _REFUSALS as error:
             raise _unfit(name, layer, error) from error
 
     copy = keras.models.clone_model(network, clone_function=copy_of)
@@ -51,7 +51,7 @@ def rebuild(model, networks):
         _check_configs(name, network)
     try:
         return type(model).from_config(model.get_config())
-    except REFUSALS:
+    except _REFUSALS:
         for name, network in networks.items():
             for layer in network_checks.nested_layers(network):
                 _check_serialized(name, layer)
@@ -64,7 +64,7 @@ def _check_configs(name, network):
         if not type(layer).__module__.startswith("keras."):
             try:
                 checks.whole_layer_config(layer, keras.Layer)
-            except REFUSALS as error:
+            except _REFUSALS as error:
                 raise _unfit(name, layer, error) from error
 
 
@@ -73,7 +73,7 @@ def _check_serialized(name, layer):
         keras.saving.deserialize_keras_object(
             keras.saving.serialize_keras_object(layer)
         )
-    except REFUSALS as error:
+    except _REFUSALS as error:
         raise _unfit(name, layer, error) from error
 
 

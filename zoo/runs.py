@@ -268,7 +268,7 @@ def _described_in(path):
     """
     try:
         described = json.loads(path.read_text())
-        _worded(described)
+        _worded(described)  # Which fails where it is of another form.
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged: {error!r}. Delete it to go on with the data as they "
