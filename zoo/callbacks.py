@@ -328,7 +328,9 @@ class DensityAnimation(keras.callbacks.Callback):
 
 
 class LatentSpace(keras.callbacks.Callback):
-    """Draws the latents of images, anew after each epoch, for `zoo.AAE` and `zoo.VAE`.
+    """Draws the latents of images before training and, anew, after each epoch.
+
+    For a `zoo.AAE` and a `zoo.VAE`.
 
     Args:
         path: The picture, a `.png`; see `zoo.plots.latent_space`.
@@ -336,7 +338,8 @@ class LatentSpace(keras.callbacks.Callback):
         labels: Integers `[n]`, the images' classes, or None.
 
     Raises:
-        ValueError: From `fit`, if the model is another.
+        ValueError: From `fit`, if the model is another, or `latent_space` refuses the
+            images or labels.
     """
 
     def __init__(self, path, images, labels=None):
@@ -354,8 +357,15 @@ class LatentSpace(keras.callbacks.Callback):
             )
         super().set_model(model)
 
+    def on_train_begin(self, logs=None):
+        """Draws the untrained model; what cannot be drawn shows before an epoch."""
+        self._write()
+
     def on_epoch_end(self, epoch, logs=None):
         """Draws the model as it is."""
+        self._write()
+
+    def _write(self):
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.model.latent_space(self.images, self.labels).save(self.path)
 

@@ -8,6 +8,8 @@ import subprocess
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
@@ -18,6 +20,8 @@ _PADDING = 2
 _PALETTE_FRAMES = 16
 #: About how wide, in pixels, each of two pictures side by side shall be.
 _WIDTH = 600
+#: Of fewer classes each has its line in a legend; more share a bar of colours.
+_NAMED_CLASSES = 20
 _REAL, _GENERATED, _BOUNDARY = "#1b6ca8", "#d1495b", "#555555"
 
 
@@ -279,7 +283,8 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
         `PIL.Image.Image` with the scatter, and to its right the manifold.
 
     Raises:
-        ValueError: If latents have fewer than two numbers a row.
+        ValueError: If latents have fewer than two numbers a row, or are not finite, or
+            there is not one label for each.
     """
     latents = np.asarray(latents)
     if latents.ndim != 2 or latents.shape[1] < 2:
@@ -287,27 +292,47 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
             "A picture takes latents of at least two numbers a row. "
             f"Received: shape {latents.shape}"
         )
-    centre, axes_of_plane, name = _plane_of(latents)
+    if not np.isfinite(latents).all():
+        bad = np.count_nonzero(~np.isfinite(latents).all(axis=1))
+        raise ValueError(
+            f"{bad} of {len(latents)} rows of latents are not finite numbers, as those "
+            "of a model whose training has diverged."
+        )
+    centre, axes_of_plane, coordinate = _plane_of(latents)
     panels = 1 if manifold is None else 2
     figure = Figure(figsize=(6.4 * panels, 6), layout="constrained")
     scatter, *others = np.atleast_1d(figure.subplots(1, panels))
     if prior is not None:
         drawn = (np.asarray(prior) - centre) @ axes_of_plane
         scatter.scatter(*drawn.T, s=4, color="#cccccc", linewidths=0, label="prior")
+    scatter.set(aspect="equal", xlabel=f"{coordinate} 1", ylabel=f"{coordinate} 2")
     points = (latents - centre) @ axes_of_plane
     labels = np.full(len(points), -1) if labels is None else np.asarray(labels)
-    for label in np.unique(labels):
-        scatter.scatter(
-            *points[labels == label].T,
-            s=5,
-            linewidths=0,
-            color=_REAL if label < 0 else colormaps["tab10"](label % 10),
-            label="images" if label < 0 else str(label),
+    if labels.shape != (len(points),):
+        raise ValueError(
+            f"Expected labels [{len(points)}], one for each row of latents. "
+            f"Received: shape {labels.shape}"
         )
-    scatter.set(aspect="equal", xlabel=f"{name} 1", ylabel=f"{name} 2")
-    scatter.legend(
-        frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5)
-    )
+    most = max(labels, default=0)
+    if most < _NAMED_CLASSES:
+        colours = colormaps["tab10" if most < 10 else "tab20"]
+    else:
+        colours = colormaps["turbo"].resampled(most + 1)
+        bar = ScalarMappable(Normalize(0, most), colours)
+        figure.colorbar(bar, ax=scatter, label="class", shrink=0.8)
+    for label in np.unique(labels):
+        if label < 0:
+            colour, name = _REAL, "images"
+        else:
+            colour = colours(label)
+            name = str(label) if most < _NAMED_CLASSES else None
+        scatter.scatter(
+            *points[labels == label].T, s=5, linewidths=0, color=colour, label=name
+        )
+    if scatter.get_legend_handles_labels()[0]:
+        scatter.legend(
+            frameon=False, markerscale=3, loc="center left", bbox_to_anchor=(1, 0.5)
+        )
     for axes in others:
         rows, columns, *shape = np.shape(manifold)
         grid = image_grid(np.reshape(manifold, (rows * columns, *shape)), columns)

@@ -126,6 +126,16 @@ def test_pictures_of_other_models_are_refused(gan, train, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_cannot_be_drawn_of_the_latents_shows_before_an_epoch(tmp_path):
+    images = -np.ones((4, 8, 8, 1), np.float32)
+    model = zoo.VAE((8, 8, 1), latent_dim=1, units=(8,), seed=0)
+    model.compile()
+    latents = zoo.callbacks.LatentSpace(tmp_path / "x.png", images)
+    with pytest.raises(ValueError, match="at least two numbers a row"):
+        model.fit(images, batch_size=4, callbacks=[latents], verbose=0)
+    assert int(model.steps.numpy()) == 0
+
+
 def test_curves_are_drawn(gan, train, tmp_path):
     fit(gan, train, zoo.callbacks.TrainingCurves(tmp_path / "curves.png"))
     assert Image.open(tmp_path / "curves.png").size[0] > 400

@@ -130,3 +130,22 @@ def test_values_of_unknown_epochs_are_refused():
     history = {"a_loss": [1.0] * 10, "val_a_loss": [1.0] * 2}
     with pytest.raises(ValueError, match=r"Expected 10 values .* 2 of val_a_loss"):
         plots.training_curves(history)
+
+
+@pytest.mark.parametrize("classes", [10, 15, 100])
+def test_no_two_classes_share_a_colour(classes, monkeypatch):
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    labels = np.arange(classes)
+    latents = np.random.default_rng(0).normal(size=(classes, 2))
+    scatter = plots.latent_space(latents, labels).axes[0]
+    colours = {tuple(points.get_facecolor()[0]) for points in scatter.collections}
+    assert len(colours) == classes
+
+
+def test_what_has_no_place_among_the_latents_is_refused():
+    latents = np.zeros((3, 2))
+    with pytest.raises(ValueError, match=r"labels \[3\], one for each"):
+        plots.latent_space(latents, np.zeros(2, int))
+    latents[1, 0] = np.nan
+    with pytest.raises(ValueError, match="1 of 3 rows of latents are not finite"):
+        plots.latent_space(latents)
