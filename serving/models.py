@@ -5,13 +5,13 @@ import contextlib
 import functools
 import logging
 import os
-import pathlib
 import threading
 
 import grpc
 
 from serving import (
     errors,
+    links,
     messages,
     model_config,
     prediction,
@@ -46,35 +46,15 @@ def _can_be_asked(name):
     return True
 
 
-def _lies_in(path, roots):
-    real = pathlib.Path(os.path.realpath(path))
-    return any(real.is_relative_to(os.path.realpath(root)) for root in roots)
-
-
 def _refuse_links_out(path, roots):
     """Raises unless everything under `path` really is inside one of `roots`."""
-
-    def refuse(item):
-        raise errors.ServingError(
-            grpc.StatusCode.PERMISSION_DENIED,
-            f"{item} is a link that leaves {' and '.join(map(str, roots))}; copy the "
-            "files there instead",
-        )
-
-    if not _lies_in(path, roots):
-        refuse(path)
-    seen = set()
-    # Top-down, so that a link is checked before it is followed.
-    for folder, folders, files in os.walk(path, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()  # Links may go in circles.
-            continue
-        seen.add(real)
-        for name in (*folders, *files):
-            item = os.path.join(folder, name)
-            if not _lies_in(item, roots):
-                refuse(item)
+    for item in links.walk(path):
+        if not links.lies_in(item, roots):
+            raise errors.ServingError(
+                grpc.StatusCode.PERMISSION_DENIED,
+                f"{item} is a link that leaves {' and '.join(map(str, roots))}; copy "
+                "the files there instead",
+            )
 
 
 class _Servable:
@@ -477,7 +457,9 @@ class ModelManager:
     def check_places(self, configs):
         """Raises `ServingError` for a model that lies outside the roots."""
         for config in configs:
-            if self._roots is not None and not _lies_in(config.base_path, self._roots):
+            if self._roots is not None and not links.lies_in(
+                config.base_path, self._roots
+            ):
                 raise errors.ServingError(
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"model {config.name}: the base_path {config.base_path} is outside "

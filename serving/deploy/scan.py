@@ -1,12 +1,14 @@
 """Looks at a folder of models without loading them."""
 
 import dataclasses
+import itertools
+import os
 import pathlib
 import struct
 
 import google.protobuf.message
 
-from serving import errors, messages, signatures
+from serving import errors, links, messages, signatures
 from serving.versions import WARMUP_FILE, is_hidden, versions_in
 
 #: How many versions of a model are served, the newest.
@@ -58,6 +60,8 @@ def scan(models_dir):
         may_be_model = base_path.is_dir() and not is_hidden(base_path.name)
         paths = _versions(base_path) if may_be_model else {}
         if any(map(_is_whole, paths.values())):
+            for path in (base_path, *itertools.chain(*map(links.walk, paths.values()))):
+                _refuse_link_out(path, models_dir)
             served = [_version(number, paths[number]) for number in sorted(paths)]
             found.append(FoundModel(base_path.name, tuple(served)))
     if not found:
@@ -74,6 +78,18 @@ def _versions(base_path):
     return {
         version: pathlib.Path(found[version]) for version in sorted(found)[-SERVED:]
     }
+
+
+def _refuse_link_out(path, models_dir):
+    """Raises if a path is a link that leads nowhere once the folder is copied."""
+    if os.path.islink(path):
+        absolute = os.path.isabs(os.readlink(path))
+        if absolute or not links.lies_in(path, [models_dir]):
+            raise errors.RequestError(
+                f"{path} is a link {'by an absolute path' if absolute else 'out'}, "
+                f"which leads nowhere where {models_dir} is mounted or copied to: put "
+                "the files there instead"
+            )
 
 
 def _is_whole(path):

@@ -228,6 +228,25 @@ def test_a_version_that_is_still_being_copied_is_named(publish):
     assert deploy.write(publish.models, out)
 
 
+def test_links_that_lead_nowhere_in_a_container_are_named(publish):
+    folder = publish("digits", 1, change=_without_scalar).parent
+    (folder / "2").symlink_to("1")  # Goes along with the folder.
+    assert [version.number for version in scan(publish.models)[0].versions] == [1, 2]
+
+    (folder / "3").symlink_to(folder / "1")
+    with pytest.raises(serving.RequestError, match="digits/3 is a link by an absolute"):
+        scan(publish.models)
+    (folder / "3").unlink()
+
+    outside = shutil.copytree(folder / "1" / "variables", publish.models.parent / "v")
+    publish("faces", 7, "conditional")
+    variables = publish.models / "faces" / "7" / "variables"
+    shutil.rmtree(variables)
+    variables.symlink_to(os.path.relpath(outside, variables.parent))
+    with pytest.raises(serving.RequestError, match="7/variables is a link out, which"):
+        scan(publish.models)
+
+
 def test_a_server_of_a_model_that_asks_for_xla_may_compile(publish, tmp_path):
     class Doubles(tf.Module):
         @tf.function(
