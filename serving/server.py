@@ -36,6 +36,7 @@ from serving import (
     prediction,
 )
 from serving.health import Health
+from serving.interceptors import MAX_STREAMS, LimitStreams, MessagesInTime
 from serving.metrics import Metrics
 from serving.models import ModelManager, models_in
 from serving.services import Services
@@ -59,24 +60,11 @@ _GRPC_OPTIONS = (
     ("grpc.max_connection_age_grace_ms", 600_000),
 )
 
-# A stream holds a thread for as long as its caller likes, even before its message is
-# there; so few may be open. By the beginnings of their methods' names.
-_MAX_STREAMS = {f"/{reflection.SERVICE_NAME}/": 8, f"/{health.SERVICE_NAME}/Watch": 16}
-
-# So does a call until its message is there: such calls are cancelled after a minute,
-# as over REST, and sooner where they are so many that others might find no thread.
-_MESSAGE_SECONDS = 60.0
-_PRESSED_SECONDS, _MAX_WAITING = 10.0, 16
-
-# The beginnings of the methods that are refused when the server stops, and for how
-# long before gRPC does, so that it hands out what it took.
-_OURS = tuple(
-    f"/{service}/" for service in (messages.PREDICTION_SERVICE, messages.MODEL_SERVICE)
-)
+# For how long calls are refused before gRPC stops, so that it hands out what it took.
 _REFUSING_SECONDS = 0.2
 
 # Threads for what is answered however many requests there are: health, and refusals.
-_SPARE_THREADS = 24 + sum(_MAX_STREAMS.values())
+_SPARE_THREADS = 24 + sum(MAX_STREAMS.values())
 
 
 class Server:
@@ -206,7 +194,7 @@ class Server:
         self._starts = self._serving = False
         self._stopping = threading.Event()
         self._stopped = threading.Event()
-        self._messages_in_time = _MessagesInTime()
+        self._messages_in_time = MessagesInTime()
         self._poller = threading.Thread(
             target=self._keep_polling, name="serving-poll", daemon=True
         )
@@ -284,7 +272,7 @@ class Server:
                 ("grpc.max_send_message_length", self._max_message_bytes),
             ),
             maximum_concurrent_rpcs=threads,
-            interceptors=(_LimitStreams(), self._messages_in_time),
+            interceptors=(LimitStreams(), self._messages_in_time),
         )
         self._grpc.add_generic_rpc_handlers(_handlers(self.services, self.metrics))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._grpc)
@@ -405,120 +393,6 @@ class Server:
 
     def __exit__(self, *unused):
         self.stop()
-
-
-class _LimitStreams(grpc.ServerInterceptor):
-    """Refuses streams beyond `_MAX_STREAMS`, at once."""
-
-    def __init__(self):
-        self._free = {
-            method: threading.BoundedSemaphore(most)
-            for method, most in _MAX_STREAMS.items()
-        }
-
-    def intercept_service(self, continuation, details):
-        handler = continuation(details)
-        limits = [self._free[m] for m in self._free if details.method.startswith(m)]
-        if handler is None or not limits:
-            return handler
-        (free,) = limits
-
-        def behaviour(requests, context):
-            if not free.acquire(blocking=False):
-                context.abort(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"Too many streams of {details.method} are open",
-                )
-            try:
-                yield from handler.stream_stream(requests, context)
-            finally:
-                free.release()
-
-        return grpc.stream_stream_rpc_method_handler(
-            behaviour, handler.request_deserializer, handler.response_serializer
-        )
-
-
-class _MessagesInTime(grpc.ServerInterceptor):
-    """Cancels calls whose message does not come, and counts those not over yet.
-
-    Once told to, it refuses those that begin, but for health.
-
-    A call of one message holds a thread until the message is there, however long that
-    takes, and gRPC hands out its context only then. So such a call is taken as a stream
-    of messages here, which is the same to its caller, and its first one is waited for.
-    """
-
-    def __init__(self):
-        self._waiting = {}
-        self._open = set()
-        self._refusing = False
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(
-            target=self._watch, name="serving-messages", daemon=True
-        )
-
-    def intercept_service(self, continuation, details):
-        handler = continuation(details)
-        if handler is None or handler.request_streaming:
-            return handler
-
-        is_ours = details.method.startswith(_OURS)
-
-        def answer(messages_, context):
-            if self._refusing and is_ours:
-                context.abort(grpc.StatusCode.UNAVAILABLE, "The server is stopping")
-            self._open.add(context)
-            if not context.add_callback(lambda: self._open.discard(context)):
-                self._open.discard(context)
-            return handler.unary_unary(self._first(messages_, context), context)
-
-        def answer_by_stream(messages_, context):
-            yield from handler.unary_stream(self._first(messages_, context), context)
-
-        how = handler.request_deserializer, handler.response_serializer
-        if handler.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(answer_by_stream, *how)
-        return grpc.stream_unary_rpc_method_handler(answer, *how)
-
-    def _first(self, messages_, context):
-        """Returns the message of a call, waiting until it is there."""
-        self._waiting[context] = time.monotonic()
-        try:
-            message = next(messages_, None)
-        finally:
-            del self._waiting[context]
-        if message is None:
-            context.abort(grpc.StatusCode.INVALID_ARGUMENT, "The call is empty")
-        return message
-
-    def refuse(self):
-        """Refuses calls that begin from now on, as one does who stops."""
-        self._refusing = True
-
-    @property
-    def in_flight(self):
-        """How many calls there are whose message, or answer, is on its way."""
-        return len(self._open)
-
-    def _watch(self):
-        while not self._stopped.wait(_PRESSED_SECONDS / 4):
-            waiting = list(self._waiting.items())
-            pressed = len(waiting) > _MAX_WAITING
-            allowed = _PRESSED_SECONDS if pressed else _MESSAGE_SECONDS
-            for context, start in waiting:
-                if start < time.monotonic() - allowed:
-                    context.cancel()
-
-    def start(self):
-        """Begins to watch."""
-        self._thread.start()
-
-    def stop(self):
-        """Ends the watch."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
 
 
 class _LoggedOnce:

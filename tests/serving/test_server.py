@@ -266,8 +266,8 @@ RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 
 
 def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
-    monkeypatch.setattr("serving.server._PRESSED_SECONDS", 0.5)
-    monkeypatch.setattr("serving.server._MESSAGE_SECONDS", 2.0)
+    monkeypatch.setattr("serving.interceptors._PRESSED_SECONDS", 0.5)
+    monkeypatch.setattr("serving.interceptors._MESSAGE_SECONDS", 2.0)
     publish("good", 1)
     never = threading.Event()
 
@@ -291,7 +291,7 @@ def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
 
 
 def test_a_slow_message_is_waited_for_where_others_find_threads(publish, monkeypatch):
-    monkeypatch.setattr("serving.server._PRESSED_SECONDS", 0.1)
+    monkeypatch.setattr("serving.interceptors._PRESSED_SECONDS", 0.1)
     publish("good", 1)
     request = tiny_models.predict_request("good", "sample", seeds=np.arange(2))
 
