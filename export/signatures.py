@@ -20,7 +20,7 @@ from zoo.discriminative import DiscriminativeModel
 from zoo.dtn import DTN
 from zoo.images import from_uint8, to_uint8
 from zoo.infogan import InfoGAN
-from zoo.network_checks import nested_layers
+from zoo.network_checks import all_layers
 from zoo.semi_supervised_gan import SemiSupervisedGAN
 
 
@@ -225,6 +225,4 @@ def _sample_input(sample_shape):
 
 def looks_across_batch(network):
     """Says whether the answer for a row depends on the rest of its batch."""
-    return any(
-        getattr(layer, "across_batch", False) for layer in nested_layers(network)
-    )
+    return any(getattr(layer, "across_batch", False) for layer in all_layers(network))

@@ -427,6 +427,11 @@ class AAE(AutoencoderModel):
                 "infer a category. Received: "
                 f"consistency_weight={consistency_weight} for the form {self.form!r}"
             )
+        if consistency_weight and len(self.image_shape) != 3:
+            raise ValueError(
+                f"consistency_weight={consistency_weight} is for images, and samples "
+                f"have the shape {self.image_shape}."
+            )
         self._compile(
             optimizers,
             {

@@ -84,7 +84,7 @@ class AdversarialModel(GenerativeModel):
             for player in ("generator", "discriminator")
         }
 
-    def generator_loss(self, real, fake, conditions, call, counting=None):
+    def _generator_loss(self, real, fake, conditions, call, counting=None):
         """Returns what the generator minimizes.
 
         Args:

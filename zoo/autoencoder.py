@@ -226,6 +226,11 @@ class AutoencoderModel(GenerativeModel):
         """Those of `decoder_conditions` that the encoder does not infer."""
         return self.decoder_conditions
 
+    @property
+    def call_names(self):
+        """See `GenerativeModel.call_names`."""
+        return ["images", *self.reconstruction_conditions]
+
     def call(self, inputs, training=False):
         """Encodes and decodes.
 
@@ -238,7 +243,7 @@ class AutoencoderModel(GenerativeModel):
             Reconstructed images.
         """
         del training
-        inputs = by_name(inputs, ["images", *self.reconstruction_conditions])
+        inputs = by_name(inputs, self.call_names)
         self._check_images(inputs["images"])
         return self.reconstruct_rows(**inputs)
 

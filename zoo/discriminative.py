@@ -208,8 +208,11 @@ def _steps_of(x, batch_size, epochs, steps_per_epoch, kwargs, **others):
         return epochs * checks.count("steps_per_epoch", steps_per_epoch)
     if isinstance(x, tf.data.Dataset) and int(x.cardinality()) > 0:
         return epochs * int(x.cardinality())
-    if isinstance(x, (np.ndarray, tf.Tensor)):
-        rows = int(len(x) * (1 - (kwargs.get("validation_split") or 0.0)))
+    if isinstance(x, keras.utils.PyDataset) and x.num_batches:
+        return epochs * x.num_batches
+    arrays = tf.nest.flatten(x)
+    if all(isinstance(part, (np.ndarray, tf.Tensor)) for part in arrays):
+        rows = int(len(arrays[0]) * (1 - (kwargs.get("validation_split") or 0.0)))
         return epochs * math.ceil(rows / (batch_size or 32))
     raise ValueError(
         "How many steps the training has can't be told from its data. Pass "

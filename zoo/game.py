@@ -51,7 +51,7 @@ class GameModel(AdversarialModel):
         with self.minimizing("generator") as objectives:
             fake = self.generator(join(latents, given), training=True)
             fake = self.augment(fake, stream=self.discriminator_steps)
-            objectives["generator"] = self.generator_loss(
+            objectives["generator"] = self._generator_loss(
                 real, fake, given, self.pass_through
             )
 
@@ -100,7 +100,7 @@ class GameModel(AdversarialModel):
         self.feed_metrics(images, fake)
         return self.end_test_step(
             tf.shape(images)[0],
-            generator_loss=self.generator_loss(
+            generator_loss=self._generator_loss(
                 images, fake, conditions, in_inference_mode
             ),
             discriminator_loss=self.loss.discriminator(real_logits, fake_logits),
@@ -286,7 +286,7 @@ class GameModel(AdversarialModel):
             )
         mixing = [
             layer.name
-            for layer in network_checks.nested_layers(self.discriminator)
+            for layer in network_checks.all_layers(self.discriminator)
             # A frozen one normalizes each row by its averages.
             if (isinstance(layer, layers.BatchNormalization) and layer.trainable)
             or getattr(layer, "across_batch", False)

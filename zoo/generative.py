@@ -90,6 +90,11 @@ class GenerativeModel(AveragedModel):
                 completed.append(condition.draw(own))
         return completed
 
+    @property
+    def call_names(self):
+        """Names of what `call` takes; only the first has to be there."""
+        return ["latents", *self.conditions]
+
     def call(self, inputs, training=False):
         """Decodes latents, and conditions where the model takes them.
 
@@ -104,7 +109,7 @@ class GenerativeModel(AveragedModel):
         Returns:
             Samples `[n, *sample_shape]` in [-1, 1].
         """
-        inputs = by_name(inputs, ["latents", *self.conditions])
+        inputs = by_name(inputs, self.call_names)
         if not training:
             return self.decode_rows(**inputs)
         conditions = self.complete(inputs, rng.seeds_from(inputs["latents"]))
@@ -116,10 +121,11 @@ class GenerativeModel(AveragedModel):
         Raises:
             ValueError: If conditions come as Keras's targets, which it leaves out.
         """
-        if self.conditions and isinstance(data, tuple) and len(data) > 1:
+        first, *conditions = self.call_names
+        if conditions and isinstance(data, tuple) and len(data) > 1:
             raise ValueError(
-                "predict takes latents alone, or a list or dict of them and the "
-                f"{', '.join(self.conditions)}. Received a tuple, whose second part "
+                f"predict takes {first} alone, or a list or dict of them and the "
+                f"{', '.join(conditions)}. Received a tuple, whose second part "
                 "Keras would leave out: map it to a dict."
             )
         return super().predict_step(data)

@@ -190,7 +190,7 @@ class FeatureMatching(NonSaturating):
         """Scalar that the generator minimizes.
 
         Args:
-            real_features: f of real rows, `[n, features]`.
+            real_features: f of real rows, `[n, ...]`.
             fake_features: f of generated rows.
             mean_of_replicas: Function that takes a tensor to its mean over replicas,
                 with a gradient: the means are over the batch of all of them.
@@ -200,7 +200,7 @@ class FeatureMatching(NonSaturating):
 
         def mean(rows):
             # Of sums and counts: replicas may have fewer rows than others, or none.
-            rows = ops.cast(rows, "float32")
+            rows = ops.reshape(ops.cast(rows, "float32"), (ops.shape(rows)[0], -1))
             weights = ops.ones_like(rows[:, 0]) if counting is None else counting
             weights = ops.cast(weights, "float32")
             total = ops.sum(rows * ops.expand_dims(weights, 1), axis=0)

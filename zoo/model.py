@@ -69,6 +69,12 @@ class Model(Unpacking, TrainingLoop):
     progress = staticmethod(silent)
 
     def __init__(self, *, seed=None, name=None, dtype=None):
+        if (layout := keras.config.image_data_format()) != "channels_last":
+            raise ValueError(
+                "Images are [n, height, width, channels] here. Call keras.config."
+                "set_image_data_format('channels_last') before you build a model, or "
+                f"change ~/.keras/keras.json. Received: image_data_format={layout!r}"
+            )
         # Networks cast what they take by their own policies, and the rest, such as a
         # row's seed from its latents, is to see inputs as they are.
         super().__init__(name=name, dtype=dtype, autocast=False)
@@ -253,11 +259,15 @@ class Model(Unpacking, TrainingLoop):
         """Returns the arguments of `compile`, serialized; Keras saves them."""
         if not self.compiled:
             return {}
+        return self._serialized(keras.saving.serialize_keras_object)
+
+    def _serialized(self, serialize):
+        """Returns the arguments of `compile`, optimizers as they were there."""
         configs = self._optimizer_configs
         return {
             name: configs[name]
             if isinstance(configs.get(name), dict)
-            else keras.saving.serialize_keras_object(value)
+            else serialize(value)
             for name, value in self._compile_arguments.items()
         }
 
@@ -280,6 +290,7 @@ class Model(Unpacking, TrainingLoop):
                 as `keras.Model.compile` takes them.
         """
         checks.whole_config(self, Model, besides=self.network_names)
+        self._check_own_arguments()
         strategy = self.distribute_strategy
         refuse_unsupported(strategy, keras_arguments)
         self._refuse_foreign(keras_arguments)
@@ -299,9 +310,15 @@ class Model(Unpacking, TrainingLoop):
             network_checks.warn_of_unsynchronized(
                 network for player in chosen for network in self.players()[player]
             )
-        if self.compute_dtype == "float16" and not tf.config.list_physical_devices(
-            "GPU"
-        ):
+        halves = {
+            player
+            for player in chosen
+            for network in self.players()[player]
+            # A model given to the zoo may say something else than its layers.
+            for layer in network_checks.all_layers(network)
+            if layer.compute_dtype == "float16"
+        }
+        if halves and not tf.config.list_physical_devices("GPU"):
             warnings.warn(
                 "float16 is for GPUs: without one, as here, a step can take a hundred "
                 "times as long. Processors have mixed_bfloat16.",
@@ -319,10 +336,7 @@ class Model(Unpacking, TrainingLoop):
                 **{"jit_compile": False, **keras_arguments},
             )
             for player, optimizer in chosen.items():
-                halves = any(
-                    n.compute_dtype == "float16" for n in self.players()[player]
-                )
-                if halves and not isinstance(
+                if player in halves and not isinstance(
                     optimizer, keras.optimizers.LossScaleOptimizer
                 ):
                     optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
@@ -343,6 +357,23 @@ class Model(Unpacking, TrainingLoop):
             f"{player}_optimizer": _config_of(chosen[player]) for player in chosen
         }
 
+    def _check_own_arguments(self):
+        """Raises `ValueError` where a file would lack what `compile` was told.
+
+        That is so of a derived class whose `compile` takes more than ours and whose
+        `get_compile_config` is ours.
+        """
+        (ours, *_) = [c for c in type(self).mro() if c.__module__.startswith("zoo.")]
+        own = _arguments_of(type(self).compile).keys() - _arguments_of(ours.compile)
+        if own and type(self).get_compile_config is Model.get_compile_config:
+            lacking = sorted(own)
+            raise ValueError(
+                f"{type(self).__name__}.get_compile_config() lacks "
+                f"{', '.join(lacking)}, which compile takes: a model that is loaded "
+                "and trained on would have the default instead. Return "
+                f"{{**super().get_compile_config(), {lacking[0]!r}: ...}} there."
+            )
+
     def _set(self, **settings):
         """Makes attributes of what `compile` was told, once all of it is checked."""
         for name, value in settings.items():
@@ -353,11 +384,7 @@ class Model(Unpacking, TrainingLoop):
         foreign = sorted(set(keras_arguments) - set(_HOW_KERAS_RUNS))
         if not foreign:
             return
-        own = [
-            name
-            for name, parameter in inspect.signature(self.compile).parameters.items()
-            if parameter.kind is not parameter.VAR_KEYWORD
-        ]
+        own = [name for name in _arguments_of(type(self).compile) if name != "self"]
         raise ValueError(
             f"{type(self).__name__}.compile does not take {', '.join(foreign)}. It has "
             "its paper's losses, and an optimizer for each of its players. It takes "
@@ -369,13 +396,12 @@ class Model(Unpacking, TrainingLoop):
 
         Objects without a config are known by their class alone.
         """
-        return _without_names(
-            {
-                name: self._optimizer_configs.get(name, _config_of(value))
-                for name, value in self._compile_arguments.items()
-                if name not in ("metrics", *_HOW_KERAS_RUNS)
-            }
-        )
+        try:
+            told = self.get_compile_config()
+        except NotImplementedError:
+            told = self._serialized(_config_of)
+        no_part = ("metrics", *_HOW_KERAS_RUNS)
+        return _without_names({k: v for k, v in told.items() if k not in no_part})
 
     def _trained_by(self, player):
         return [
@@ -709,6 +735,15 @@ def label_rows(labels, logits, label_smoothing=0.0):
     entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
     hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
     return entropies, tf.cast(hits, tf.float32)
+
+
+def _arguments_of(function):
+    """Returns the named arguments of a function, in order, as the keys of a dict."""
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+    }
 
 
 def _optimizer_of(player, given):

@@ -80,7 +80,7 @@ def check_built(**networks):
                     f"{name} must take rows of known shapes. It takes rows of shape "
                     f"{shape}: give its Input the sizes."
                 )
-        for layer in () if network is None else nested_layers(network):
+        for layer in () if network is None else all_layers(network):
             if layer.activity_regularizer is not None:
                 raise ValueError(
                     f"The {name}'s layer {layer.name!r} regularizes its activity, "
@@ -97,7 +97,7 @@ def _check_apart(networks):
     """
     owners = {}
     for name, network in networks.items():
-        for layer in () if network is None else nested_layers(network):
+        for layer in () if network is None else all_layers(network):
             owner = owners.setdefault(id(layer), name)
             if owner != name:
                 raise ValueError(
@@ -116,7 +116,7 @@ def warn_of_unsynchronized(networks):
     apart = {
         layer.name
         for network in networks
-        for layer in nested_layers(network)
+        for layer in all_layers(network)
         if isinstance(layer, layers.BatchNormalization)
         and layer.trainable
         and not layer.synchronized
@@ -266,10 +266,10 @@ def row_shapes(network):
     return [tuple(s[1:]) for s in (shape if isinstance(shape, list) else [shape])]
 
 
-def nested_layers(network):
-    """Yields the layers of a network, and of the networks among them, without these."""
-    for layer in network.layers:
-        if isinstance(layer, keras.Model):
-            yield from nested_layers(layer)
-        else:
-            yield layer
+def all_layers(network):
+    """Returns the layers of a network, also those within layers and models among them.
+
+    Models themselves are left out.
+    """
+    nested = network._flatten_layers(include_self=False)
+    return [layer for layer in nested if not isinstance(layer, keras.Model)]

@@ -8,7 +8,7 @@ import textwrap
 
 import keras
 
-from zoo import checks, network_checks
+from zoo import checks
 
 #: What Keras and `get_config` raise where a config doesn't do.
 _REFUSALS = (NotImplementedError, TypeError, ValueError)
@@ -53,19 +53,28 @@ def rebuild(model, networks):
         return type(model).from_config(model.get_config())
     except _REFUSALS:
         for name, network in networks.items():
-            for layer in network_checks.nested_layers(network):
+            for layer in _outer_layers(network):
                 _check_serialized(name, layer)
         raise
 
 
 def _check_configs(name, network):
     """Raises `ValueError` where a layer would be built with other arguments."""
-    for layer in network_checks.nested_layers(network):
+    for layer in _outer_layers(network):
         if not type(layer).__module__.startswith("keras."):
             try:
                 checks.whole_layer_config(layer, keras.Layer)
             except _REFUSALS as error:
                 raise _unfit(name, layer, error) from error
+
+
+def _outer_layers(network):
+    """Yields the layers whose configs a network is built again from."""
+    for layer in network.layers:
+        if isinstance(layer, keras.Model):
+            yield from _outer_layers(layer)
+        else:
+            yield layer
 
 
 def _check_serialized(name, layer):

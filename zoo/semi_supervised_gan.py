@@ -277,7 +277,7 @@ class SemiSupervisedGAN(AdversarialModel):
             fake = self.generator(self.draw_latents(count, stream=1), training=True)
             # Both batches meet the same noise: another would be most of what feature
             # matching sees between them.
-            objectives["generator"] = self.generator_loss(
+            objectives["generator"] = self._generator_loss(
                 images,
                 fake,
                 [],
@@ -349,7 +349,7 @@ class SemiSupervisedGAN(AdversarialModel):
         return self.end_test_step(
             tf.shape(images)[0],
             self._weights(labels, drawn),
-            generator_loss=self.generator_loss(
+            generator_loss=self._generator_loss(
                 images, fake, [], in_inference_mode, drawn
             ),
             discriminator_loss=self.loss.discriminator(

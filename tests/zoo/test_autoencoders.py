@@ -249,6 +249,9 @@ def test_consistency_is_for_forms_with_a_category():
         aae("clustering").compile(consistency_weight=-1)
     with pytest.raises(ValueError, match="consistency_weight is for the forms"):
         aae("supervised").compile(consistency_weight=1.0)
+    rows = zoo.AAE((6,), form="clustering", num_classes=2, units=(4,))
+    with pytest.raises(ValueError, match=r"is for images, and samples have .* \(6,\)"):
+        rows.compile(consistency_weight=1.0)
     model = aae("clustering")
     model.compile(consistency_weight=1.0)
     assert "consistency_loss" in model.fit(digits(), verbose=0).history

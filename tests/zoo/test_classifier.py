@@ -102,6 +102,20 @@ def test_the_first_fit_says_how_long_the_training_is():
     refused.fit(batches(4), epochs=3, verbose=0)
     assert int(refused.total_steps) == 12
 
+    class Drawn(keras.utils.PyDataset):
+        def __len__(self):
+            return 4
+
+        def __getitem__(self, index):
+            return np.full((6, 8, 8, 1), -1.0 + index / 4), np.zeros(6, int)
+
+    arrays = np.zeros((24, 8, 8, 1), np.float32), np.zeros(24, int)
+    for data in ([Drawn(workers=1)], arrays):
+        model = tiny()
+        model.compile()
+        model.fit(*data, batch_size=None if len(data) == 1 else 6, epochs=2, verbose=0)
+        assert int(model.total_steps) == 8
+
     endless = tiny()
     endless.compile()
     with pytest.raises(ValueError, match="total_steps to `compile`"):

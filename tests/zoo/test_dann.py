@@ -73,6 +73,14 @@ def test_learning_rate_follows_the_schedule_of_the_paper():
     assert rate == pytest.approx(0.01 / 11**0.75)
 
 
+def test_arrays_say_how_long_the_training_is():
+    images = np.full((12, 12, 12, 1), -1.0)
+    model = tiny(seed=0)
+    model.compile()
+    model.fit((images, np.zeros(12, int)), images, batch_size=4, epochs=2, verbose=0)
+    assert int(model.total_steps) == 6
+
+
 def test_schedules_begin_anew_with_each_compile():
     model = tiny(seed=0)
     model.compile()

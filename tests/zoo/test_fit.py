@@ -229,7 +229,17 @@ def test_regularizers_of_weights_are_minimized():
 def test_regularizers_of_activities_are_refused():
     layers = [keras.Input((3,)), keras.layers.Dense(1, activity_regularizer="l2")]
     inner = keras.Sequential(layers)
-    for network in (inner, keras.Sequential([keras.Input((3,)), inner])):
+
+    class Block(keras.layers.Layer):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers[1]
+
+        def call(self, rows):
+            return self.dense(rows)
+
+    for last in (inner, Block()):
+        network = keras.Sequential([keras.Input((3,)), last])
         with pytest.raises(ValueError, match="regularizes its activity"):
             zoo.GAN((3,), 3, discriminator=network)
 

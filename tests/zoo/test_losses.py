@@ -150,9 +150,10 @@ def test_unknown_names_are_refused(get, known):
         get("no_such_thing")
 
 
-def test_feature_matching_compares_means():
+@pytest.mark.parametrize("shape", [(5,), (4, 3, 5), (8, 2)])
+def test_feature_matching_compares_means(shape):
     rng = np.random.default_rng(0)
-    real, fake = rng.normal(size=(8, 5)), rng.normal(size=(8, 5))
+    real, fake = rng.normal(size=(8, *shape)), rng.normal(size=(8, *shape))
     distance = ((real.mean(0) - fake.mean(0)) ** 2).sum()
     matched = losses.FeatureMatching().match(real, fake, lambda mean: mean)
     assert float(matched) == pytest.approx(distance, rel=1e-6)

@@ -120,6 +120,15 @@ def test_comes_back_from_a_preset(case, tmp_path):
     assert loaded.get_config() == model.get_config()
 
 
+def test_the_other_layout_of_images_is_refused():
+    keras.config.set_image_data_format("channels_first")
+    try:
+        with pytest.raises(ValueError, match="before you build a model"):
+            zoo.DCGAN((8, 8, 1))
+    finally:
+        keras.config.set_image_data_format("channels_last")
+
+
 @every_variant
 def test_two_replicas_train_as_one(case):
     """Fact: Keras sums gradients over replicas; SGD shows it and Adam would not."""

@@ -288,6 +288,100 @@ class FadeIn(layers.Layer):
         )
 
 
+@keras.saving.register_keras_serializable("test_own_parts")
+class Block(layers.Layer):
+    """A layer of layers, as residual blocks and heads are written."""
+
+    def __init__(self, parts, **kwargs):
+        super().__init__(**kwargs)
+        self.parts = parts
+
+    def build(self, shape):
+        for part in self.parts:
+            if not part.built:
+                part.build(shape)
+            shape = part.compute_output_shape(shape)
+        self.built = True
+
+    def call(self, rows):
+        for part in self.parts:
+            rows = part(rows)
+        return rows
+
+    def get_config(self):
+        parts = keras.saving.serialize_keras_object(self.parts)
+        return {**super().get_config(), "parts": parts}
+
+    @classmethod
+    def from_config(cls, config):
+        parts = keras.saving.deserialize_keras_object(config.pop("parts"))
+        return cls(parts, **config)
+
+
+def judging(*parts):
+    return keras.Sequential([keras.Input((3,)), Block([*parts, layers.Dense(1)])])
+
+
+def test_layers_within_layers_are_looked_at(tmp_path):
+    compared = zoo.layers.MinibatchDiscrimination(2, 2)
+    model = gan(discriminator=judging(compared))
+    with pytest.raises(ValueError, match=r"minibatch_discrimination.* mix the rows"):
+        model.compile(penalty="r1")
+    version = export.to_saved_model(model, tmp_path)
+    assert "discriminate" not in tf.saved_model.load(str(version)).signatures
+    model = gan(discriminator=judging(layers.BatchNormalization()))
+    with pytest.raises(ValueError, match=r"batch_normalization.* mix the rows"):
+        model.compile(penalty="r1")
+
+
+@pytest.mark.parametrize("block", [False, True])
+def test_losses_are_scaled_where_only_layers_are_halves(block, tmp_path):
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        if block:
+            discriminator = judging(layers.Dense(4))
+        else:
+            parts = [keras.Input((3,)), layers.Dense(4), layers.Dense(1)]
+            discriminator = keras.Sequential(parts)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = gan(discriminator=discriminator)
+    with pytest.warns(UserWarning, match="float16 is for GPUs"):
+        model.compile()
+    model.fit(ROWS, batch_size=8, verbose=0)
+    model.save(tmp_path / "gan.keras")
+    with pytest.warns(UserWarning, match="float16 is for GPUs"):
+        loaded = keras.models.load_model(tmp_path / "gan.keras")
+    for each in (model, loaded):
+        optimizer = each.discriminator_optimizer
+        assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+        assert int(optimizer.iterations) == 2
+        assert isinstance(each.generator_optimizer, keras.optimizers.Adam)
+
+
+class Rewarded(zoo.GAN):
+    def compile(self, *args, reward=1.0, **kwargs):
+        super().compile(*args, **kwargs)
+        self.reward = reward
+
+
+@keras.saving.register_keras_serializable("test_own_parts")
+class RewardedAgain(Rewarded):
+    def get_compile_config(self):
+        return {**super().get_compile_config(), "reward": self.reward}
+
+
+def test_an_own_argument_of_compile_is_kept_or_refused(tmp_path):
+    sizes = {"generator_units": (4,), "discriminator_units": (4,), "seed": 0}
+    with pytest.raises(ValueError, match=r"get_compile_config\(\) lacks reward, which"):
+        Rewarded((3,), **sizes).compile(reward=7.0)
+    model = RewardedAgain((3,), **sizes)
+    model.compile(reward=7.0)
+    assert model.settings()["reward"] == 7.0
+    model.save(tmp_path / "gan.keras")
+    assert keras.models.load_model(tmp_path / "gan.keras").reward == 7.0
+
+
 def test_an_average_has_the_counters_of_the_network():
     generator = keras.Sequential([keras.Input((2,)), layers.Dense(3), FadeIn()])
     model = gan(generator=generator)
@@ -330,6 +424,23 @@ def test_labels_beside_latents_are_no_targets():
     np.testing.assert_allclose(
         model.predict(named, verbose=0), model.decode(latents, labels=labels), rtol=1e-5
     )
+
+
+@pytest.mark.parametrize("form", ["semi_supervised", "supervised"])
+def test_labels_beside_images_are_no_targets_of_an_autoencoder(form):
+    model = zoo.AAE((3,), form=form, num_classes=4, units=(4,), seed=0)
+    images, labels = ROWS[:4], np.arange(4)
+    data = tf.data.Dataset.from_tensors((images, labels))
+    if form == "semi_supervised":  # Its encoder infers the category.
+        found = model.predict(data, verbose=0)
+        np.testing.assert_allclose(found, model.reconstruct(images), rtol=1e-5)
+        return
+    with pytest.raises(ValueError, match="images alone, or a list or dict of them and"):
+        model.predict(data, verbose=0)
+    named = data.map(lambda images, labels: {"images": images, "labels": labels})
+    found = model.predict(named, verbose=0)
+    expected = model.reconstruct(images, labels=labels)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -944,7 +944,7 @@ def batch_normalizations(model):
     found = {
         name: [
             layer
-            for layer in network_checks.nested_layers(net)
+            for layer in network_checks.all_layers(net)
             if isinstance(layer, layers.BatchNormalization)
         ]
         for name, net in trained_networks(model).items()

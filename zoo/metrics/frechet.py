@@ -128,7 +128,9 @@ class FrechetDistance(keras.metrics.Metric):
         network: a `zoo.Classifier`, or whatever has a `features_of` that maps a tensor
             of images in [-1, 1] to [batch, dimension]; it takes them at their size.
             Without one, `update_state` takes features. The network is not saved with
-            the metric: set `metric.network` again after loading.
+            the metric: compile a model that was loaded again, with its own optimizers
+            (`compile(generator_optimizer=gan.generator_optimizer, ...)`), if it is to
+            train on, and a new metric.
         name: name in the logs; None for `frechet_distance` of features. With a network
             it must be given and tell which one: distances through different networks
             do not compare.
@@ -205,7 +207,8 @@ class FrechetDistance(keras.metrics.Metric):
         if len(features.shape) != 2 or features.shape[1] != self.dimension:
             raise ValueError(
                 f"`{name}` must be features of shape (batch, {self.dimension}); images "
-                f"need `network`. Received: shape {tuple(features.shape)}"
+                "need `network`, which files don't hold: compile a loaded model with a "
+                f"new metric. Received: shape {tuple(features.shape)}"
             )
         count, total, outer_total = moments
         count.assign_add(ops.cast(ops.shape(features)[0], "float64"))
