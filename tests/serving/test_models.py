@@ -1030,17 +1030,33 @@ def test_links_that_lead_nowhere_keep_nothing_from_being_served(publish, start, 
         assert caplog.text.count(f"{publish.models}/{link} is left out") == 1
 
 
+class Unseen:
+    """A DirEntry of a folder that can't be looked at."""
+
+    path = "models/m"
+
+    def __init__(self, number):
+        self.number = number
+
+    def is_dir(self):
+        raise OSError(self.number, os.strerror(self.number))
+
+
 def test_a_volume_that_is_briefly_away_is_not_taken_for_no_folder():
-    """Else its models would be unloaded; such an error can't be had for real."""
-
-    class Away:
-        path = "models/m"
-
-        def is_dir(self):
-            raise OSError(errno.ESTALE, "Stale file handle")
-
+    """Else its models would be unloaded."""
     with pytest.raises(OSError, match="Stale"):
-        versions.is_folder(Away())
+        versions.is_folder(Unseen(errno.ESTALE))
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM])
+def test_a_folder_that_nobody_may_look_at_is_none(number):
+    assert not versions.is_folder(Unseen(number))
+
+
+def test_digits_of_other_scripts_are_no_versions(tmp_path):
+    for name in ("1", "٣", "²"):
+        (tmp_path / name).mkdir()
+    assert [*versions.versions_in(tmp_path)] == [1]
 
 
 def test_a_path_that_no_file_can_have_is_refused(publish, start):
@@ -1161,12 +1177,15 @@ def test_a_batching_file_of_one_model(publish, start):
             assert (future.exception() and future.code()) == code
 
 
-def test_without_batching(publish, start, connect, tiny):
+@pytest.mark.parametrize("joined", [True, False])
+def test_requests_are_joined_unless_told_not_to(publish, start, connect, tiny, joined):
     publish("m", 1)
-    client = connect(start(enable_batching=False))
+    server = start(enable_batching=joined)
     np.testing.assert_array_equal(
-        client.generate("m", 40), tiny.expected(np.arange(40))
+        connect(server).generate("m", 40), tiny.expected(np.arange(40))
     )
+    measured = server.metrics.render().decode()
+    assert ('serving_batch_rows_count{model="m"' in measured) == joined
 
 
 def test_the_threads_of_an_operation_are_made_once():

@@ -328,6 +328,15 @@ def test_cluster_heads_by_hand():
     assert float(heads.crowding(6.0)) == pytest.approx(crowding, rel=1e-6)
 
 
+def test_cluster_heads_at_one_place_have_a_gradient_in_half_precision():
+    heads = ClusterHeads(dtype="mixed_bfloat16")
+    heads.build([(None, 2), (None, 2)])
+    heads.heads.assign([[1.0, 0.0], [1.0, 0.0]])
+    with tf.GradientTape() as tape:
+        crowding = heads.crowding(3.0)
+    assert np.isfinite(tape.gradient(crowding, heads.heads)).all()
+
+
 @pytest.mark.parametrize("form", ["semi_supervised", "clustering"])
 def test_cluster_heads_part_and_place_the_images(form, tmp_path):
     model = aae(form, posterior="deterministic", latent_dim=2, cluster_heads=True)

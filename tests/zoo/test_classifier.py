@@ -70,6 +70,7 @@ def test_schedules_at_known_progress():
         for step, rate in expected.items():
             assert float(schedule(step)) == pytest.approx(rate, abs=1e-7)
     assert float(progress(3, 4)) == 0.75
+    assert float(progress(0, 0)) == 0
 
 
 def test_a_schedule_of_no_model_says_so():

@@ -17,11 +17,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 import zoo
-from zoo import locks
+from zoo import locks, plots
 from zoo.__main__ import main
 from zoo.commands import flags
 from zoo.commands.errors import one_line_errors
-from zoo.commands.train import run_training
+from zoo.commands.train import _warn_of_another_length, run_training
+from zoo.data import load_arrays
 from zoo.recipes import Recipe
 from zoo.runs import Run
 from zoo.variants import VARIANTS
@@ -121,6 +122,7 @@ def test_a_command_says_for_which_models_it_is(preset, command, words):
     [
         ("0.5", 0.5),
         ("none", None),
+        ("None", None),
         ("hinge", "hinge"),
         ('{"class_name": "L2"}', {"class_name": "L2"}),
         (
@@ -166,17 +168,66 @@ def flag(variant, argument):
     return next(option for option in options if option.name == argument)
 
 
-def test_list_names_variants_and_recipes():
-    shown = run("list")
-    assert shown.exit_code == 0
-    for name in (*VARIANTS, "gan_gaussian1d"):
-        assert name in shown.output
+def test_list_says_what_there_is_and_what_was_measured_of_it():
+    done = run("list")
+    assert done.exit_code == 0
+    variants, trained, untrained = (
+        {entry.split()[0]: entry for entry in re.split(r"\n  (?=\S)", part)[1:]}
+        for part in done.output.split("\n\n")
+    )
+    assert [*variants] == [*VARIANTS]
+    presets = zoo.list_presets()
+    for name, metadata in presets.items():
+        assert (name in trained, name in untrained) == (
+            metadata["trained"],
+            not metadata["trained"],
+        )
+    for name, entry in trained.items():
+        for label, value in presets[name]["measured"].items():
+            metric, _, network = label.partition("[")
+            assert f"{metric} {value}" in entry
+            assert network in entry
+        weights, data = (presets[name]["licence"][of] for of in ("weights", "data"))
+        assert f"licence: {weights}" in entry
+        assert (f"(the data: {data})" in entry) == (weights != data)
 
 
 def test_sample_writes_a_grid(preset, tmp_path):
     done = run("sample", preset, "-n", 6, "--columns", 3, "--out", tmp_path / "x.png")
     assert done.exit_code == 0, done.output
     assert Image.open(tmp_path / "x.png").size == (3 * 10 + 2, 2 * 10 + 2)
+
+
+def test_sample_shows_real_images_on_the_left(preset, tmp_path):
+    asked = ["-n", 4, "--columns", 2, "--beside", "digits", "--out", tmp_path / "x.png"]
+    done = run("sample", preset, *asked)
+    assert done.exit_code == 0, done.output
+    real, _ = load_arrays("digits", image_size=8, limit=4)
+    samples = zoo.from_preset(preset).generate(4)
+    left, right = (plots.image_grid(images, 2) for images in (real, samples))
+    with Image.open(tmp_path / "x.png") as shown:
+        np.testing.assert_array_equal(
+            shown, plots.beside(left, right, ("real", "generated"))
+        )
+
+
+def tiny_dtn():
+    features = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
+    return zoo.DTN(features, generator_filters=2, discriminator_filters=2, seed=0)
+
+
+def test_transfer_shows_what_becomes_of_images_on_their_right(tmp_path):
+    dtn = tiny_dtn()
+    dtn.save_to_preset(tmp_path / "dtn")
+    asked = ["--data", "digits", "-n", 4, "--columns", 2, "--out", tmp_path / "x.png"]
+    done = run("transfer", tmp_path / "dtn", *asked)
+    assert done.exit_code == 0, done.output
+    source, _ = load_arrays("digits", "test", image_size=16, limit=4)
+    pairs = np.stack([source, zoo.images.to_uint8(dtn.transfer(source))], axis=1)
+    with Image.open(tmp_path / "x.png") as shown:
+        np.testing.assert_array_equal(
+            shown, plots.image_grid(pairs.reshape(8, 16, 16, 1), 4)
+        )
 
 
 @pytest.mark.parametrize(
@@ -356,8 +407,9 @@ def test_a_run_that_began_meanwhile_is_not_taken_over(tmp_path):
     assert Recipe.load(tmp_path / "run" / "run.json").seed == 1
 
 
-def test_a_full_disk_is_not_called_memory():
-    full = tf.errors.ResourceExhaustedError(None, None, "x; No space left on device")
+@pytest.mark.parametrize("reason", ["No space left on device", "Disk quota exceeded"])
+def test_a_full_disk_is_not_called_memory(reason):
+    full = tf.errors.ResourceExhaustedError(None, None, f"x; {reason}")
     with pytest.raises(click.ClickException) as caught, one_line_errors():
         raise full
     assert "The disk is full" in caught.value.message
@@ -384,14 +436,15 @@ def test_a_path_may_have_a_comma(tmp_path, monkeypatch):
     (tmp_path / "wide, comma").mkdir()
     assert name.convert("wide, comma", None, None) == "wide, comma"
     assert name.convert("mnist,mnist_m", None, None) == ["mnist", "mnist_m"]
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert name.convert("~/wide, comma", None, None) == "~/wide, comma"
 
 
 def test_pixels_that_are_no_numbers_are_not_drawn(tmp_path):
     model = zoo.GAN((8, 8, 1), 3, generator_units=(4,), seed=0)
     model.generator.set_weights([w * np.nan for w in model.generator.get_weights()])
     model.save_to_preset(tmp_path / "nan")
-    features = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
-    dtn = zoo.DTN(features, generator_filters=2, discriminator_filters=2, seed=0)
+    dtn = tiny_dtn()
     dtn.generator.set_weights([w * np.nan for w in dtn.generator.get_weights()])
     dtn.save_to_preset(tmp_path / "dtn")
     for command, name, *asked in (
@@ -565,22 +618,15 @@ def test_where_learning_rates_end_to_fall(name, settings, steps, until):
     assert Recipe("gan", {"name": "digits"}).falls_until() is None
 
 
-@pytest.mark.parametrize(("decay_steps", "told"), [(2, False), (20, True)])
-def test_rates_that_fall_with_the_training_are_no_news(
-    decay_steps, told, tmp_path, capsys
-):
-    np.savez(tmp_path / "own.npz", image=np.zeros((8, 8, 8, 1), np.uint8))
+@pytest.mark.parametrize(
+    ("decay_steps", "told"), [(79, True), (81, False), (124, False), (126, True)]
+)
+def test_rates_that_fall_with_the_training_are_no_news(decay_steps, told, capsys):
     schedule = keras.optimizers.schedules.CosineDecay(1e-3, decay_steps)
     optimizer = keras.optimizers.serialize(keras.optimizers.Adam(schedule))
-    recipe = Recipe(
-        "gan",
-        {"name": str(tmp_path / "own.npz")},
-        {"generator_units": [2], "discriminator_units": [2]},
-        {"generator_optimizer": optimizer},
-        epochs=1,
-        batch_size=4,
-    )
-    run_training(recipe, tmp_path / "run")
+    compiled = {"generator_optimizer": optimizer}
+    recipe = Recipe("gan", {"name": "digits"}, compile=compiled, epochs=10)
+    _warn_of_another_length(recipe, tf.data.Dataset.range(10))
     assert ("The recipe's learning rates fall" in capsys.readouterr().err) == told
 
 

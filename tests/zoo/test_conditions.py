@@ -111,12 +111,17 @@ def test_a_row_for_all_rows():
     assert Classes(3).checked("labels", 2, 3).tolist() == [2] * 3
 
 
+def test_no_rows():
+    assert Classes(3).checked("labels", [], 0).shape == (0,)
+
+
 def test_labels_of_a_training_batch():
     classes = Classes(3)
     labels = classes.in_training("labels", tf.constant([-1, 2], tf.int32))
     assert labels.dtype == tf.int64
-    with pytest.raises(ValueError, match="integers of shape"):
-        classes.in_training("labels", tf.constant([0.0, 1.0]))
+    for wrong in (tf.constant([0.0, 1.0]), tf.zeros([2, 1], tf.int64)):
+        with pytest.raises(ValueError, match="integers of shape"):
+            classes.in_training("labels", wrong)
     for wrong in map(np.asarray, (3, -2, np.uint64(2**64 - 1))):
         with pytest.raises(tf.errors.InvalidArgumentError, match="or -1: unlabelled"):
             classes.in_training("labels", tf.constant(wrong[None]))

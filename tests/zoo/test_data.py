@@ -1,7 +1,10 @@
+import http.server
 import io
 import itertools
 import json
 import textwrap
+import threading
+import types
 import urllib.error
 import warnings
 import zipfile
@@ -20,7 +23,9 @@ from zoo.data import (
     epochs,
     load_arrays,
     load_data,
+    schedule,
     selection,
+    tfds_source,
 )
 
 
@@ -34,6 +39,11 @@ def numbered(count, shape=(2, 2, 1)):
     labels = np.arange(count)
     images = np.broadcast_to(labels[:, None, None, None], (count, *shape))
     return images.astype(np.uint8), labels
+
+
+def numbers_in(images):
+    """The numbers of such images, once they are floats."""
+    return np.rint((np.asarray(images)[:, 0, 0, 0] + 1) * 127.5).astype(int)
 
 
 def elements(dataset, count):
@@ -110,6 +120,7 @@ def test_a_test_split_is_not_shuffled():
         ("train[90%:]", [18, 19]),
         ("train[-2:]", [18, 19]),
         ("train[:1]+train[5:7]", [0, 5, 6]),
+        ("train[:13%]", [0, 1, 2]),
     ],
 )
 def test_slices(split, rows):
@@ -201,6 +212,22 @@ def test_a_streamed_set_starts_anywhere(shared_tfds, monkeypatch):
     assert (orders[0] != orders[1]).any()
 
 
+def test_each_pass_over_a_small_streamed_set_has_its_own_order():
+    def decode(number):
+        return tf.zeros([1, 1, 1], tf.uint8), number
+
+    streamed = schedule.Streamed(tf.data.Dataset.range(8), decode, size=8)
+    seed, epoch = tf.constant(3, tf.int64), tf.constant(0, tf.int64)
+    batches = streamed.batches(schedule.Plan(16, 8, True, seed), epoch, 0)
+    first, second = (numbers for _, numbers in batches.as_numpy_iterator())
+    assert (first != second).any()
+
+
+def test_what_is_in_memory_already_is_not_streamed(monkeypatch):
+    monkeypatch.setattr(selection, "MEMORY_LIMIT", 0)
+    assert len(load_data(numbered(8), batch_size=4)) == 2
+
+
 def test_a_streamed_set_has_the_images_of_one_in_memory(shared_tfds, monkeypatch):
     arguments = {"split": "train[:50]", "image_size": 14, "channels": 3}
     in_memory = load_data("mnist", **arguments, labels=True, shuffle=False)
@@ -282,16 +309,28 @@ def test_labelled_rows_are_a_balanced_fixed_share():
         assert (labels >= 0).sum() == 2
         # Each half of the batch, and so each of two replicas, has its part.
         assert (labels[:4] >= 0).sum() == 1
-        numbers = np.rint((batch[:, 0, 0, 0] + 1) * 127.5).astype(int)
+        numbers = numbers_in(batch)
         known = labels >= 0
         np.testing.assert_array_equal(classes[numbers[known]], labels[known])
         kept |= {*numbers[known]}
     assert len(kept) == 6
     assert np.bincount(classes[sorted(kept)]).tolist() == [2, 2, 2]
-    unlabelled = [
-        np.rint((batch[labels < 0, 0, 0, 0] + 1) * 127.5) for batch, labels in batches
-    ]
+    unlabelled = [numbers_in(batch[labels < 0]) for batch, labels in batches]
     np.testing.assert_array_equal(np.sort(np.concatenate(unlabelled[:10])), range(60))
+
+
+def test_which_rows_are_labelled_follows_from_the_seed():
+    def kept(seed):
+        arrays = numbered(60)[0], np.arange(60) % 3
+        data = load_data(arrays, batch_size=8, labelled=6, shuffle_seed=seed)
+        return frozenset(
+            number
+            for images, labels in data.as_numpy_iterator()
+            for number in numbers_in(images[labels >= 0])
+        )
+
+    assert kept(0) == kept(0)
+    assert len({kept(seed) for seed in range(3)}) == 3
 
 
 def test_domains_go_once_through_the_larger():
@@ -300,13 +339,19 @@ def test_domains_go_once_through_the_larger():
     assert len(dataset) == 5
     sources, targets = [], []
     for (images, labels), others in dataset.as_numpy_iterator():
-        np.testing.assert_array_equal(np.rint((images[:, 0, 0, 0] + 1) * 127.5), labels)
+        np.testing.assert_array_equal(numbers_in(images), labels)
         sources.append(labels)
-        targets.append(np.rint((others[:, 0, 0, 0] + 1) * 127.5))
+        targets.append(numbers_in(others))
     np.testing.assert_array_equal(np.sort(np.concatenate(targets)), range(30))
     counts = np.bincount(np.concatenate(sources), minlength=9)
     assert counts.sum() == 30
     assert {*counts} <= {3, 4}
+
+
+def test_images_of_two_domains_are_not_paired():
+    dataset = load_data((numbered(64), numbered(64)[0]), batch_size=64)
+    ((_, labels), others) = next(iter(dataset))
+    assert abs(np.corrcoef(labels, numbers_in(others))[0, 1]) < 0.5
 
 
 def test_two_names(mnist_m):
@@ -332,6 +377,18 @@ def test_tensorflow_datasets(shared_tfds):
     assert batch.shape == (7, 32, 32, 3)
 
 
+def test_a_label_is_one_class_an_image():
+    import tensorflow_datasets as tfds
+
+    one = tfds.features.ClassLabel(num_classes=3)
+    for label, found in (
+        (one, one),
+        (tfds.features.Sequence(one), None),
+        (tfds.features.Scalar(tf.int64), None),
+    ):
+        assert tfds_source._class_label({"label": label}) is found
+
+
 def test_own_sets_are_found_by_name_in_a_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "sets").mkdir()
@@ -339,6 +396,19 @@ def test_own_sets_are_found_by_name_in_a_folder(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"or in ZOO_DATA_DIR.*'mine.npz'"):
         describe("mine.npz")
     monkeypatch.setenv("ZOO_DATA_DIR", str(tmp_path / "sets"))
+    assert describe("mine.npz").size == 3
+
+
+def test_own_sets_are_found_here_before_zoo_data_dir(tmp_path, monkeypatch):
+    for size, folder in ((3, tmp_path / "here"), (4, tmp_path / "home" / "sets")):
+        folder.mkdir(parents=True)
+        np.savez(folder / "mine.npz", image=numbered(size)[0])
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_DATA_DIR", "~/sets")
+    monkeypatch.chdir(tmp_path)
+    assert describe("mine.npz").size == 4
+    assert describe("~/sets/mine.npz").size == 4
+    monkeypatch.chdir(tmp_path / "here")
     assert describe("mine.npz").size == 3
 
 
@@ -466,14 +536,43 @@ def test_transparent_pixels_are_white(tmp_path):
         assert load_arrays(tmp_path / name)[0][0, 0].tolist() == pixels
 
 
-def test_photographs_are_turned_upright(tmp_path):
+@pytest.mark.parametrize(
+    ("mode", "ending", "channels"),
+    [("1", "png", 1), ("CMYK", "tif", 3), ("YCbCr", "tif", 3)],
+)
+def test_images_of_other_modes(tmp_path, mode, ending, channels):
+    white = PIL.Image.new("RGB", (4, 4), "white").convert(mode)
+    white.save(tmp_path / f"a.{ending}")
+    images, _ = load_arrays(tmp_path)
+    assert images.shape == (1, 4, 4, channels)
+    assert (images == 255).all()
+
+
+#: What turns pixels upright, by the number of their orientation.
+UPRIGHT = {
+    1: lambda pixels: pixels,
+    2: np.fliplr,
+    3: lambda pixels: np.rot90(pixels, 2),
+    4: np.flipud,
+    5: np.transpose,
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: np.rot90(pixels, 2).T,
+    8: np.rot90,
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_photographs_are_turned_upright(tmp_path, orientation, ending):
     exif = PIL.Image.Exif()
-    exif[0x0112] = 6
-    PIL.Image.fromarray(np.zeros((4, 8, 3), np.uint8)).save(
-        tmp_path / "a.jpg", exif=exif
-    )
-    assert describe(tmp_path).image_shape == (8, 4, 3)
-    assert load_arrays(tmp_path)[0].shape == (1, 8, 4, 3)
+    exif[0x0112] = orientation
+    pixels = 8 * np.arange(32, dtype=np.uint8).reshape(4, 8)
+    photograph = PIL.Image.fromarray(pixels)
+    photograph.save(tmp_path / f"a.{ending}", exif=exif, quality=100)
+    expected = UPRIGHT[orientation](pixels)
+    assert describe(tmp_path).image_shape == (*expected.shape, 1)
+    images = load_arrays(tmp_path)[0].astype(float)
+    np.testing.assert_allclose(images[0, ..., 0], expected, atol=2)
 
 
 # Strategies
@@ -556,7 +655,15 @@ def test_workers_take_their_rows_in_order():
             {"name": "digits", "labelled": 10, "labelled_share": 1.0},
             r"rows with and without labels.*labelled_share=1.0",
         ),
-        ({"name": "gaussian", "labels": True}, r"neither images nor labels"),
+        *(
+            ({"name": "gaussian", **asked}, r"neither images nor labels")
+            for asked in (
+                {"labels": True},
+                {"image_size": 8},
+                {"channels": 1},
+                {"labelled": 10},
+            )
+        ),
         ({"name": "gaussian", "mean": "4"}, r"a finite number.*mean='4'"),
         ({"name": "gaussian", "std": float("nan")}, r"a finite number.*std=nan"),
         ({"name": "gaussian", "std": -1.0}, r"0 or more.*std=-1"),
@@ -615,6 +722,9 @@ def test_folders_of_the_wrong_form(tmp_path):
     save_image(tmp_path / "pets" / "cat" / "a.png", np.zeros((6, 6), np.uint8))
     with pytest.raises(ValueError, match=r"choose the folder above.*inside pets"):
         load_data(tmp_path)
+    (tmp_path / "pets" / "dog").mkdir()
+    with pytest.raises(ValueError, match="nothing inside dog"):
+        load_data(tmp_path / "pets")
     save_image(tmp_path / "b.png", np.zeros((6, 6), np.uint8))
     with pytest.raises(ValueError, match=r"b\.png beside the folder pets"):
         load_data(tmp_path)
@@ -669,6 +779,22 @@ def test_a_set_that_cannot_be_downloaded(tmp_path, monkeypatch):
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_server_that_refuses_to_be_asked_can_be_reached():
+    class Refusing(http.server.BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            self.send_error(403)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Refusing) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}/x"
+        tfds_source._check_reachable(types.SimpleNamespace(url_infos={url: None}))
+        thread.join(timeout=60)
+
+
 def test_labelled_needs_one_data_set_with_labels():
     with pytest.raises(ValueError, match="for one data set, not for two domains"):
         load_data(("digits", "digits"), labelled=10)
@@ -680,6 +806,11 @@ def test_labelled_needs_one_data_set_with_labels():
 def test_numbers_are_no_arrays_of_images():
     with pytest.raises(ValueError, match="'gaussian' is numbers, not images"):
         load_arrays("gaussian")
+
+
+def test_arrays_of_labels_need_labels():
+    with pytest.raises(ValueError, match="needs labels"):
+        load_arrays(numbered(3)[0], labels=True)
 
 
 def test_labelled_needs_the_images_in_memory(shared_tfds, monkeypatch):
@@ -717,9 +848,9 @@ def test_labelled_among_images_of_which_some_have_no_label():
     labels = np.where(np.arange(60) % 4 == 0, -1, np.arange(60) % 3)
     dataset = load_data((images, labels), batch_size=8, labelled=6)
     for batch, known in epochs(dataset).take(5).as_numpy_iterator():
-        numbers = np.rint((batch[:, 0, 0, 0] + 1) * 127.5).astype(int)
         assert (known >= 0).sum() == 4
-        np.testing.assert_array_equal(labels[numbers[known >= 0]], known[known >= 0])
+        numbers = numbers_in(batch[known >= 0])
+        np.testing.assert_array_equal(labels[numbers], known[known >= 0])
 
 
 def test_tall_images_are_cropped_to_the_centre():
@@ -754,14 +885,3 @@ def test_many_images_are_handled_in_chunks(monkeypatch):
     images, labels = load_arrays(numbered(20), "train[1:]", channels=3)
     np.testing.assert_array_equal(labels, np.arange(1, 20))
     np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
-
-
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_photographs_of_every_orientation(tmp_path, orientation):
-    exif = PIL.Image.Exif()
-    exif[0x0112] = orientation
-    pixels = np.zeros((4, 8, 3), np.uint8)
-    PIL.Image.fromarray(pixels).save(tmp_path / "a.png", exif=exif)
-    shape = (8, 4, 3) if orientation > 4 else (4, 8, 3)
-    assert describe(tmp_path).image_shape == shape
-    assert load_arrays(tmp_path)[0].shape == (1, *shape)

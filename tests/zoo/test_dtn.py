@@ -215,6 +215,7 @@ def test_a_grid_has_source_images_above_what_they_become(classifier, tmp_path):
         np.testing.assert_allclose(rows[row + 1], model.transfer(given), atol=1e-6)
     for n, given, asked, columns, count in (
         (64, 3, None, 3, 6),  # All of the few there are,
+        (12, 20, None, 4, 8),  # the side of a square with room for all,
         (7, 20, 3, 3, 6),  # whole rows,
         (2, 20, 5, 5, 10),  # two at least.
     ):
@@ -247,6 +248,8 @@ def test_errors_name_what_is_wrong(classifier):
         zoo.DTN("no_such_preset")
     with pytest.raises(ValueError, match="maps images"):
         zoo.DTN(classifier.label_head)
+    with pytest.raises(ValueError, match="classifier_digits"):
+        zoo.DTN.check_measurable(["digits", "digits"])
     model = tiny(classifier)
     with pytest.raises(ValueError, match=r"0 or more\. Received: tid_weight=-1"):
         model.compile(tid_weight=-1.0)
@@ -257,6 +260,19 @@ def test_errors_name_what_is_wrong(classifier):
         model.fit(pairs().map(lambda source, target: source), verbose=0)
     with pytest.raises(ValueError, match="built for samples of shape"):
         model.transfer(np.zeros((2, 28, 28, 1), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("units", "activation", "message"),
+    [(2, None, "discriminator"), (3, "softmax", "logits")],
+)
+def test_a_discriminator_of_one_s_own_tells_three_kinds_by_logits(
+    classifier, units, activation, message
+):
+    last = keras.layers.Dense(units, activation)
+    network = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten(), last])
+    with pytest.raises(ValueError, match=message):
+        zoo.DTN(classifier, discriminator=network)
 
 
 def test_folders_named_as_presets_are_not_taken_for_them(tmp_path, monkeypatch):

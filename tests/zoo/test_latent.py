@@ -1,5 +1,6 @@
 """Tools for the latents, on generators whose latents are known."""
 
+import re
 import tracemalloc
 
 import keras
@@ -12,6 +13,7 @@ from PIL import Image
 import zoo
 from zoo import latent
 from zoo.__main__ import main
+from zoo.data import load_arrays
 from zoo.metrics import arrays
 
 
@@ -128,6 +130,24 @@ def test_nearest_among_few_takes_bounded_memory(monkeypatch):
     assert peak < queries.nbytes + 8 * 2**20
     distances = np.linalg.norm(queries[:, None] - candidates, axis=-1)
     np.testing.assert_array_equal(found.indices, distances.argsort(axis=1)[:, :3])
+
+
+def test_neighbours_tells_the_mean_distance_of_the_first(tmp_path):
+    model = zoo.Classifier((28, 28, 1), 10, filters=(4,), seed=0)
+    model.save_to_preset(tmp_path / "model")
+    asked = ["neighbours", str(tmp_path / "model"), "-n", "3", "--query", "digits"]
+    asked += ["--out", str(tmp_path / "x.png")]
+
+    def told(*more):
+        done = CliRunner().invoke(main, [*asked, *more])
+        assert done.exit_code == 0, done.output
+        return float(re.search(r"distance of the first (\S+):", done.output)[1])
+
+    assert told("--split", "test") == 0  # Each query is among the candidates.
+    queries = model.embed(load_arrays("digits", "test", limit=3)[0])
+    candidates = model.embed(load_arrays("digits")[0])
+    distances = np.linalg.norm(queries[:, None] - candidates, axis=-1)
+    assert told() == pytest.approx(distances.min(1).mean(), rel=1e-3)
 
 
 def test_inversion_finds_the_latents_of_a_sample():

@@ -122,11 +122,16 @@ def test_row_noise_is_of_training_and_needs_seeds_there():
         MinibatchDiscrimination(3, 2, seed=1),
         Maxout(4, 2),
         RowNoise(0.5, stream=2),
-        WeightNormalizedDense(4, "relu"),
+        WeightNormalizedDense(4, "relu", kernel_initializer="zeros"),
     ],
     ids=type,
 )
 def test_layers_come_back_from_their_config(layer):
+    config = layer.get_config()
+    assert type(layer).from_config(config).get_config() == config
+    assert {"seed", "stream", "kernel_initializer"} & vars(
+        layer
+    ).keys() <= config.keys()
     inputs = keras.Input((5,))
     model = keras.Model(inputs, layer(inputs))
     copy = keras.Model.from_config(model.get_config())

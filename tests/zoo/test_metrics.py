@@ -369,6 +369,19 @@ class TestManifolds:
         assert metrics.precision_recall(real, generated, neighbours=1) == (1 / 3, 1)
         assert metrics.density_coverage(real, generated, neighbours=1) == (2 / 3, 2 / 3)
 
+    def test_the_edge_of_a_ball_is_in_it_for_precision_and_recall_alone(self):
+        # On the edges of the balls about 0, 1 and 3 lies -1, and on that of 3 lies 5.
+        real, generated = [[0.0], [1.0], [3.0]], [[-1.0], [5.0], [9.0]]
+        assert metrics.precision_recall(real, generated, 1).precision == 2 / 3
+        assert metrics.precision_recall(generated, real, 1).recall == 2 / 3
+        assert metrics.density_coverage(real, generated, 1) == (0, 0)
+        assert metrics.density_coverage(real, real, 1) == (1, 1)
+
+    def test_squared_distances_are_not_rounded_below_zero(self, random):
+        far = random.normal(size=(50, 6)) + 1e4
+        for _, block in arrays.squared_distances(far, far):
+            assert (block >= 0).all()
+
     def test_identical_sets_are_precise_and_recalled(self, feature_sets):
         real = feature_sets[0]
         assert metrics.precision_recall(real, real.copy()) == (1, 1)

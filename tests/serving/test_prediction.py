@@ -1,0 +1,51 @@
+"""One loaded version, without the server around it."""
+
+import time
+
+import grpc
+import numpy as np
+import pytest
+import tiny_models
+
+import serving
+from serving import batching, messages, prediction, saved_model
+
+
+@pytest.fixture
+def loaded(saved_models):
+    loaded = saved_model.SavedModel(saved_models / "tiny")
+    yield loaded
+    loaded.close()
+
+
+def seeds(rows):
+    return tiny_models.predict_request("m", seeds=np.arange(rows))
+
+
+def test_what_is_computed_alone_has_its_deadline(loaded):
+    model = prediction.Model(loaded, "m", 1)
+    with pytest.raises(serving.ServingError) as caught:
+        model.predict(seeds(2), deadline=time.monotonic() - 1)
+    assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+def test_an_answer_too_large_to_send_is_not_computed(loaded, monkeypatch):
+    room = messages.OVERHEAD_BYTES + 10 * tiny_models.SIZE**2
+    model = prediction.Model(loaded, "m", 1, max_message_bytes=room)
+    assert model.predict(seeds(10)).outputs
+    ran = []
+    monkeypatch.setattr(loaded, "run", lambda *given: ran.append(given))
+    with pytest.raises(serving.ServingError, match="The answer to 11 rows needs"):
+        model.predict(seeds(11))
+    assert not ran
+
+
+def test_the_sizes_that_are_warm_are_computed(loaded):
+    batches = []
+    model = prediction.Model(
+        loaded, "m", 1, on_batch=lambda *told: batches.append(told)
+    )
+    model.warm_up(seeds(rows) for rows in (1, 6))
+    model.start_batching(batching.BatchingOptions())
+    model.predict(seeds(5))
+    assert batches == [("m", "sample", 5, 6)]
