@@ -51,8 +51,11 @@ def shared_tfds(monkeypatch):
 
 
 def _data_folder(variable, otherwise, monkeypatch):
-    folder = pathlib.Path(os.environ.get(variable) or otherwise)
+    given = os.environ.get(variable)
+    folder = pathlib.Path(given or otherwise)
     if not folder.is_dir():
+        if given:
+            pytest.fail(f"{variable} names no folder: {given}")
         pytest.skip(f"the data sets are not at {folder}")
     monkeypatch.setenv(variable, str(folder))
     return folder

@@ -329,7 +329,7 @@ def test_cluster_heads_by_hand():
 
 
 def test_cluster_heads_at_one_place_have_a_gradient_in_half_precision():
-    heads = ClusterHeads(dtype="mixed_bfloat16")
+    heads = ClusterHeads(dtype="float16")
     heads.build([(None, 2), (None, 2)])
     heads.heads.assign([[1.0, 0.0], [1.0, 0.0]])
     with tf.GradientTape() as tape:

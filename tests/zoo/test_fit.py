@@ -623,12 +623,14 @@ def test_a_checkpoint_goes_on_with_its_settings_alone(tmp_path):
     with pytest.raises(CheckpointError, match=r"averaging: 0\.9 there, None here"):
         digits().fit(data, verbose=0, callbacks=[backup])
     # How steps are run is no setting of the training, nor is a rate that was lowered.
-    goes_on = digits(averaging=0.9, run_eagerly=False, jit_compile=True)
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        goes_on = digits(averaging=0.9, run_eagerly=False, jit_compile=True)
     goes_on.fit(data, verbose=0, callbacks=[backup])
     assert backup.position() == (1, 0)
     goes_on.generator_optimizer.learning_rate.assign(1e-6)
     goes_on.save(tmp_path / "gan.keras")
-    loaded = keras.models.load_model(tmp_path / "gan.keras")
+    with pytest.warns(UserWarning, match="doesn't support `jit_compile=True`"):
+        loaded = keras.models.load_model(tmp_path / "gan.keras")
     assert float(loaded.generator_optimizer.learning_rate) == pytest.approx(1e-6)
     loaded.fit(data, epochs=2, verbose=0, callbacks=[backup])
     assert backup.position() == (2, 0)

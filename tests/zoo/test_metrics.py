@@ -162,8 +162,7 @@ class TestStreamingFrechetDistance:
         metric.update_state(np.ones((4, 2)), np.full((4, 2), np.nan))
         assert np.isnan(metric.result())
 
-    @pytest.mark.parametrize("jit_compile", [False, True])
-    def test_in_evaluate_with_a_network(self, random, jit_compile):
+    def test_in_evaluate_with_a_network(self, random):
         class Halves(keras.Model):
             """Features: the means of the left and of the right half."""
 
@@ -179,7 +178,7 @@ class TestStreamingFrechetDistance:
         images = random.normal(size=(30, 2, 4)).astype("float32")
         model = Copier()
         metric = metrics.FrechetDistance(2, network=Halves(), name="halves")
-        model.compile(loss="mse", metrics=[metric], jit_compile=jit_compile)
+        model.compile(loss="mse", metrics=[metric])
         logs = model.evaluate(images, images, batch_size=8, return_dict=True, verbose=0)
         halves = images.reshape(30, 2, 2, 2).mean(axis=(1, 3)).astype("float64")
         expected = metrics.frechet_distance(
