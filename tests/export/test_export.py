@@ -382,15 +382,19 @@ def export_under_way(tiny, tmp_path):
     models = tmp_path / "models"
     command = [sys.executable, "-m", "export", tmp_path / "preset", models]
     process = subprocess.Popen(command)
-    # What is written first is inside of a folder that is locked.
-    for _ in range(12_000):
-        if list(models.glob("preset/.partial-*/*")):
-            break
-        assert process.poll() is None
-        time.sleep(0.01)
-    yield process, command, models
-    process.kill()
-    process.wait()
+    try:
+        # What is written first is inside of a folder that is locked.
+        for _ in range(12_000):
+            if list(models.glob("preset/.partial-*/*")):
+                break
+            assert process.poll() is None
+            time.sleep(0.01)
+        else:
+            pytest.fail("nothing was written in two minutes")
+        yield process, command, models
+    finally:
+        process.kill()
+        process.wait()
 
 
 def test_a_stopped_export_leaves_nothing(export_under_way):

@@ -406,15 +406,23 @@ def test_every_request_gets_its_own_rows(requests, maximum, threads):
     assert batcher.waiting_rows == 0
 
 
-def test_a_deadline_ends_the_wait_for_a_batch_that_runs(callers):
+def test_a_deadline_ends_the_wait_for_a_batch_that_runs(callers, monkeypatch):
+    both_run = threading.Event()
+
+    def timeout(deadline):
+        both_run.wait()
+        return 0
+
+    monkeypatch.setattr(batching, "_timeout", timeout)
     held = Held()
     batcher = batching.Batcher(held, batching.BatchingOptions(batch_timeout_micros=0))
     busy = first(batcher, held, callers)
     (leading,) = queue_up(batcher, callers, (1,))
-    (late,) = queue_up(batcher, callers, (2,), deadline=time.monotonic() + 2)
+    (late,) = queue_up(batcher, callers, (2,), deadline=time.monotonic() + 600)
     held.gate.release()
     busy.result()
-    held.begun.acquire()  # Now both are computed.
+    held.begun.acquire()
+    both_run.set()
     with pytest.raises(errors.ServingError) as caught:
         late.result(timeout=60)
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED

@@ -669,9 +669,10 @@ def test_a_slow_connection_is_waited_for(server):
         relaying.join()
 
 
-def test_the_last_attempt_is_made_in_time():
+def test_the_last_attempt_is_made_in_time(monkeypatch):
     client = serving.Client("127.0.0.1:1", attempts=3)
     now = time.monotonic()
+    monkeypatch.setattr(client_module.time, "monotonic", lambda: now)
     assert client._pause(1, math.inf) < client._pause(2, math.inf)
     assert client._pause(2, now + 0.3) < 0.06  # Rather than none.
     assert client._pause(2, now + 0.2) is None

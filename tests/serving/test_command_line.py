@@ -149,8 +149,10 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
     with subprocess.Popen(
         [*command, "--model-config-file", file], stderr=subprocess.PIPE, text=True
     ) as process:
-        found = next(line for line in process.stderr if "no model" in line)
-        process.terminate()
+        try:
+            found = next(line for line in process.stderr if "no model" in line)
+        finally:
+            process.kill()
     assert found.startswith(f"no model of {file} is there yet; waiting for one, such")
 
 
@@ -243,9 +245,9 @@ def test_a_start_can_be_ended_while_models_load(saved_models, tmp_path, number):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        first = next(line for line in process.stderr if "serving m" in line)
-        process.send_signal(number)
         try:
+            first = next(line for line in process.stderr if "serving m" in line)
+            process.send_signal(number)
             _, rest = process.communicate(timeout=60)
         finally:
             process.kill()
@@ -343,14 +345,17 @@ def process(saved_models, tmp_path):
         stderr=log,
         text=True,
     )
-    line = process.stdout.readline()
-    process.log = tmp_path / "log.txt"
-    assert line.startswith("gRPC on 127.0.0.1:"), process.log.read_text()
-    process.address = line.split()[-1]
-    yield process
-    process.kill()
-    process.wait()
-    log.close()
+    try:
+        line = process.stdout.readline()
+        process.log = tmp_path / "log.txt"
+        assert line.startswith("gRPC on 127.0.0.1:"), process.log.read_text()
+        process.address = line.split()[-1]
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        log.close()
 
 
 def _memory(process):

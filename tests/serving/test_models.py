@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 
 import grpc
 import numpy as np
@@ -911,7 +910,8 @@ def test_what_stays_wrong_is_logged_once(publish, start, caplog):
     server = start(model_config_file=file, poll=0.05)
     shutil.rmtree(publish.models / "m")
     until(lambda: "model m: " in caplog.text)
-    time.sleep(0.5)
+    for _ in range(10):
+        server.models.poll()
     assert caplog.text.count("model m: ") == 1
     publish("m", 2)
     until(lambda: server.models.available() == {"m": [2]})

@@ -252,7 +252,6 @@ def test_left_open_reflection_streams_do_not_block_requests(server, client):
 
         def nothing():
             end.wait()
-            return iter(())
 
         streams = [call(iter(nothing, None)) for _ in range(300)]
         assert len(client.generate("good", 2)) == 2
@@ -273,7 +272,6 @@ def test_calls_whose_message_never_comes_are_cancelled(publish, monkeypatch):
 
     def nothing():
         never.wait()
-        return iter(())
 
     with (
         serving.Server(publish.models, port=0, max_concurrent_requests=2) as server,

@@ -1,5 +1,6 @@
 """Real processes, really stopped: what `python -m zoo train --resume` makes of it."""
 
+import contextlib
 import csv
 import json
 import os
@@ -34,14 +35,33 @@ def train(out, *arguments, **kwargs):
     )
 
 
-def start(out, *arguments):
-    """Starts a training that would go on for long."""
-    return subprocess.Popen(
-        [*TRAIN, "--out", str(out), "--epochs", "1000", *arguments],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def endless(out, *arguments):
+    """The command of a training that would go on for long."""
+    return [*TRAIN, "--out", str(out), "--epochs", "1000", *arguments]
+
+
+@pytest.fixture
+def start():
+    """Starts a command; what is left of it and of its children ends with the test."""
+    started = []
+
+    def start(command):
+        process = subprocess.Popen(
+            command,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stderr.close()
 
 
 def wait_for_step(out, step, process):
@@ -95,10 +115,10 @@ def test_resuming_a_finished_run_says_so(uninterrupted, tmp_path):
 
 
 def test_sigterm_saves_in_mid_epoch_and_resuming_gives_the_same_bits(
-    uninterrupted, tmp_path
+    uninterrupted, start, tmp_path
 ):
     out = tmp_path / "run"
-    process = start(out)
+    process = start(endless(out))
     wait_for_step(out, STEPS, process)
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=120)
@@ -115,10 +135,10 @@ def test_sigterm_saves_in_mid_epoch_and_resuming_gives_the_same_bits(
     assert_ends_as(uninterrupted, out)
 
 
-def test_an_interrupted_reproduction_says_to_run_it_again(tmp_path):
+def test_an_interrupted_reproduction_says_to_run_it_again(start, tmp_path):
     command = [sys.executable, "-m", "zoo", "reproduce", "gaussian1d"]
     command += ["--out", str(tmp_path), "--results", str(tmp_path / "kept")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    process = start(command)
     wait_for_step(tmp_path / "gaussian1d-0", 0, process)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
@@ -127,9 +147,9 @@ def test_an_interrupted_reproduction_says_to_run_it_again(tmp_path):
     assert "--resume" not in errors
 
 
-def test_sigkill_loses_at_most_the_epoch(uninterrupted, tmp_path):
+def test_sigkill_loses_at_most_the_epoch(uninterrupted, start, tmp_path):
     out = tmp_path / "run"
-    process = start(out)
+    process = start(endless(out))
     wait_for_step(out, STEPS, process)
     process.kill()
     process.wait()
@@ -214,7 +234,7 @@ def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path, most):
     assert done.returncode == 0, done.stderr
 
 
-def test_two_workers_one_killed_end_as_uninterrupted(tmp_path):
+def test_two_workers_one_killed_end_as_uninterrupted(start, tmp_path):
     def launch(out, *arguments, **kwargs):
         return train(out, "--workers", "2", "--epochs", "12", *arguments, **kwargs)
 
@@ -224,7 +244,7 @@ def test_two_workers_one_killed_end_as_uninterrupted(tmp_path):
 
     out = tmp_path / "killed"
     # A signal that comes to one worker alone, or to the others later, stops all.
-    process = start(out, "--workers", "2")
+    process = start(endless(out, "--workers", "2"))
     wait_for_step(out, 1, process)
     os.kill(children_of(process.pid)[1], signal.SIGTERM)
     _, errors = process.communicate(timeout=180)
@@ -232,7 +252,7 @@ def test_two_workers_one_killed_end_as_uninterrupted(tmp_path):
     assert errors.count("Stopped by SIGTERM") == 2
 
     last = zoo.callbacks.BackupAndResume(out / "checkpoints").last()
-    process = start(out, "--workers", "2", "--resume")
+    process = start(endless(out, "--workers", "2", "--resume"))
     wait_for_step(out, int(last.name) + 1, process)
     workers = children_of(process.pid)
     assert len(workers) == 2
