@@ -5,6 +5,7 @@ import re
 
 import keras
 import pytest
+import tensorflow as tf
 
 import export
 import serving
@@ -44,11 +45,14 @@ def test_snippets_run(page, tmp_path, monkeypatch):
     # A few steps show that it runs; the pictures are the reader's.
     keras.config.set_max_epochs(1)
     keras.config.set_max_steps_per_epoch(2)
+    # It trains one model after the other, none with code of its own to trace.
+    tf.config.run_functions_eagerly(page == "docs/models.md")
     try:
         names = {}
         for block in blocks:
             exec(compile(block, page, "exec"), names)
     finally:
+        tf.config.run_functions_eagerly(False)
         keras.config.set_max_epochs(None)
         keras.config.set_max_steps_per_epoch(None)
 

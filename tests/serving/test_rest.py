@@ -498,13 +498,13 @@ def test_more_requests_than_may_be_at_once_are_told_so(models_dir):
 def test_an_answer_takes_little_more_memory_than_its_text():
     response = messages.PredictResponse()
     tensors.encode(
-        np.full((2000, 28, 28, 1), 200, np.uint8), response.outputs["images"]
+        np.full((50, 28, 28, 1), 200, np.uint8), response.outputs["images"]
     )
     tracemalloc.start()
     text = rest_json.render_predict(response, by_rows=True, max_bytes=1 << 30)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert np.array(json.loads(text)["predictions"]).shape == (2000, 28, 28, 1)
+    assert np.array(json.loads(text)["predictions"]).shape == (50, 28, 28, 1)
     assert peak < 6 * len(text)  # As lists it would take more than 15.
 
 
@@ -595,7 +595,7 @@ class Counting(type(server._rest._http)):
         return super().get_request()
 server._rest._http.__class__ = Counting
 callers[-1].connect((host, int(port)))
-time.sleep(2)
+time.sleep(0.5)
 print(len(tries))
 for file in taken:
     file.close()
@@ -606,7 +606,7 @@ server.stop()
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
     tries, answer = ended.stdout.split("\n")[:2]
-    assert 1 <= int(tries) <= 40
+    assert 1 <= int(tries) <= 10
     assert answer == "b'HTTP/1.1 200'"
 
 

@@ -137,6 +137,7 @@ def test_a_step_of_one_player_leaves_the_statistics_of_the_other(classifier):
     model.compile(
         generator_optimizer=keras.optimizers.SGD(0.0),
         discriminator_optimizer=keras.optimizers.SGD(0.0),
+        run_eagerly=True,
     )
     data = pairs()
     model.fit(data, steps_per_epoch=1, verbose=0)
@@ -306,7 +307,7 @@ def test_a_run_shows_source_images_above_their_transfers(tmp_path):
     networks = {"generator_filters": 2, "discriminator_filters": 2}
     recipe = Recipe("dtn", data, {"features": "classifier_mnist_m", **networks})
     run, model = Run(tmp_path / "run", recipe), recipe.build()
-    model.compile()
+    model.compile(run_eagerly=True)
     images, _ = load_arrays("digits", image_size=28, channels=3, limit=32)
     expected = plots.image_grid(*model.sample_grid(images=images))
     with run.started():

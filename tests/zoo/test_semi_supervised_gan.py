@@ -103,7 +103,7 @@ def test_the_discriminator_sees_noise_in_training_alone():
     losses = {}
     for noise in (0.0, 0.3):
         model = CASE.build()
-        model.compile(input_noise=noise)
+        model.compile(input_noise=noise, run_eagerly=True)
         evaluated = model.evaluate(data, verbose=0, return_dict=True)
         trained = model.fit(data, verbose=0).history
         losses[noise] = evaluated, {name: trained[name][0] for name in evaluated}
