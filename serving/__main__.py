@@ -343,8 +343,8 @@ def conformance(address, models, signature, label, rest, verbose, **options):
 
     Nothing is changed on the server. Exit status 1 if a case fails.
     """
-    from serving import conformance, conformance_rest
     from serving.client import Client
+    from serving.conformance import grpc_calls, grpc_cases, rest_calls, rest_cases
 
     def chosen(module, client, model):
         newest = client.metadata(model)
@@ -357,15 +357,15 @@ def conformance(address, models, signature, label, rest, verbose, **options):
         return found
 
     def results(client, model):
-        yield from conformance.run(client.channel, chosen(conformance, client, model))
+        yield from grpc_calls.run(client.channel, chosen(grpc_cases, client, model))
         if rest is not None:
-            cases = chosen(conformance_rest, client, model)
-            yield from conformance_rest.run(rest, cases, options["timeout"])
+            cases = chosen(rest_cases, client, model)
+            yield from rest_calls.run(rest, cases, options["timeout"])
 
     failed = 0
     with Client(address, **options) as client:
         if rest is not None:
-            conformance_rest.check_address(rest, options["timeout"])
+            rest_calls.check_address(rest, options["timeout"])
         for model in models:
             counts = {"agrees": 0, "deliberate": 0, "fails": 0}
             for result in results(client, model):

@@ -19,8 +19,9 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import serving
-from serving import conformance, conformance_rest, messages, tensors
+from serving import messages, tensors
 from serving.__main__ import main
+from serving.conformance import grpc_calls, grpc_cases, rest_calls, rest_cases
 
 INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
@@ -91,7 +92,7 @@ def through_proxy(client, spoil, cases):
     port = proxy.add_insecure_port("127.0.0.1:0")
     proxy.start()
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        found = sorted_out(conformance.run(channel, cases))
+        found = sorted_out(grpc_calls.run(channel, cases))
     proxy.stop(None).wait()
     return found
 
@@ -102,7 +103,7 @@ def outcomes(client):
 
     def outcomes(spoil, model="good"):
         metadata = client.metadata(model)
-        cases = conformance.cases(model, metadata.version, metadata.signatures)
+        cases = grpc_cases.cases(model, metadata.version, metadata.signatures)
         return through_proxy(client, spoil, cases)
 
     return outcomes
@@ -402,8 +403,8 @@ def lists_the_newest(request, ask):
 def test_strings(labelled):
     with serving.Client(labelled.address) as client:
         metadata = client.metadata("echo")
-        cases = conformance.cases("echo", metadata.version, metadata.signatures)
-        found = sorted_out(conformance.run(client.channel, cases))
+        cases = grpc_cases.cases("echo", metadata.version, metadata.signatures)
+        found = sorted_out(grpc_calls.run(client.channel, cases))
     assert found["fails"] == []
     assert set(found["deliberate"]) == {case.name for case in cases if case.deliberate}
 
@@ -425,7 +426,7 @@ PREDICT_BY_LABEL = "a version asked for by its label is named by its number"
 )
 def test_labels(labelled, method, spoil, failed):
     with serving.Client(labelled.address) as client:
-        cases = label_cases(conformance, client)
+        cases = label_cases(grpc_cases, client)
         assert {case.method for case in cases} == {
             "Predict",
             "GetModelMetadata",
@@ -484,11 +485,11 @@ def rest_outcomes(labelled):
     def outcomes(spoil, model="good"):
         with serving.Client(labelled.address) as client:
             metadata = client.metadata(model)
-            cases = conformance_rest.cases(model, metadata.version, metadata.signatures)
+            cases = rest_cases.cases(model, metadata.version, metadata.signatures)
             if model == "good":
-                cases += label_cases(conformance_rest, client)
+                cases += label_cases(rest_cases, client)
         with rest_proxy(labelled.rest_address, spoil) as address:
-            found = sorted_out(conformance_rest.run(address, cases))
+            found = sorted_out(rest_calls.run(address, cases))
         return {
             outcome: [name.removeprefix("REST: ") for name in names]
             for outcome, names in found.items()

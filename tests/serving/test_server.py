@@ -20,7 +20,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 from waiting import until
 
 import serving
-from serving import conformance, messages, tensors
+from serving import messages, tensors
+from serving.conformance import grpc_calls, grpc_cases
 
 
 @pytest.fixture
@@ -46,8 +47,8 @@ def predict(channel):
 )
 def test_every_row_of_the_specification(channel, client, model, signature):
     metadata = client.metadata(model)
-    chosen = conformance.cases(model, metadata.version, metadata.signatures, signature)
-    results = list(conformance.run(channel, chosen))
+    chosen = grpc_cases.cases(model, metadata.version, metadata.signatures, signature)
+    results = list(grpc_calls.run(channel, chosen))
     assert len(results) >= 30
     assert [r for r in results if r.outcome == "fails"] == []
     deliberate = {r.case.name for r in results if r.outcome == "deliberate"}

@@ -1,0 +1,124 @@
+"""Checks of answers over gRPC: each returns what is wrong, or None."""
+
+import math
+
+import grpc
+import numpy as np
+
+from serving import messages, tensors
+from serving.conformance.grpc_calls import Answer
+
+# What TensorFlow writes into SavedModels that have something to initialize.
+INIT_OP = "__saved_model_init_op"
+
+
+def answers(subject):
+    """All outputs, and a model_spec that says who answered."""
+
+    def check(response):
+        spec = response.model_spec
+        if spec.name != subject.name or spec.signature_name != subject.signature.key:
+            return f"model_spec says {spec.name} {spec.signature_name}"
+        if spec.version.value != subject.version:
+            return f"model_spec says version {spec.version.value}"
+        return has_outputs(list(subject.signature.outputs))(response)
+
+    return check
+
+
+def has_outputs(names):
+    """These outputs, and no others."""
+
+    def check(response):
+        if sorted(response.outputs) != sorted(names):
+            return f"the outputs are {sorted(response.outputs)}, not {sorted(names)}"
+        return None
+
+    return check
+
+
+def holds_every_value(response):
+    """As many values as the shapes need."""
+    for name, proto in response.outputs.items():
+        try:
+            size = math.prod(tensors.checked_shape(proto))
+        except ValueError as error:
+            return f"output {name}: {error}"
+        held = len(getattr(proto, tensors.typed_field(proto.dtype)))
+        if held != (0 if proto.tensor_content else size):
+            return f"output {name} has {held} values in its typed field"
+    return None
+
+
+def has_no_rows(response):
+    """Outputs of zero rows."""
+    shapes = [tensors.declared_shape(proto) for proto in response.outputs.values()]
+    if any(shape[:1] != (0,) for shape in shapes):
+        return f"the outputs have the shapes {shapes}"
+    return None
+
+
+def same_outputs(response, other):
+    """What the same request is answered with, written out in full."""
+    if other.code != grpc.StatusCode.OK:
+        return f"written in full it is answered {other.code.name} {other.message!r}"
+    for name, proto in other.response.outputs.items():
+        found, expected = tensors.decode(response.outputs[name]), tensors.decode(proto)
+        if found.shape != expected.shape or not close(found, expected):
+            return f"written in full it is answered with other {name}"
+    return None
+
+
+def close(found, expected):
+    """Whether arrays are equal but for what a batch of another size may change."""
+    if found.dtype == object:
+        return found.tolist() == expected.tolist()
+    level = 1 if found.dtype.kind in "iu" else 1e-5
+    pair = found.astype(float), expected.astype(float)
+    return np.allclose(*pair, rtol=1e-3, atol=level, equal_nan=True)
+
+
+def describes(subject):
+    """The metadata of the subject's version, with its signature."""
+
+    def check(response):
+        spec = response.model_spec
+        if spec.name != subject.name or spec.version.value != subject.version:
+            return f"model_spec is {spec}"
+        if spec.signature_name:
+            return "model_spec names a signature"
+        found = messages.SignatureDefMap()
+        if not response.metadata["signature_def"].Unpack(found):
+            return "signature_def is no SignatureDefMap"
+        if subject.signature.key not in found.signature_def:
+            return f"the signature {subject.signature.key} is missing"
+        return None
+
+    return check
+
+
+def lists_init_op(response, other):
+    """Looks for the init op, where Predict knows it (and refuses it)."""
+    absent = Answer(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        f'Serving signature key "{INIT_OP}" not found',
+    )
+    found = messages.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(found)
+    if absent.mismatch(other) is not None and INIT_OP not in found.signature_def:
+        return f"the signature {INIT_OP} is missing"
+    return None
+
+
+def lists_versions(subject):
+    """The subject's version among others, newest first."""
+
+    def check(response):
+        versions = [status.version for status in response.model_version_status]
+        if versions != sorted(versions, reverse=True):
+            return f"the versions are listed as {versions}"
+        if subject.version not in versions:
+            return f"version {subject.version} is missing"
+        return None
+
+    return check

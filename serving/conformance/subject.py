@@ -1,0 +1,90 @@
+"""The model and the signature that cases are about."""
+
+import numpy as np
+
+from serving import errors, messages, signatures, tensors
+
+NO_MODEL = "no_such_model"
+NO_VERSION = 987654321
+NO_LABEL = "no_such_label"
+NO_SIGNATURE = "no_such_signature"
+NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
+NO_OUTPUT = "no_such_output"
+
+
+class Subject:
+    """The signature the cases are about, and valid requests for it.
+
+    Args:
+        name: The model's name.
+        version: The version that has the signature.
+        signature: The Signature, with the batch as its only free dimension.
+    """
+
+    def __init__(self, name, version, signature):
+        self.name = name
+        self.version = version
+        self.signature = signature
+        self.specs = list(self.signature.inputs.values())
+
+    def request(self, rows=1, value=0, **changes):
+        """Returns a valid PredictRequest, with `value` everywhere."""
+        request = messages.PredictRequest()
+        request.model_spec.name = changes.get("name", self.name)
+        request.model_spec.signature_name = changes.get("signature", self.signature.key)
+        for spec in self.specs:
+            fill = b"x" * value if spec.data_type == tensors.DT_STRING else value
+            shape = (rows, *spec.row_shape)
+            array = np.full(shape, fill, tensors.numpy_type(spec.data_type))
+            tensors.encode(array, request.inputs[spec.name])
+        return request
+
+    def changed(self, *changes):
+        """Returns a request whose first input was changed by functions."""
+        request = self.request()
+        for change in changes:
+            change(request.inputs[self.specs[0].name])
+        return request
+
+    def written(self, change, value):
+        """Returns two rows of `value` whose inputs were changed by a function."""
+        request = self.request(rows=2, value=value)
+        for proto in request.inputs.values():
+            change(proto)
+        return request
+
+
+def usable(found):
+    """Returns those of {key: Signature} that cases can be about."""
+    return {
+        key: candidate
+        for key, candidate in found.items()
+        if candidate.batchable and candidate.method in signatures.PREDICT_METHODS
+    }
+
+
+def subject_of(model, version, found, signature=None):
+    """Returns the Subject of one model of a server.
+
+    Args:
+        model: Its name.
+        version: The version it answers with.
+        found: {key: Signature}, as its metadata says.
+        signature: The signature to ask; by default `serving_default`, or another.
+
+    Raises:
+        serving.RequestError: If no such signature has the batch as its only free
+            dimension.
+    """
+    keys = list(usable(found))
+    if signature is not None and signature not in keys:
+        raise errors.RequestError(
+            f"model {model!r} has no signature {signature!r} with the batch as its "
+            f"only free dimension; it has {', '.join(keys) or 'none'}"
+        )
+    if not keys:
+        raise errors.RequestError(
+            f"model {model!r} has no signature whose only free dimension is the batch"
+        )
+    preferred = [key for key in (signature, signatures.DEFAULT) if key in keys]
+    return Subject(model, version, found[(preferred or keys)[0]])
