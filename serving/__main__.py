@@ -357,7 +357,8 @@ def conformance(address, models, signature, label, rest, verbose, **options):
         return found
 
     def results(client, model):
-        yield from grpc_calls.run(client.channel, chosen(grpc_cases, client, model))
+        cases = chosen(grpc_cases, client, model)
+        yield from grpc_calls.run(client.channel, cases, options["timeout"])
         if rest is not None:
             cases = chosen(rest_cases, client, model)
             yield from rest_calls.run(rest, cases, options["timeout"])

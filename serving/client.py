@@ -162,7 +162,7 @@ class _Calls:
         server_name=None,
         max_message_bytes=MAX_MESSAGE_BYTES,
     ):
-        _check_address(address)
+        check_address(address)
         if (client_certificate is None) != (client_key is None):
             raise errors.RequestError("client_certificate and client_key go together")
         if not _is_whole(attempts) or attempts < 1:
@@ -791,7 +791,7 @@ def _in_words(error, address):
     return errors.ServingError(code, message)
 
 
-def _check_address(address):
+def check_address(address):
     """Raises `RequestError` for what gRPC would take, and ask another port for."""
     if isinstance(address, str):
         host, _, port = address.rpartition(":")

@@ -1,6 +1,7 @@
 """Cases over gRPC: what is asked, and what a server answers."""
 
 import dataclasses
+import math
 import typing
 
 import google.protobuf.message
@@ -12,6 +13,8 @@ from serving.conformance import judging
 # TensorFlow Serving cuts a message at 1024 characters; some versions say so after it.
 MESSAGE_LIMIT = 1024
 LONGEST_MESSAGE = MESSAGE_LIMIT + len("...TRUNCATED")
+
+_LOST = (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
 
 _PATHS = {
     name: (f"/{service}/{name}", response)
@@ -26,6 +29,11 @@ class Reply(typing.NamedTuple):
     code: grpc.StatusCode
     message: str
     response: object
+
+    @property
+    def lost(self):
+        """Whether the server did not answer."""
+        return self.code in _LOST
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +64,14 @@ class Answer:
 class Beside:
     """A second request of a case, and what its answer says about the first one's.
 
-    `compare` takes the first response and the second Reply, and returns what is wrong,
-    or nothing.
+    `compare` takes the first Reply and the second, and returns what is wrong, or
+    nothing.
     """
 
     method: str
     request: object
     compare: object
+    timeout: float = math.inf
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +86,7 @@ class Case:
         deliberate: The embedded server's Answer where it differs on purpose.
         why: The harm that the difference avoids.
         beside: A second request, where one answer alone does not tell.
-        timeout: Seconds to wait.
+        timeout: Seconds to wait, if fewer than for other cases.
     """
 
     name: str
@@ -87,29 +96,38 @@ class Case:
     deliberate: Answer | None = None
     why: str = ""
     beside: Beside | None = None
-    timeout: float = 60.0
+    timeout: float = math.inf
 
 
-def run(channel, chosen):
-    """Sends each of the `chosen` cases over a gRPC channel; yields the Results."""
-    for case in chosen:
-        reply = _ask(channel, case.method, case.request, case.timeout)
-        result = judging.judge(case, reply)
-        if result.outcome == "agrees" and case.beside is not None:
-            beside = case.beside
-            other = _ask(channel, beside.method, beside.request, case.timeout)
-            detail = beside.compare(reply.response, other)
-            if detail:
-                result = judging.Result(case, "fails", detail)
-        yield result
+def run(channel, chosen, timeout=60.0):
+    """Sends each of the `chosen` cases over a gRPC channel; yields the Results.
+
+    Args:
+        channel: The channel.
+        chosen: The Cases.
+        timeout: Seconds to wait for each answer, unless the case has fewer.
+    """
+
+    def ask_in_time(call):
+        return ask(channel, call, timeout)
+
+    return judging.run(chosen, ask_in_time)
 
 
-def _ask(channel, method, request, timeout):
-    path, response_class = _PATHS[method]
+def ask(channel, call, timeout):
+    """Sends what a Case or a Beside asks, and returns the Reply.
+
+    Raises:
+        google.protobuf.message.DecodeError: If the answer is not the method's message.
+    """
+    path, response_class = _PATHS[call.method]
+    request = call.request
     if isinstance(request, google.protobuf.message.Message):
         request = request.SerializeToString()
     try:
-        answered = channel.unary_unary(path)(request, timeout=timeout)
+        answered = channel.unary_unary(path)(
+            request, timeout=min(timeout, call.timeout)
+        )
     except grpc.RpcError as error:
         return Reply(error.code(), error.details() or "", None)
     return Reply(grpc.StatusCode.OK, "", response_class.FromString(answered))

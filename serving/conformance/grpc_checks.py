@@ -58,12 +58,15 @@ def has_no_rows(response):
     return None
 
 
-def same_outputs(response, other):
+def same_outputs(reply, other):
     """What the same request is answered with, written out in full."""
     if other.code != grpc.StatusCode.OK:
         return f"written in full it is answered {other.code.name} {other.message!r}"
     for name, proto in other.response.outputs.items():
-        found, expected = tensors.decode(response.outputs[name]), tensors.decode(proto)
+        found, expected = (
+            tensors.decode(reply.response.outputs[name]),
+            tensors.decode(proto),
+        )
         if found.shape != expected.shape or not close(found, expected):
             return f"written in full it is answered with other {name}"
     return None
@@ -97,14 +100,14 @@ def describes(subject):
     return check
 
 
-def lists_init_op(response, other):
+def lists_init_op(reply, other):
     """Looks for the init op, where Predict knows it (and refuses it)."""
     absent = Answer(
         grpc.StatusCode.FAILED_PRECONDITION,
         f'Serving signature key "{INIT_OP}" not found',
     )
     found = messages.SignatureDefMap()
-    response.metadata["signature_def"].Unpack(found)
+    reply.response.metadata["signature_def"].Unpack(found)
     if absent.mismatch(other) is not None and INIT_OP not in found.signature_def:
         return f"the signature {INIT_OP} is missing"
     return None

@@ -5,7 +5,7 @@ import http.client
 import json
 import typing
 
-from serving import errors
+from serving import client, errors
 from serving.conformance import judging
 
 
@@ -17,6 +17,11 @@ class Reply(typing.NamedTuple):
 
     status: int | None
     body: object
+
+    @property
+    def lost(self):
+        """Whether the server did not answer."""
+        return self.status is None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +42,20 @@ class Answer:
 
 
 @dataclasses.dataclass(frozen=True)
+class Beside:
+    """A second request of a case, and what its answer says about the first one's.
+
+    `compare` takes the first Reply and the second, and returns what is wrong, or
+    nothing.
+    """
+
+    method: str
+    path: str
+    body: bytes | None
+    compare: object
+
+
+@dataclasses.dataclass(frozen=True)
 class Case:
     """One row of the specification.
 
@@ -48,6 +67,7 @@ class Case:
         expected: TensorFlow Serving's Answer.
         deliberate: The embedded server's Answer where it differs on purpose.
         why: The harm that the difference avoids.
+        beside: A second request, where one answer alone does not tell.
     """
 
     name: str
@@ -57,15 +77,17 @@ class Case:
     expected: Answer
     deliberate: Answer | None = None
     why: str = ""
+    beside: Beside | None = None
 
 
 def check_address(address, timeout=60.0):
-    """Raises `RequestError` where nothing answers in HTTP."""
+    """Raises `RequestError` for no `host:port`, or where nothing answers in HTTP."""
+    client.check_address(address)
     found = _ask(
         address, Case("an answer", "GET", "/v1/models/any", None, Answer(404)), timeout
     )
     if found.status is None:
-        raise errors.RequestError(f"{address} is no REST API: {found.body}")
+        raise errors.RequestError(f"{address} is no REST API: {found.body!r:.200}")
 
 
 def run(address, chosen, timeout=60.0):
@@ -76,15 +98,18 @@ def run(address, chosen, timeout=60.0):
         chosen: The Cases.
         timeout: Seconds to wait for each.
     """
-    for case in chosen:
-        yield judging.judge(case, _ask(address, case, timeout))
+
+    def ask(call):
+        return _ask(address, call, timeout)
+
+    return judging.run(chosen, ask)
 
 
-def _ask(address, case, timeout):
+def _ask(address, call, timeout):
     try:
         connection = http.client.HTTPConnection(address, timeout=timeout)
         try:
-            connection.request(case.method, case.path, case.body)
+            connection.request(call.method, call.path, call.body)
             answer = connection.getresponse()
             content = answer.read()
         finally:
@@ -93,5 +118,5 @@ def _ask(address, case, timeout):
         return Reply(None, str(error))
     try:
         return Reply(answer.status, json.loads(content))
-    except ValueError:
+    except (ValueError, RecursionError):
         return Reply(answer.status, None)

@@ -10,6 +10,7 @@ import http.server
 import json
 import shutil
 import threading
+import time
 
 import google.protobuf.message
 import grpc
@@ -84,17 +85,25 @@ def sorted_out(results):
     return found
 
 
-def through_proxy(client, spoil, cases):
-    """Runs cases against a proxy of a client's server, and sorts the Results."""
+@contextlib.contextmanager
+def grpc_proxy(client, spoil):
+    """Gives the address of a proxy of a client's server."""
     proxy = grpc.server(
         concurrent.futures.ThreadPoolExecutor(2), [Proxy(client.channel, spoil)]
     )
     port = proxy.add_insecure_port("127.0.0.1:0")
     proxy.start()
-    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
-        found = sorted_out(grpc_calls.run(channel, cases))
+    yield f"127.0.0.1:{port}"
     proxy.stop(None).wait()
-    return found
+
+
+def through_proxy(client, spoil, cases):
+    """Runs cases against a proxy of a client's server, and sorts the Results."""
+    with (
+        grpc_proxy(client, spoil) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        return sorted_out(grpc_calls.run(channel, cases))
 
 
 @pytest.fixture
@@ -349,6 +358,78 @@ def test_tensorflow_serving_fails_none(outcomes, predict, model):
     assert found["deliberate"] == ["bytes that are no request"]
 
 
+class Garbage:
+    """Stands for a response of bytes that are none."""
+
+    def SerializeToString(self):
+        return b"\xff" * 20
+
+
+def answers_with_garbage(request, ask):
+    ask(request)
+    return Garbage()
+
+
+def spoils_outputs(change):
+    """Changes the TensorProto of each output."""
+
+    def spoil(request, ask):
+        response = ask(request)
+        for proto in response.outputs.values():
+            change(proto)
+        return response
+
+    return spoil
+
+
+def loses_a_byte(proto):
+    proto.tensor_content = proto.tensor_content[:-1]
+
+
+def claims_negative_rows(proto):
+    proto.tensor_shape.dim[0].size = -1
+
+
+def claims_complex_numbers(proto):
+    proto.dtype = COMPLEX
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        answers_with_garbage,
+        spoils_outputs(loses_a_byte),
+        spoils_outputs(claims_negative_rows),
+        spoils_outputs(claims_complex_numbers),
+    ],
+)
+def test_a_malformed_answer_fails_its_cases_alone(outcomes, spoil):
+    found = outcomes({"Predict": spoil})
+    assert "a shape with no content is zeros" in found["fails"]
+    assert {"metadata", "unknown model", "bytes that are no request"} <= {
+        *found["agrees"],
+        *found["deliberate"],
+    }
+
+
+def does_not_answer(request, ask):
+    raise Refused(grpc.StatusCode.UNAVAILABLE, "away")
+
+
+def test_a_server_that_answers_no_more_is_asked_no_more(client):
+    metadata = client.metadata("good")
+    cases = grpc_cases.cases("good", metadata.version, metadata.signatures)
+    with (
+        grpc_proxy(client, {"Predict": does_not_answer}) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        results = list(grpc_calls.run(channel, cases))
+    assert [result.case for result in results] == cases
+    assert {result.outcome for result in results} == {"fails"}
+    asked = [r for r in results if not r.detail.startswith("not asked, as the 3 ")]
+    assert asked == results[:3]
+
+
 class Echo(tf.Module):
     """A model of strings."""
 
@@ -584,6 +665,24 @@ def refuses_with_500(method, path, body, ask):
     return (500, content) if body == b"" and method == "POST" else (status, content)
 
 
+def nests_deeply(method, path, body, ask):
+    status, content = ask(method, path, body)
+    wrong = path == "/v1/models/no_such_model"
+    return status, b"[" * 100_000 if wrong else content
+
+
+def has_no_signatures(found):
+    return {**found, "metadata": {"signature_def": {"signature_def": None}}}
+
+
+def has_a_list_of_signatures(found):
+    return {**found, "metadata": {"signature_def": {"signature_def": [1]}}}
+
+
+def has_no_versions(found):
+    return {"model_version_status": None}
+
+
 ROWS = [
     "a version's rows",
     "rows",
@@ -607,6 +706,10 @@ METADATA = ["metadata", "a version's metadata", "metadata by label"]
         (errs_in_text, STATUS_OF_NO_MODEL),
         (errs_in_other_words, STATUS_OF_NO_MODEL),
         (refuses_with_500, ["an empty body"]),
+        (nests_deeply, STATUS_OF_NO_MODEL),
+        (spoils_json(has_no_signatures, "/metadata"), METADATA),
+        (spoils_json(has_a_list_of_signatures, "/metadata"), METADATA),
+        (spoils_json(has_no_versions, "/v1/models/good"), ["status"]),
     ],
 )
 def test_a_rest_server_that_is_wrong_in_one_point(rest_outcomes, spoil, failed):
@@ -676,9 +779,35 @@ def test_command_with_a_label_that_is_none(run):
     assert "Unrecognized servable version label: nope" in result.stderr
 
 
-@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:x"])
-def test_command_where_no_rest_answers(run, address):
-    result = run("--rest", address, "--timeout", "20")
+def answers_late(request, ask):
+    time.sleep(2)
+    return ask(request)
+
+
+def test_command_waits_for_each_case_as_long_as_it_is_told(labelled):
+    with (
+        serving.Client(labelled.address) as client,
+        grpc_proxy(client, {"Predict": answers_late}) as address,
+    ):
+        command = ["conformance", address, "--model", "good", "--timeout", "1"]
+        result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
-    assert f"{address} is no REST API: " in result.output
-    assert "Traceback" not in result.output
+    assert "fails      no model_spec: DEADLINE_EXCEEDED " in result.output
+    assert "0 agree, 0 differ deliberately" in result.output
+
+
+def test_command_where_no_rest_answers(run, labelled):
+    for address in ("127.0.0.1:1", labelled.address):
+        result = run("--rest", address, "--timeout", "20")
+        assert result.exit_code == 1
+        assert f"{address} is no REST API: '" in result.output
+        assert result.output.strip().isprintable()
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:x", "", "http://127.0.0.1:8501", "127.0.0.1:8501/"]
+)
+def test_command_with_a_rest_address_that_is_none(run, address):
+    result = run("--rest", address)
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: address must be host:port ")
