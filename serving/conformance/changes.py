@@ -29,6 +29,15 @@ def renamed(request, name):
     return request
 
 
+def everywhere(request, change):
+    """Returns a copy of a request, each of whose inputs was changed by a function."""
+    changed = messages.PredictRequest()
+    changed.CopyFrom(request)
+    for proto in changed.inputs.values():
+        change(proto)
+    return changed
+
+
 def filtered(request, *outputs):
     """Asks for some outputs."""
     request.output_filter.extend(outputs)
@@ -70,7 +79,19 @@ def use_typed_field(proto):
     getattr(proto, tensors.typed_field(proto.dtype)).extend(values.tolist())
 
 
-def use_one_value(proto):
-    """Leaves the first value alone, in the field of its dtype."""
-    use_typed_field(proto)
-    del getattr(proto, tensors.typed_field(proto.dtype))[1:]
+def use_typed(count):
+    """Leaves the first values alone, so many, in the field of their dtype."""
+
+    def change(proto):
+        use_typed_field(proto)
+        del getattr(proto, tensors.typed_field(proto.dtype))[count:]
+
+    return change
+
+
+def begin_with_zero(proto):
+    """Makes the first value zero, or an empty string."""
+    array = tensors.decode(proto).copy()
+    array.flat[:1] = b"" if proto.dtype == tensors.DT_STRING else 0
+    proto.Clear()
+    tensors.encode(array, proto)

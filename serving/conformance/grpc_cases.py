@@ -1,5 +1,7 @@
 """The cases over gRPC."""
 
+import itertools
+
 import grpc
 
 from serving import messages, signatures, tensors
@@ -38,12 +40,17 @@ def _predict_cases(subject):
     def answered(title, request, check, **more):
         return Case(title, "Predict", request, Answer(OK, check=check), **more)
 
-    def as_if(title, value, change):
-        """The case of two rows that are written differently, but mean `value`."""
-        full = subject.request(rows=2, value=value)
-        beside = Beside("Predict", full, grpc_checks.same_outputs)
-        request = subject.written(change, value)
-        return answered(title, request, grpc_checks.answers(subject), beside=beside)
+    def as_if(title, values, change, before=None):
+        """The case of rows that are written differently, but mean the same."""
+        full = subject.request(values)
+        if before is not None:
+            full = changes.everywhere(full, before)
+        return answered(
+            title,
+            changes.everywhere(full, change),
+            grpc_checks.answers(subject, len(values)),
+            beside=Beside("Predict", full, grpc_checks.same_outputs),
+        )
 
     return [
         case(
@@ -137,15 +144,30 @@ def _predict_cases(subject):
             grpc_checks.answers(subject),
         ),
         answered(
-            "output_filter leaves one output",
-            changes.filtered(subject.request(), output),
-            grpc_checks.has_outputs([output]),
+            "every row is answered in its own place",
+            subject.request((0, 1, 1)),
+            grpc_checks.answers(subject, rows=3),
+            # Another order than the first backwards: it would hide a server's own.
+            beside=Beside(
+                "Predict",
+                subject.request((1, 0, 0)),
+                grpc_checks.same_rows((0, 1, 1), (1, 0, 0)),
+            ),
         ),
-        as_if("a shape with no content is zeros", 0, changes.empty),
+        as_if("a shape with no content is zeros", (0, 0), changes.empty),
         as_if(
-            "typed fields serve as well as tensor_content", 1, changes.use_typed_field
+            "typed fields serve as well as tensor_content",
+            (1, 1),
+            changes.use_typed_field,
         ),
-        as_if("too few typed values repeat the last", 1, changes.use_one_value),
+        as_if("too few typed values repeat the last", (1, 1), changes.use_typed(1)),
+        # Three rows, to lack values even where a row is a single one.
+        as_if(
+            "too few typed values repeat the last, not the first",
+            (1, 1, 1),
+            changes.use_typed(2),
+            before=changes.begin_with_zero,
+        ),
         Case(
             "bytes that are no request",
             "Predict",
@@ -180,6 +202,19 @@ def _default_cases(subject):
             subject.request(signature=""),
             Answer(OK, check=grpc_checks.answers(subject)),
         )
+    ]
+
+
+def _filter_cases(subject):
+    """The cases of a signature with several outputs, which are asked for in turn."""
+    return [
+        Case(
+            f"output_filter leaves one output, {spec.name}",
+            "Predict",
+            changes.filtered(subject.request(), spec.name),
+            Answer(OK, check=grpc_checks.has_outputs([spec])),
+        )
+        for spec in subject.signature.outputs.values()
     ]
 
 
@@ -289,11 +324,11 @@ def _batch_cases(subject):
         Case(
             "zero rows",
             "Predict",
-            subject.request(rows=0),
+            subject.request(()),
             # A batching TensorFlow Serving hangs to the caller's deadline.
             OneOf(
                 Answer(grpc.StatusCode.DEADLINE_EXCEEDED),
-                Answer(OK, check=grpc_checks.has_no_rows),
+                Answer(OK, check=grpc_checks.answers(subject, rows=0)),
             ),
             timeout=5.0,
         ),
@@ -450,12 +485,16 @@ def _other_cases(subject):
 def cases(model, version, found, signature=None):
     """Returns the cases for one model of a server; its arguments are `subject_of`'s."""
     subject = subject_of(model, version, found, signature)
+    others = usable(found)
     default = []
-    if signatures.DEFAULT in usable(found):
-        default = _default_cases(Subject(model, version, found[signatures.DEFAULT]))
+    if signatures.DEFAULT in others:
+        default = _default_cases(Subject(model, version, others[signatures.DEFAULT]))
+    several = (s for s in (subject.signature, *others.values()) if len(s.outputs) > 1)
+    filtered = [_filter_cases(Subject(model, version, s)) for s in several][:1]
     return [
         *_predict_cases(subject),
         *default,
+        *itertools.chain(*filtered),
         *_order_cases(subject),
         *_batch_cases(subject),
         *_metadata_cases(subject),

@@ -12,8 +12,8 @@ from serving.conformance.grpc_calls import Answer
 INIT_OP = "__saved_model_init_op"
 
 
-def answers(subject):
-    """All outputs, and a model_spec that says who answered."""
+def answers(subject, rows=1):
+    """All outputs, of so many rows, and a model_spec that says who answered."""
 
     def check(response):
         spec = response.model_spec
@@ -21,20 +21,32 @@ def answers(subject):
             return f"model_spec says {spec.name} {spec.signature_name}"
         if spec.version.value != subject.version:
             return f"model_spec says version {spec.version.value}"
-        return has_outputs(list(subject.signature.outputs))(response)
+        return has_outputs(list(subject.signature.outputs.values()), rows)(response)
 
     return check
 
 
-def has_outputs(names):
-    """These outputs, and no others."""
+def has_outputs(specs, rows=1):
+    """These outputs and no others, each with the dtype and shape of its TensorSpec."""
 
     def check(response):
+        names = [spec.name for spec in specs]
         if sorted(response.outputs) != sorted(names):
             return f"the outputs are {sorted(response.outputs)}, not {sorted(names)}"
-        return None
+        misfits = [_misfit(spec, response.outputs[spec.name], rows) for spec in specs]
+        return next(filter(None, misfits), None)
 
     return check
+
+
+def _misfit(spec, proto, rows):
+    """Returns how an output differs from its TensorSpec, or nothing."""
+    if proto.dtype != spec.data_type:
+        return f"output {spec} came as {tensors.type_name(proto.dtype)}"
+    shape = tensors.checked_shape(proto)
+    if shape[:1] != (rows,) or not spec.fits(shape):
+        return f"output {spec} came in the shape {list(shape)} for {rows} rows"
+    return None
 
 
 def holds_every_value(response):
@@ -50,35 +62,54 @@ def holds_every_value(response):
     return None
 
 
-def has_no_rows(response):
-    """Outputs of zero rows."""
-    shapes = [tensors.declared_shape(proto) for proto in response.outputs.values()]
-    if any(shape[:1] != (0,) for shape in shapes):
-        return f"the outputs have the shapes {shapes}"
-    return None
-
-
 def same_outputs(reply, other):
     """What the same request is answered with, written out in full."""
     if other.code != grpc.StatusCode.OK:
         return f"written in full it is answered {other.code.name} {other.message!r}"
-    for name, proto in other.response.outputs.items():
-        found, expected = (
-            tensors.decode(reply.response.outputs[name]),
-            tensors.decode(proto),
-        )
+    for name, found, expected in _pairs(reply, other):
         if found.shape != expected.shape or not close(found, expected):
             return f"written in full it is answered with other {name}"
     return None
+
+
+def same_rows(values, others):
+    """What equal rows are answered with in another order.
+
+    Args:
+        values: What tells the rows of the first request.
+        others: What tells those of the second, in which each of them comes.
+    """
+
+    def compare(reply, other):
+        if other.code != grpc.StatusCode.OK:
+            return f"in another order: {other.code.name} {other.message!r}"
+        order = [others.index(value) for value in values]
+        for name, found, expected in _pairs(reply, other):
+            if len(expected) != len(others) or not close(found, expected[order]):
+                return f"in another order the rows are answered with other {name}"
+        return None
+
+    return compare
+
+
+def _pairs(reply, other):
+    """Yields the name of each output, its array, and that of another answer."""
+    for name, proto in reply.response.outputs.items():
+        expected = tensors.decode(other.response.outputs[name])
+        yield name, tensors.decode(proto), expected
 
 
 def close(found, expected):
     """Whether arrays are equal but for what a batch of another size may change."""
     if found.dtype == object:
         return found.tolist() == expected.tolist()
-    level = 1 if found.dtype.kind in "iu" else 1e-5
+    level, part = 1e-5, 1e-3
+    if found.dtype.kind in "iu":
+        level = 1
+    elif found.dtype.itemsize == 2:  # Of half precision: a few of its steps.
+        level = part = 3e-2
     pair = found.astype(float), expected.astype(float)
-    return np.allclose(*pair, rtol=1e-3, atol=level, equal_nan=True)
+    return np.allclose(*pair, rtol=part, atol=level, equal_nan=True)
 
 
 def describes(subject):

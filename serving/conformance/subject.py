@@ -27,16 +27,13 @@ class Subject:
         self.signature = signature
         self.specs = list(self.signature.inputs.values())
 
-    def request(self, rows=1, value=0, **changes):
-        """Returns a valid PredictRequest, with `value` everywhere."""
+    def request(self, values=(0,), **changes):
+        """Returns a valid PredictRequest, with a row full of each of the `values`."""
         request = messages.PredictRequest()
         request.model_spec.name = changes.get("name", self.name)
         request.model_spec.signature_name = changes.get("signature", self.signature.key)
         for spec in self.specs:
-            fill = b"x" * value if spec.data_type == tensors.DT_STRING else value
-            shape = (rows, *spec.row_shape)
-            array = np.full(shape, fill, tensors.numpy_type(spec.data_type))
-            tensors.encode(array, request.inputs[spec.name])
+            tensors.encode(rows_of(spec, values), request.inputs[spec.name])
         return request
 
     def changed(self, *changes):
@@ -46,12 +43,14 @@ class Subject:
             change(request.inputs[self.specs[0].name])
         return request
 
-    def written(self, change, value):
-        """Returns two rows of `value` whose inputs were changed by a function."""
-        request = self.request(rows=2, value=value)
-        for proto in request.inputs.values():
-            change(proto)
-        return request
+
+def rows_of(spec, values):
+    """Returns an array for an input: a row full of each of the `values`, 0 or 1."""
+    if spec.data_type == tensors.DT_STRING:
+        values = [b"x" * value for value in values]
+    column = np.array(values, tensors.numpy_type(spec.data_type))
+    shape = len(values), *spec.row_shape
+    return np.broadcast_to(column.reshape(-1, *[1] * len(spec.row_shape)), shape)
 
 
 def usable(found):

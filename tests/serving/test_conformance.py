@@ -135,6 +135,14 @@ def fills_with_zeros(request, ask):
     return ask(request)
 
 
+def fills_with_the_first(request, ask):
+    for proto in request.inputs.values():
+        wanted = np.prod([dim.size for dim in proto.tensor_shape.dim], dtype=int)
+        if values := values_of(proto):
+            values.extend(values[:1] * (wanted - len(values)))
+    return ask(request)
+
+
 def takes_nothing_for_ones(request, ask):
     for proto in request.inputs.values():
         if not proto.tensor_content and not values_of(proto):
@@ -154,6 +162,21 @@ def answers_no_rows_with_one(request, ask):
     for proto in request.inputs.values():
         for dim in proto.tensor_shape.dim[:1]:
             dim.size = max(dim.size, 1)
+    return ask(request)
+
+
+def ignores_output_filter(request, ask):
+    if (
+        len(request.output_filter) == 1
+        and "no_such_output" not in request.output_filter
+    ):
+        request.ClearField("output_filter")
+    return ask(request)
+
+
+def answers_another_output(request, ask):
+    if list(request.output_filter) == ["level"]:
+        request.output_filter[:] = ["images"]
     return ask(request)
 
 
@@ -178,7 +201,10 @@ def cuts_messages_short(request, ask):
 
 
 def breaks_on_another_rank(request, ask):
-    if any(len(proto.tensor_shape.dim) == 4 for proto in request.inputs.values()):
+    if any(
+        name == "latents" and len(proto.tensor_shape.dim) == 4
+        for name, proto in request.inputs.items()
+    ):
         raise Refused(grpc.StatusCode.INTERNAL, "oops")
     return ask(request)
 
@@ -195,14 +221,23 @@ def forgets_the_init_op(request, ask):
 @pytest.mark.parametrize(
     ("method", "spoil", "name"),
     [
-        ("Predict", fills_with_zeros, "too few typed values repeat the last"),
         ("Predict", takes_nothing_for_ones, "a shape with no content is zeros"),
         (
             "Predict",
             keeps_values_back,
             "outputs are whole, in typed fields or in tensor_content",
         ),
+        (
+            "Predict",
+            fills_with_the_first,
+            "too few typed values repeat the last, not the first",
+        ),
         ("Predict", answers_no_rows_with_one, "zero rows"),
+        (
+            "Predict",
+            answers_another_output,
+            "output_filter leaves one output, level",
+        ),
         (
             "Predict",
             names_no_default,
@@ -220,6 +255,69 @@ def test_a_server_that_is_wrong_in_one_point_fails_one_case(
     assert outcomes({method: spoil})["fails"] == [name]
 
 
+def test_a_server_that_fills_with_zeros(outcomes):
+    last = "too few typed values repeat the last"
+    found = outcomes({"Predict": fills_with_zeros})
+    assert found["fails"] == [last, f"{last}, not the first"]
+
+
+def test_a_server_that_ignores_output_filter(outcomes):
+    assert outcomes({"Predict": ignores_output_filter})["fails"] == [
+        "output_filter leaves one output, images",
+        "output_filter leaves one output, level",
+    ]
+
+
+def test_output_filter_where_no_signature_has_two_outputs(outcomes):
+    found = outcomes({"Predict": ignores_output_filter}, "conditional")
+    assert not any("leaves one" in name for names in found.values() for name in names)
+
+
+def spoils_arrays(change):
+    """Changes the array of each output."""
+
+    def spoil(request, ask):
+        response = ask(request)
+        for proto in response.outputs.values():
+            changed = change(tensors.decode(proto))
+            proto.Clear()
+            tensors.encode(changed, proto)
+        return response
+
+    return spoil
+
+
+ANSWERED = [
+    "the answer names model, version and signature",
+    "a version asked for by number is named",
+    "every row is answered in its own place",
+    "a shape with no content is zeros",
+    "typed fields serve as well as tensor_content",
+    "too few typed values repeat the last",
+    "too few typed values repeat the last, not the first",
+    "serving_default is asked, and named, where no signature is",
+    "output_filter leaves one output, images",
+    "output_filter leaves one output, level",
+    "zero rows",
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "failed"),
+    [
+        (lambda array: array.astype(np.float64), ANSWERED),
+        (lambda array: np.concatenate([array, array[-1:]]), ANSWERED[:-1]),
+        (np.ravel, [name for name in ANSWERED if not name.endswith("level")]),
+        (lambda array: array[..., None], ANSWERED),
+        (lambda array: array[::-1], [ANSWERED[2]]),
+        (lambda array: np.roll(array, 1, axis=0), [ANSWERED[2]]),
+        (lambda array: np.repeat(array[:1], len(array), axis=0), [ANSWERED[2]]),
+    ],
+)
+def test_a_server_whose_outputs_are_wrong(outcomes, change, failed):
+    assert outcomes({"Predict": spoils_arrays(change)})["fails"] == failed
+
+
 def right_name(request):
     request.model_spec.name = "good"
 
@@ -229,7 +327,8 @@ def right_version(request):
 
 
 def right_signature(request):
-    request.model_spec.signature_name = "serving_default"
+    if request.model_spec.signature_name == "no_such_signature":
+        request.model_spec.signature_name = "serving_default"
 
 
 def right_number(request):
