@@ -343,25 +343,9 @@ def conformance(address, models, signature, label, rest, verbose, **options):
 
     Nothing is changed on the server. Exit status 1 if a case fails.
     """
+    from serving import conformance
     from serving.client import Client
-    from serving.conformance import grpc_calls, grpc_cases, rest_calls, rest_cases
-
-    def chosen(module, client, model):
-        newest = client.metadata(model)
-        found = module.cases(model, newest.version, newest.signatures, signature)
-        if label is not None:
-            named = client.metadata(model, version_label=label)
-            found += module.label_cases(
-                label, model, named.version, named.signatures, signature
-            )
-        return found
-
-    def results(client, model):
-        cases = chosen(grpc_cases, client, model)
-        yield from grpc_calls.run(client.channel, cases, options["timeout"])
-        if rest is not None:
-            cases = chosen(rest_cases, client, model)
-            yield from rest_calls.run(rest, cases, options["timeout"])
+    from serving.conformance import rest_calls
 
     failed = 0
     with Client(address, **options) as client:
@@ -369,7 +353,9 @@ def conformance(address, models, signature, label, rest, verbose, **options):
             rest_calls.check_address(rest, options["timeout"])
         for model in models:
             counts = {"agrees": 0, "deliberate": 0, "fails": 0}
-            for result in results(client, model):
+            for result in conformance.results(
+                client, model, signature, label, rest, options["timeout"]
+            ):
                 counts[result.outcome] += 1
                 if verbose or result.outcome != "agrees":
                     line = f"{result.outcome:10s} {result.case.name}"

@@ -5,11 +5,13 @@ import math
 import grpc
 import numpy as np
 
-from serving import messages, tensors
+from serving import messages, signatures, tensors
 from serving.conformance.grpc_calls import Answer
 
 # What TensorFlow writes into SavedModels that have something to initialize.
 INIT_OP = "__saved_model_init_op"
+
+_AVAILABLE = messages.ModelVersionStatus.State.Value("AVAILABLE")
 
 
 def answers(subject, rows=1):
@@ -104,8 +106,8 @@ def close(found, expected):
     if found.dtype == object:
         return found.tolist() == expected.tolist()
     level, part = 1e-5, 1e-3
-    if found.dtype.kind in "iu":
-        level = 1
+    if found.dtype.kind in "iu":  # Pixels are rounded, counts are not.
+        level, part = int(found.dtype == np.uint8), 0
     elif found.dtype.itemsize == 2:  # Of half precision: a few of its steps.
         level = part = 3e-2
     pair = found.astype(float), expected.astype(float)
@@ -124,8 +126,12 @@ def describes(subject):
         found = messages.SignatureDefMap()
         if not response.metadata["signature_def"].Unpack(found):
             return "signature_def is no SignatureDefMap"
-        if subject.signature.key not in found.signature_def:
-            return f"the signature {subject.signature.key} is missing"
+        parsed = signatures.parse(found.signature_def)
+        if parsed.get(subject.signature.key) != subject.signature:
+            return f"the signature {subject.signature.key} is missing, or another"
+        inputs, outputs = subject.signature.inputs, subject.signature.outputs
+        if not all(spec.tensor for spec in (*inputs.values(), *outputs.values())):
+            return f"the signature {subject.signature.key} names no tensors"
         return None
 
     return check
@@ -145,7 +151,7 @@ def lists_init_op(reply, other):
 
 
 def lists_versions(subject):
-    """The subject's version among others, newest first."""
+    """The subject's version, which is served, among others, newest first."""
 
     def check(response):
         versions = [status.version for status in response.model_version_status]
@@ -153,6 +159,38 @@ def lists_versions(subject):
             return f"the versions are listed as {versions}"
         if subject.version not in versions:
             return f"version {subject.version} is missing"
-        return None
+        return _is_served(
+            response.model_version_status[versions.index(subject.version)]
+        )
 
     return check
+
+
+def lists_only(subject):
+    """The subject's version, which is served, and no other."""
+
+    def check(response):
+        versions = [status.version for status in response.model_version_status]
+        if versions != [subject.version]:
+            return f"the versions are listed as {versions}"
+        return _is_served(response.model_version_status[0])
+
+    return check
+
+
+def _is_served(status):
+    if status.state != _AVAILABLE or status.status.error_code:
+        return f"version {status.version} has the status {str(status)!r}"
+    return None
+
+
+def lists_too(version):
+    """This version, if its metadata comes."""
+
+    def compare(reply, other):
+        listed = [status.version for status in reply.response.model_version_status]
+        if other.code == grpc.StatusCode.OK and version not in listed:
+            return f"version {version} is missing, but answers"
+        return None
+
+    return compare

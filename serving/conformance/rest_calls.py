@@ -6,17 +6,18 @@ import json
 import typing
 
 from serving import client, errors
-from serving.conformance import judging
+from serving.conformance import grpc_calls, judging
 
 
 class Reply(typing.NamedTuple):
-    """What came back: the HTTP status, and the body's JSON where it is some.
+    """What came back: the HTTP status, and the body, read where it is JSON.
 
     Where nothing came back, the status is None and the body says why.
     """
 
     status: int | None
     body: object
+    content_type: str | None = None
 
     @property
     def lost(self):
@@ -26,9 +27,10 @@ class Reply(typing.NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
-    """What a server answers: an HTTP status, and a body.
+    """What a server answers: an HTTP status, and JSON.
 
-    `check` takes the body and returns what is wrong with it, or nothing.
+    `check` takes what the JSON says, and returns what is wrong with it, or nothing.
+    Without it, anything may stand there.
     """
 
     status: int
@@ -38,21 +40,11 @@ class Answer:
         """Returns how a reply differs from this answer, or nothing."""
         if reply.status != self.status:
             return f"{reply.status} {reply.body!r:.200} instead of {self.status}"
-        return None if self.check is None else self.check(reply.body)
-
-
-@dataclasses.dataclass(frozen=True)
-class Beside:
-    """A second request of a case, and what its answer says about the first one's.
-
-    `compare` takes the first Reply and the second, and returns what is wrong, or
-    nothing.
-    """
-
-    method: str
-    path: str
-    body: bytes | None
-    compare: object
+        if self.check is None:
+            return None
+        if reply.content_type != "application/json":
+            return f"the content type is {reply.content_type!r}"
+        return self.check(reply.body)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +59,7 @@ class Case:
         expected: TensorFlow Serving's Answer.
         deliberate: The embedded server's Answer where it differs on purpose.
         why: The harm that the difference avoids.
-        beside: A second request, where one answer alone does not tell.
+        beside: The same request over gRPC, and what its answer says about this one's.
     """
 
     name: str
@@ -77,7 +69,7 @@ class Case:
     expected: Answer
     deliberate: Answer | None = None
     why: str = ""
-    beside: Beside | None = None
+    beside: grpc_calls.Beside | None = None
 
 
 def check_address(address, timeout=60.0):
@@ -90,16 +82,19 @@ def check_address(address, timeout=60.0):
         raise errors.RequestError(f"{address} is no REST API: {found.body!r:.200}")
 
 
-def run(address, chosen, timeout=60.0):
+def run(address, channel, chosen, timeout=60.0):
     """Sends each of the `chosen` cases over plain HTTP; yields the Results.
 
     Args:
         address: `host:port` of the REST API.
+        channel: A gRPC channel to the same server.
         chosen: The Cases.
         timeout: Seconds to wait for each.
     """
 
     def ask(call):
+        if isinstance(call, grpc_calls.Beside):
+            return grpc_calls.ask(channel, call, timeout)
         return _ask(address, call, timeout)
 
     return judging.run(chosen, ask)
@@ -117,6 +112,7 @@ def _ask(address, call, timeout):
     except (OSError, http.client.HTTPException) as error:
         return Reply(None, str(error))
     try:
-        return Reply(answer.status, json.loads(content))
+        body = json.loads(content)
     except (ValueError, RecursionError):
-        return Reply(answer.status, None)
+        body = None
+    return Reply(answer.status, body, answer.headers.get_content_type())

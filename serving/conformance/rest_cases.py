@@ -6,20 +6,20 @@ HTTP status and the form of its JSON, and by its first words only where its
 documentation has them.
 """
 
+import base64
 import json
 import urllib.parse
 
-import numpy as np
-
 from serving import signatures, tensors
-from serving.conformance import rest_checks
+from serving.conformance import changes, rest_checks
+from serving.conformance.grpc_calls import Beside
 from serving.conformance.rest_calls import Answer, Case
 from serving.conformance.subject import (
     NO_LABEL,
     NO_MODEL,
     NO_SIGNATURE,
     NO_VERSION,
-    Subject,
+    rows_of,
     subject_of,
     usable,
 )
@@ -29,30 +29,48 @@ def _path(subject, rest="", name=None):
     return f"/v1/models/{urllib.parse.quote(name or subject.name, safe='')}{rest}"
 
 
-def _one_row(spec):
-    """Returns the JSON of a row of zeros, or of short strings."""
-    if spec.data_type == tensors.DT_STRING:
-        value = {"b64": "eA=="}
-    else:
-        value = np.zeros((), tensors.numpy_type(spec.data_type)).tolist()
-    for size in reversed(spec.row_shape):
-        value = [value] * size
-    return value
+# Those of which TensorFlow Serving reads and writes JSON (json_tensor.cc).
+_IN_JSON = (
+    *("bool", "double", "float", "string"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint32", "uint64"),
+)
+
+
+def _has_json(signature):
+    specs = (*signature.inputs.values(), *signature.outputs.values())
+    return all(tensors.type_name(spec.data_type) in _IN_JSON for spec in specs)
+
+
+def _rows(spec, as_text=False):
+    """Returns the JSON of the rows of an input."""
+
+    def spelled(value):
+        if isinstance(value, list):
+            return [spelled(item) for item in value]
+        if not isinstance(value, bytes):
+            return value
+        if as_text:
+            return value.decode()
+        return {"b64": base64.b64encode(value).decode()}
+
+    return spelled(rows_of(spec, rest_checks.VALUES).tolist())
 
 
 def _body(subject, **content):
     return {"signature_name": subject.signature.key, **content}
 
 
-def _by_rows(subject):
+def _by_rows(subject, as_text=False):
     """Returns a valid body in row format, its inputs by name."""
-    row = {spec.name: _one_row(spec) for spec in subject.specs}
-    return _body(subject, instances=[row] * rest_checks.ROWS)
+    columns = _by_columns(subject, as_text)["inputs"]
+    count = range(len(rest_checks.VALUES))
+    rows = [{name: column[k] for name, column in columns.items()} for k in count]
+    return _body(subject, instances=rows)
 
 
-def _by_columns(subject):
+def _by_columns(subject, as_text=False):
     """Returns a valid body in column format, its inputs by name."""
-    columns = {spec.name: [_one_row(spec)] * rest_checks.ROWS for spec in subject.specs}
+    columns = {spec.name: _rows(spec, as_text) for spec in subject.specs}
     return _body(subject, inputs=columns)
 
 
@@ -65,31 +83,42 @@ def _post(title, path, body, *answer, **more):
     return Case(f"REST: {title}", "POST", path, content, Answer(*answer), **more)
 
 
-def _rows_case(title, subject, body, place=""):
-    path = _path(subject, f"{place}:predict")
-    return _post(title, path, body, 200, rest_checks.holds(subject, "predictions"))
+def _predicts(title, subject, body, **place):
+    """The case of a valid body, at the version or the label that `place` names."""
+    key = "predictions" if "instances" in body else "outputs"
+    request = changes.addressed(subject.request(rest_checks.VALUES), **place)
+    return _post(
+        title,
+        _path(subject, f"{_at(**place)}:predict"),
+        body,
+        200,
+        rest_checks.holds(subject, key),
+        beside=Beside("Predict", request, rest_checks.equals(subject, key)),
+    )
 
 
-def _columns_case(title, subject, body):
-    path = _path(subject, ":predict")
-    return _post(title, path, body, 200, rest_checks.holds(subject, "outputs"))
+def _at(version=None, label=None):
+    """Returns what a path says behind the model's name."""
+    if version is not None:
+        return f"/versions/{version}"
+    return "" if label is None else f"/labels/{urllib.parse.quote(label, safe='')}"
 
 
 def _predict_cases(subject):
-    version = f"/versions/{subject.version}"
+    rows, columns = _by_rows(subject), _by_columns(subject)
     found = [
-        _rows_case("rows", subject, _by_rows(subject)),
-        _columns_case("columns", subject, _by_columns(subject)),
-        _rows_case("a version's rows", subject, _by_rows(subject), version),
+        _predicts("rows", subject, rows),
+        _predicts("columns", subject, columns),
+        _predicts("a version's rows", subject, rows, version=subject.version),
     ]
     if len(subject.specs) > 1:
         return found
-    values = [_one_row(subject.specs[0])] * rest_checks.ROWS
+    values = _rows(subject.specs[0])
     rows, columns = _body(subject, instances=values), _body(subject, inputs=values)
     return [
         *found,
-        _rows_case("rows of an only input, without its name", subject, rows),
-        _columns_case("columns of an only input, without its name", subject, columns),
+        _predicts("rows of an only input, without its name", subject, rows),
+        _predicts("columns of an only input, without its name", subject, columns),
     ]
 
 
@@ -98,20 +127,22 @@ def _default_cases(subject):
     body = _by_rows(subject)
     del body["signature_name"]
     title = "serving_default is asked where no signature is"
-    return [_rows_case(title, subject, body)]
+    return [_predicts(title, subject, body)]
 
 
 def _string_cases(subject):
     """The cases of a signature that has strings."""
     rows = _by_rows(subject)
     title = "strings whose names end in _bytes come as b64, others as text"
-    found = [_rows_case(title, subject, rows)]
-    for spec in subject.specs:
-        if spec.data_type == tensors.DT_STRING:
-            row = {**rows["instances"][0], spec.name: {"b64": "!"}}
-            body = _body(subject, instances=[row])
-            path = _path(subject, ":predict")
-            found.append(_post("b64 that is none", path, body, 400, rest_checks.says()))
+    found = [_predicts(title, subject, rows)]
+    texts = [spec.name for spec in subject.specs if spec.data_type == tensors.DT_STRING]
+    if texts:
+        as_text = _by_rows(subject, as_text=True)
+        found.append(_predicts("strings sent as text, not as b64", subject, as_text))
+    for name in texts:
+        body = _body(subject, instances=[{**rows["instances"][0], name: {"b64": "!"}}])
+        path = _path(subject, ":predict")
+        found.append(_post("b64 that is none", path, body, 400, rest_checks.says()))
     return found
 
 
@@ -190,7 +221,8 @@ def _error_cases(subject):
     ]
 
 
-def _get_cases(subject):
+def _get_cases(subject, found):
+    metadata = rest_checks.describes(subject, found)
     version = f"/versions/{subject.version}"
     return [
         _get("status", _path(subject), 200, rest_checks.lists(subject)),
@@ -198,7 +230,7 @@ def _get_cases(subject):
             "a version's status",
             _path(subject, version),
             200,
-            rest_checks.lists(subject),
+            rest_checks.lists_only(subject),
         ),
         _get(
             "status of an unknown model",
@@ -214,20 +246,30 @@ def _get_cases(subject):
                 f"Could not find version {NO_VERSION} of model {subject.name}"
             ),
         ),
+        _get("metadata", _path(subject, "/metadata"), 200, metadata),
         _get(
-            "metadata", _path(subject, "/metadata"), 200, rest_checks.describes(subject)
-        ),
-        _get(
-            "a version's metadata",
-            _path(subject, f"{version}/metadata"),
-            200,
-            rest_checks.describes(subject),
+            "a version's metadata", _path(subject, f"{version}/metadata"), 200, metadata
         ),
         _get(
             "metadata of an unknown model",
             _path(subject, "/metadata", NO_MODEL),
             404,
             rest_checks.says(f"Servable not found for request: Latest({NO_MODEL})"),
+        ),
+        _get(
+            "metadata of an unknown version",
+            _path(subject, f"/versions/{NO_VERSION}/metadata"),
+            404,
+            rest_checks.says(
+                f"Servable not found for request: Specific({subject.name}, "
+                f"{NO_VERSION})"
+            ),
+        ),
+        _get(
+            "metadata by an unknown label",
+            _path(subject, f"/labels/{NO_LABEL}/metadata"),
+            400,
+            rest_checks.says(f"Unrecognized servable version label: {NO_LABEL}"),
         ),
         _get(
             "a path in capitals",
@@ -253,15 +295,18 @@ def cases(model, version, found, signature=None):
     Its arguments are those of `serving.conformance.subject.subject_of`.
     """
     subject = subject_of(model, version, found, signature)
-    chosen = [*_get_cases(subject), *_predict_cases(subject), *_error_cases(subject)]
-    others = usable(found)
+    chosen = [*_get_cases(subject, found), *_error_cases(subject)]
+    others = {key: other for key, other in usable(found).items() if _has_json(other)}
+    if subject.signature.key in others:
+        chosen += _predict_cases(subject)
     if signatures.DEFAULT in others:
         default = others[signatures.DEFAULT]
-        chosen += _default_cases(Subject(model, version, default))
-    with_strings = filter(_has_strings, (subject.signature, *others.values()))
-    first = next(with_strings, None)
-    if first is not None:
-        chosen += _string_cases(Subject(model, version, first))
+        chosen += _default_cases(subject.beside(default))
+    # The subject's own first.
+    for key in sorted(others, key=lambda key: key != subject.signature.key):
+        if _has_strings(others[key]):
+            chosen += _string_cases(subject.beside(others[key]))
+            break
     return chosen
 
 
@@ -276,12 +321,51 @@ def label_cases(label, model, version, found, signature=None):
     Its arguments are those of `serving.conformance.grpc_cases.label_cases`.
     """
     subject = subject_of(model, version, found, signature)
-    place = f"/labels/{urllib.parse.quote(label, safe='')}"
-    path = _path(subject, place)
+    place = {"label": label}
     return [
-        _rows_case("rows by label", subject, _by_rows(subject), place),
-        _get("status by label", path, 200, rest_checks.lists(subject)),
+        *_rows_cases("rows by label", subject, place),
+        # Lists all versions, but on the embedded server.
         _get(
-            "metadata by label", f"{path}/metadata", 200, rest_checks.describes(subject)
+            "status by label",
+            _path(subject, _at(**place)),
+            200,
+            rest_checks.lists(subject),
+        ),
+        _metadata_case("metadata by label", subject, found, place),
+    ]
+
+
+def older_cases(model, version, found, signature=None):
+    """Returns the cases for a version that is served beside a newer one.
+
+    Its arguments are those of `serving.conformance.grpc_cases.older_cases`.
+    """
+    subject = subject_of(model, version, found, signature)
+    place = {"version": version}
+    return [
+        *_rows_cases("an older version's rows", subject, place),
+        _get(
+            "an older version's status",
+            _path(subject, _at(**place)),
+            200,
+            rest_checks.lists_only(subject),
+        ),
+        _metadata_case("an older version's metadata", subject, found, place),
+        _get(
+            "status lists an older version, too",
+            _path(subject),
+            200,
+            rest_checks.lists(subject),
         ),
     ]
+
+
+def _rows_cases(title, subject, place):
+    if not _has_json(subject.signature):
+        return []
+    return [_predicts(title, subject, _by_rows(subject), **place)]
+
+
+def _metadata_case(title, subject, found, place):
+    path = _path(subject, f"{_at(**place)}/metadata")
+    return _get(title, path, 200, rest_checks.describes(subject, found))

@@ -8,7 +8,6 @@ NO_MODEL = "no_such_model"
 NO_VERSION = 987654321
 NO_LABEL = "no_such_label"
 NO_SIGNATURE = "no_such_signature"
-NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
 NO_OUTPUT = "no_such_output"
 
 
@@ -18,7 +17,7 @@ class Subject:
     Args:
         name: The model's name.
         version: The version that has the signature.
-        signature: The Signature, with the batch as its only free dimension.
+        signature: One of the `usable` Signatures.
     """
 
     def __init__(self, name, version, signature):
@@ -26,6 +25,10 @@ class Subject:
         self.version = version
         self.signature = signature
         self.specs = list(self.signature.inputs.values())
+
+    def beside(self, signature):
+        """Returns the Subject of another Signature of the same version."""
+        return Subject(self.name, self.version, signature)
 
     def request(self, values=(0,), **changes):
         """Returns a valid PredictRequest, with a row full of each of the `values`."""
@@ -54,12 +57,27 @@ def rows_of(spec, values):
 
 
 def usable(found):
-    """Returns those of {key: Signature} that cases can be about."""
+    """Returns those of {key: Signature} that cases can be about.
+
+    The batch is the only free dimension of their inputs, and numpy has their dtypes.
+    """
     return {
         key: candidate
         for key, candidate in found.items()
-        if candidate.batchable and candidate.method in signatures.PREDICT_METHODS
+        if candidate.batchable
+        and candidate.method in signatures.PREDICT_METHODS
+        and all(map(_has_arrays, candidate.inputs.values()))
+        and all(map(_has_arrays, candidate.outputs.values()))
     }
+
+
+def _has_arrays(spec):
+    """Whether numpy has the dtype."""
+    try:
+        tensors.numpy_type(spec.data_type)
+    except ValueError:
+        return False
+    return True
 
 
 def subject_of(model, version, found, signature=None):
@@ -72,18 +90,18 @@ def subject_of(model, version, found, signature=None):
         signature: The signature to ask; by default `serving_default`, or another.
 
     Raises:
-        serving.RequestError: If no such signature has the batch as its only free
-            dimension.
+        serving.RequestError: If no such signature is `usable`.
     """
     keys = list(usable(found))
     if signature is not None and signature not in keys:
         raise errors.RequestError(
-            f"model {model!r} has no signature {signature!r} with the batch as its "
-            f"only free dimension; it has {', '.join(keys) or 'none'}"
+            f"model {model!r} has no signature {signature!r} whose only free dimension "
+            f"is the batch, in dtypes of numpy; it has {', '.join(keys) or 'none'}"
         )
     if not keys:
         raise errors.RequestError(
-            f"model {model!r} has no signature whose only free dimension is the batch"
+            f"model {model!r} has no signature whose only free dimension is the batch, "
+            "in dtypes of numpy"
         )
     preferred = [key for key in (signature, signatures.DEFAULT) if key in keys]
     return Subject(model, version, found[(preferred or keys)[0]])

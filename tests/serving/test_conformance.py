@@ -3,11 +3,13 @@
 Those servers are the embedded one behind a proxy that spoils requests or answers.
 """
 
+import base64
 import concurrent.futures
 import contextlib
 import http.client
 import http.server
 import json
+import re
 import shutil
 import threading
 import time
@@ -564,6 +566,11 @@ def label_cases(module, client):
     return module.label_cases("stable", "good", named.version, named.signatures)
 
 
+def older_cases(module, client):
+    older = client.metadata("good", version=1)
+    return module.older_cases("good", older.version, older.signatures)
+
+
 def ignores_the_label(request, ask):
     request.model_spec.ClearField("version_label")
     return ask(request)
@@ -617,11 +624,106 @@ def test_labels(labelled, method, spoil, failed):
     assert found["deliberate"] == []
 
 
+OLDER = [
+    "an older version asked for by number is named",
+    "metadata of an older version",
+    "status of an older version lists that one",
+    "status lists an older version, too",
+]
+
+
+def ignores_the_version(request, ask):
+    if request.model_spec.version.value in (1, 2):
+        request.model_spec.ClearField("version")
+    return ask(request)
+
+
+def spoils_statuses(change):
+    def spoil(request, ask):
+        response = ask(request)
+        for status in response.model_version_status:
+            change(status)
+        return response
+
+    return spoil
+
+
+def says_end(status):
+    status.state = messages.ModelVersionStatus.State.Value("END")
+
+
+def says_that_it_failed(status):
+    status.status.error_code = 3
+
+
+@pytest.mark.parametrize(
+    ("method", "spoil", "failed"),
+    [
+        ("Predict", lambda request, ask: ask(request), []),
+        ("Predict", ignores_the_version, OLDER[:1]),
+        ("GetModelMetadata", ignores_the_version, OLDER[1:2]),
+        ("GetModelStatus", ignores_the_version, OLDER[2:3]),
+        ("GetModelStatus", lists_the_newest, OLDER[3:]),
+        ("GetModelStatus", spoils_statuses(says_end), OLDER[2:]),
+        ("GetModelStatus", spoils_statuses(says_that_it_failed), OLDER[2:]),
+    ],
+)
+def test_older_versions(labelled, method, spoil, failed):
+    with serving.Client(labelled.address) as client:
+        cases = older_cases(grpc_cases, client)
+        assert [case.name for case in cases] == OLDER
+        assert through_proxy(client, {method: spoil}, cases)["fails"] == failed
+
+
+def knows_any_version_and_label(request, ask):
+    spec = request.model_spec
+    spec.ClearField(spec.WhichOneof("version_choice") or "version")
+    return ask(request)
+
+
+def names_no_tensors(request, ask):
+    response = ask(request)
+    found = messages.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(found)
+    for info in found.signature_def["serving_default"].outputs.values():
+        info.name = ""
+    response.metadata["signature_def"].Pack(found)
+    return response
+
+
+@pytest.mark.parametrize(
+    ("method", "spoil", "failed"),
+    [
+        (
+            "GetModelStatus",
+            lists_the_newest,
+            ["status lists versions, newest first"],
+        ),
+        (
+            "GetModelStatus",
+            ignores_the_version,
+            ["status of a version lists that one"],
+        ),
+        (
+            "GetModelMetadata",
+            knows_any_version_and_label,
+            ["metadata of an unknown version", "metadata by an unknown label"],
+        ),
+        ("GetModelMetadata", names_no_tensors, ["metadata"]),
+    ],
+)
+def test_a_server_of_two_versions(labelled, method, spoil, failed):
+    with serving.Client(labelled.address) as client:
+        metadata = client.metadata("good")
+        cases = grpc_cases.cases("good", metadata.version, metadata.signatures)
+        assert through_proxy(client, {method: spoil}, cases)["fails"] == failed
+
+
 # REST ------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
-def rest_proxy(address, spoil):
+def rest_proxy(address, spoil, content_type="application/json"):
     """Gives the address of a proxy of a REST API.
 
     `spoil` takes a method, a path, a body and a function that asks the server by
@@ -642,6 +744,7 @@ def rest_proxy(address, spoil):
             status, content = spoil(self.command, self.path, body, ask)
             self.send_response(status)
             self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Type", content_type)
             self.end_headers()
             self.wfile.write(content)
 
@@ -662,14 +765,17 @@ def rest_proxy(address, spoil):
 def rest_outcomes(labelled):
     """Runs the REST cases of a model against a proxy: {outcome: names of the cases}."""
 
-    def outcomes(spoil, model="good"):
-        with serving.Client(labelled.address) as client:
+    def outcomes(spoil, model="good", **proxy):
+        with (
+            serving.Client(labelled.address) as client,
+            rest_proxy(labelled.rest_address, spoil, **proxy) as address,
+        ):
             metadata = client.metadata(model)
             cases = rest_cases.cases(model, metadata.version, metadata.signatures)
             if model == "good":
                 cases += label_cases(rest_cases, client)
-        with rest_proxy(labelled.rest_address, spoil) as address:
-            found = sorted_out(rest_calls.run(address, cases))
+                cases += older_cases(rest_cases, client)
+            found = sorted_out(rest_calls.run(address, client.channel, cases))
         return {
             outcome: [name.removeprefix("REST: ") for name in names]
             for outcome, names in found.items()
@@ -722,6 +828,91 @@ def drops_a_row(found):
     return {
         key: rows[1:] if key == "predictions" else rows for key, rows in found.items()
     }
+
+
+def repeats_a_row(found):
+    return {
+        key: rows[:1] * len(rows) if key == "predictions" else rows
+        for key, rows in found.items()
+    }
+
+
+def rows_backwards(found):
+    return {
+        key: rows[::-1] if key == "predictions" else rows for key, rows in found.items()
+    }
+
+
+def spoils_values(change):
+    """Changes each number, but those in errors."""
+
+    def spoiled(value):
+        if isinstance(value, list):
+            return [spoiled(item) for item in value]
+        return change(value) if type(value) is int else value
+
+    def spoil(found):
+        return {key: spoiled(values) for key, values in found.items()}
+
+    return spoils_json(spoil, ":predict")
+
+
+def respells(change):
+    """Changes each text that stands for bytes."""
+
+    def respell(value):
+        if isinstance(value, list):
+            return [respell(item) for item in value]
+        if isinstance(value, dict):
+            return {
+                k: change(v) if k == "b64" else respell(v) for k, v in value.items()
+            }
+        return value
+
+    return respell
+
+
+encodes_twice = respells(lambda text: base64.b64encode(text.encode()).decode())
+encodes_badly = respells(lambda text: "!" + text)
+
+
+def lists_the_first(found):
+    return {key: statuses[:1] for key, statuses in found.items()}
+
+
+def asks_for_the_newest(method, path, body, ask):
+    """Answers what it is asked of any version, or by a label, by the newest."""
+    served = re.sub("/versions/[12](?![0-9])|/labels/stable(?=:)", "", path)
+    return ask(method, served, body)
+
+
+def changes_signatures(change):
+    def spoil(found):
+        definitions = found["metadata"]["signature_def"]["signature_def"]
+        changed = {"signature_def": {"signature_def": change(definitions)}}
+        return {**found, "metadata": changed}
+
+    return spoil
+
+
+@changes_signatures
+def empties_signatures(definitions):
+    empty = {"inputs": {}, "outputs": {}}
+    return {key: {**found, **empty} for key, found in definitions.items()}
+
+
+@changes_signatures
+def forgets_signatures(definitions):
+    return {"serving_default": definitions["serving_default"]}
+
+
+def numbers_dtypes(found):
+    return json.loads(json.dumps(found).replace('"DT_FLOAT"', "1"))
+
+
+def writes_versions_as_numbers(method, path, body, ask):
+    status, content = ask(method, path, body)
+    return status, re.sub(rb'"version": *"([0-9]+)"', rb'"version": \1', content)
 
 
 def flattens_columns(found):
@@ -790,16 +981,39 @@ ROWS = [
     "strings whose names end in _bytes come as b64, others as text",
 ]
 COLUMNS = ["columns", "columns of an only input, without its name"]
+PNG = ROWS[-1:]
+BY_LABEL = "status by label"
 STATUS_OF_NO_MODEL = ["status of an unknown model"]
-METADATA = ["metadata", "a version's metadata", "metadata by label"]
+STATUS = ["status", "status lists an older version, too"]
+STATUS_OF_ONE = ["a version's status", "an older version's status"]
+METADATA_OF_ONE = ["a version's metadata", "an older version's metadata"]
+METADATA = ["metadata", "metadata by label", *METADATA_OF_ONE]
+PLACED_ROWS = ["rows by label", "an older version's rows"]
+
+
+VALUES = [*ROWS[:-1], *COLUMNS, *PLACED_ROWS]
 
 
 @pytest.mark.parametrize(
     ("spoil", "failed"),
     [
-        (spoils_json(drops_a_row), [*ROWS, "rows by label"]),
+        (spoils_json(drops_a_row), [*ROWS, *PLACED_ROWS]),
+        (spoils_json(repeats_a_row), [*ROWS, *PLACED_ROWS]),
+        (spoils_json(rows_backwards), [*ROWS, *PLACED_ROWS]),
         (spoils_json(flattens_columns), COLUMNS),
-        (spoils_json(lists_backwards, "/v1/models/good"), ["status"]),
+        (spoils_values(str), VALUES),
+        (spoils_values(lambda value: None), VALUES),
+        (spoils_values(bool), VALUES),
+        (spoils_values(float), VALUES),
+        (spoils_json(encodes_twice), PNG),
+        (spoils_json(encodes_badly), PNG),
+        (spoils_json(lists_backwards, "/v1/models/good"), STATUS),
+        (spoils_json(lists_the_first, "/v1/models/good"), STATUS[1:]),
+        (asks_for_the_newest, [*PLACED_ROWS, *STATUS_OF_ONE, *METADATA_OF_ONE[1:]]),
+        (spoils_json(empties_signatures, "/metadata"), METADATA),
+        (spoils_json(forgets_signatures, "/metadata"), METADATA),
+        (spoils_json(numbers_dtypes, "/metadata"), METADATA),
+        (writes_versions_as_numbers, [*STATUS, *STATUS_OF_ONE, *METADATA, BY_LABEL]),
         (spoils_json(forgets_the_version, "/metadata"), METADATA),
         (takes_both, ["both instances and inputs"]),
         (errs_in_text, STATUS_OF_NO_MODEL),
@@ -808,13 +1022,45 @@ METADATA = ["metadata", "a version's metadata", "metadata by label"]
         (nests_deeply, STATUS_OF_NO_MODEL),
         (spoils_json(has_no_signatures, "/metadata"), METADATA),
         (spoils_json(has_a_list_of_signatures, "/metadata"), METADATA),
-        (spoils_json(has_no_versions, "/v1/models/good"), ["status"]),
+        (spoils_json(has_no_versions, "/v1/models/good"), STATUS),
     ],
 )
 def test_a_rest_server_that_is_wrong_in_one_point(rest_outcomes, spoil, failed):
     found = rest_outcomes(spoil)
     assert sorted(found["fails"]) == sorted(failed)
     assert found["deliberate"] == REST_DELIBERATE
+
+
+def test_a_rest_server_that_calls_its_json_html(rest_outcomes):
+    found = rest_outcomes(passes_on, content_type="text/html")
+    assert found["agrees"] == found["deliberate"] == []
+    assert "a path outside of /v1" in found["fails"]
+
+
+def test_a_rest_server_whose_content_type_has_a_charset(rest_outcomes):
+    found = rest_outcomes(passes_on, content_type="application/json; charset=utf-8")
+    assert found["fails"] == []
+
+
+def takes_base64_for_text(method, path, body, ask):
+    body = re.sub(rb'{"b64": ("[A-Za-z0-9=]*")}', rb"\1", body or b"")
+    return ask(method, path, body)
+
+
+def test_a_rest_server_that_does_not_decode(rest_outcomes):
+    assert sorted(rest_outcomes(takes_base64_for_text, "echo")["fails"]) == sorted(
+        [*ROWS, *COLUMNS]
+    )
+
+
+def takes_text_for_base64(method, path, body, ask):
+    body = re.sub(rb'"text": ("[A-Za-z0-9=]*")', rb'"text": {"b64": \1}', body or b"")
+    return ask(method, path, body)
+
+
+def test_a_rest_server_that_decodes_text(rest_outcomes):
+    failed = rest_outcomes(takes_text_for_base64, "echo")["fails"]
+    assert failed == ["strings sent as text, not as b64"]
 
 
 def writes_bytes_as_text(row):
@@ -835,7 +1081,8 @@ def test_a_rest_server_that_writes_strings_wrong(rest_outcomes, change):
             return ask(method, path, body)
         return spoils_json(respell)(method, path, body, ask)
 
-    assert sorted(rest_outcomes(spoil, "echo")["fails"]) == ROWS
+    failed = rest_outcomes(spoil, "echo")["fails"]
+    assert sorted(failed) == sorted([*ROWS, "strings sent as text, not as b64"])
 
 
 def takes_any_base64(method, path, body, ask):
@@ -876,6 +1123,36 @@ def test_command_with_a_label_that_is_none(run):
     result = run("--label", "nope")
     assert result.exit_code == 1
     assert "Unrecognized servable version label: nope" in result.stderr
+
+
+def test_command_asks_for_an_older_version_that_is_served(run, labelled):
+    result = run("--rest", labelled.rest_address, "--verbose")
+    assert result.exit_code == 0, result.output
+    for name in OLDER:
+        assert f"agrees     {name}" in result.output
+    assert "agrees     REST: an older version's rows" in result.output
+
+
+def claims_another_dtype(request, ask):
+    response = ask(request)
+    found = messages.SignatureDefMap()
+    response.metadata["signature_def"].Unpack(found)
+    for definition in found.signature_def.values():
+        for info in definition.outputs.values():
+            info.dtype = tensors.data_type(np.zeros(0))
+    response.metadata["signature_def"].Pack(found)
+    return response
+
+
+def test_command_where_the_metadata_has_another_dtype(labelled):
+    with (
+        serving.Client(labelled.address) as client,
+        grpc_proxy(client, {"GetModelMetadata": claims_another_dtype}) as address,
+    ):
+        result = CliRunner().invoke(main, ["conformance", address, "--model", "good"])
+    assert result.exit_code == 1
+    name = "the answer names model, version and signature"
+    assert f"fails      {name}: output images: double[" in result.output
 
 
 def answers_late(request, ask):

@@ -1,0 +1,357 @@
+"""The cases of Predict over gRPC."""
+
+import grpc
+
+from serving import messages, signatures, tensors
+from serving.conformance import changes, grpc_checks
+from serving.conformance.grpc_calls import MESSAGE_LIMIT, Answer, Beside, Case
+from serving.conformance.judging import OneOf
+from serving.conformance.subject import (
+    NO_LABEL,
+    NO_MODEL,
+    NO_OUTPUT,
+    NO_SIGNATURE,
+    NO_VERSION,
+)
+
+OK = grpc.StatusCode.OK
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+
+NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
+
+
+def cases(subject, others):
+    """Returns the cases about a Subject, and those that need another signature.
+
+    Args:
+        subject: The Subject.
+        others: {key: Signature} of those that cases can be about.
+    """
+    found = _predict_cases(subject)
+    if signatures.DEFAULT in others:
+        found += _default_cases(subject.beside(others[signatures.DEFAULT]))
+    for signature in (subject.signature, *others.values()):
+        if len(signature.outputs) > 1:
+            found += _filter_cases(subject.beside(signature))
+            break
+    return found + _order_cases(subject) + _batch_cases(subject)
+
+
+def _predict_cases(subject):
+    """Requests of one mistake each, and valid ones."""
+    name = subject.name
+    first = subject.specs[0]
+    inputs = "{" + ",".join(spec.name for spec in subject.specs) + "}"
+    count = len(subject.specs)
+    output = next(iter(subject.signature.outputs))
+
+    def case(title, request, *answer, **more):
+        return Case(title, "Predict", request, Answer(*answer), **more)
+
+    def answered(title, request, check, **more):
+        return Case(title, "Predict", request, Answer(OK, check=check), **more)
+
+    def as_if(title, values, change, before=None):
+        """The case of rows that are written differently, but mean the same."""
+        full = subject.request(values)
+        if before is not None:
+            full = changes.everywhere(full, before)
+        return answered(
+            title,
+            changes.everywhere(full, change),
+            grpc_checks.answers(subject, len(values)),
+            beside=Beside("Predict", full, grpc_checks.same_outputs),
+        )
+
+    return [
+        case(
+            "no model_spec",
+            messages.PredictRequest(),
+            INVALID_ARGUMENT,
+            "Missing ModelSpec",
+        ),
+        case(
+            "empty name",
+            subject.request(name=""),
+            INVALID_ARGUMENT,
+            "ModelSpec has no name specified.",
+        ),
+        case(
+            "unknown model",
+            subject.request(name=NO_MODEL),
+            NOT_FOUND,
+            f"Servable not found for request: Latest({NO_MODEL})",
+        ),
+        case(
+            "unknown version",
+            changes.addressed(subject.request(), version=NO_VERSION),
+            NOT_FOUND,
+            f"Servable not found for request: Specific({name}, {NO_VERSION})",
+        ),
+        case(
+            "unknown version label",
+            changes.addressed(subject.request(), label=NO_LABEL),
+            INVALID_ARGUMENT,
+            f"Unrecognized servable version label: {NO_LABEL}",
+        ),
+        case(
+            "unknown signature",
+            subject.request(signature=NO_SIGNATURE),
+            FAILED_PRECONDITION,
+            NO_SIGNATURE_MESSAGE,
+        ),
+        case(
+            "other number of inputs",
+            changes.without_inputs(subject.request()),
+            INVALID_ARGUMENT,
+            f"input size does not match signature: 0!={count} len({{}}) != "
+            f"len({inputs}). Sent extra: {{}}. Missing but required: {inputs}.",
+        ),
+        case(
+            "right number, wrong key",
+            changes.renamed(subject.request(), first.name),
+            INVALID_ARGUMENT,
+            f"Signature input alias: {first.name}(feed name: ",
+        ),
+        case(
+            "a TensorProto that does not parse",
+            subject.changed(changes.break_content),
+            INVALID_ARGUMENT,
+            f"tensor parsing error: {first.name}",
+        ),
+        Case(
+            "wrong dtype",
+            "Predict",
+            subject.changed(changes.change_dtype),
+            OneOf(*_wrong_dtype(subject)),
+        ),
+        case(
+            "unknown output in output_filter",
+            changes.filtered(subject.request(), NO_OUTPUT),
+            INVALID_ARGUMENT,
+            f"output tensor alias not found in signature: {NO_OUTPUT} Outputs "
+            "expected to be in the set {",
+        ),
+        case(
+            "repeated output in output_filter",
+            changes.filtered(subject.request(), output, output),
+            INVALID_ARGUMENT,
+            f"duplicate output tensor alias: {output}",
+        ),
+        case(
+            "a message is cut at 1024 characters",
+            subject.request(name="x" * 3000),
+            NOT_FOUND,
+            f"Servable not found for request: Latest({'x' * 3000}"[:MESSAGE_LIMIT],
+        ),
+        answered(
+            "the answer names model, version and signature",
+            subject.request(),
+            grpc_checks.answers(subject),
+        ),
+        answered(
+            "a version asked for by number is named",
+            changes.addressed(subject.request(), version=subject.version),
+            grpc_checks.answers(subject),
+        ),
+        answered(
+            "every row is answered in its own place",
+            subject.request((0, 1, 1)),
+            grpc_checks.answers(subject, rows=3),
+            # Another order than the first backwards: it would hide a server's own.
+            beside=Beside(
+                "Predict",
+                subject.request((1, 0, 0)),
+                grpc_checks.same_rows((0, 1, 1), (1, 0, 0)),
+            ),
+        ),
+        as_if("a shape with no content is zeros", (0, 0), changes.empty),
+        as_if(
+            "typed fields serve as well as tensor_content",
+            (1, 1),
+            changes.use_typed_field,
+        ),
+        as_if("too few typed values repeat the last", (1, 1), changes.use_typed(1)),
+        # Three rows, to lack values even where a row is a single one.
+        as_if(
+            "too few typed values repeat the last, not the first",
+            (1, 1, 1),
+            changes.use_typed(2),
+            before=changes.begin_with_zero,
+        ),
+        Case(
+            "bytes that are no request",
+            "Predict",
+            b"\xff" * 64,
+            Answer(grpc.StatusCode.INTERNAL),
+            deliberate=Answer(INVALID_ARGUMENT, "The request is not a "),
+            why="it is the caller's mistake, and the message says so",
+        ),
+        # The latter with --enable_serialization_as_tensor_content.
+        answered(
+            "outputs are whole, in typed fields or in tensor_content",
+            subject.request(),
+            grpc_checks.holds_every_value,
+        ),
+        Case(
+            "complex numbers",
+            "Predict",
+            subject.changed(changes.make_complex),
+            OneOf(*_wrong_dtype(subject)),
+            deliberate=Answer(INVALID_ARGUMENT, f"tensor parsing error: {first.name}"),
+            why="no signature here takes any",
+        ),
+    ]
+
+
+def _default_cases(subject):
+    """The case that names no signature, for the model's default one."""
+    return [
+        Case(
+            "serving_default is asked, and named, where no signature is",
+            "Predict",
+            subject.request(signature=""),
+            Answer(OK, check=grpc_checks.answers(subject)),
+        )
+    ]
+
+
+def _filter_cases(subject):
+    """The cases of a signature with several outputs, which are asked for in turn."""
+    return [
+        Case(
+            f"output_filter leaves one output, {spec.name}",
+            "Predict",
+            changes.filtered(subject.request(), spec.name),
+            Answer(OK, check=grpc_checks.has_outputs([spec])),
+        )
+        for spec in subject.signature.outputs.values()
+    ]
+
+
+def _order_cases(subject):
+    """Requests with two mistakes; the one that is looked at first is answered."""
+    name = subject.name
+    first = subject.specs[0].name
+    count = len(subject.specs)
+    no_signature = {"signature": NO_SIGNATURE}
+    one_more = subject.changed(changes.break_content)
+    one_more.inputs["no_such_input"].CopyFrom(one_more.inputs[first])
+
+    def case(title, request, code, message):
+        return Case(f"two mistakes: {title}", "Predict", request, Answer(code, message))
+
+    return [
+        case(
+            "no name, before the signature",
+            subject.request(name="", **no_signature),
+            INVALID_ARGUMENT,
+            "ModelSpec has no name specified.",
+        ),
+        case(
+            "the model, before the signature",
+            subject.request(name=NO_MODEL, **no_signature),
+            NOT_FOUND,
+            f"Servable not found for request: Latest({NO_MODEL})",
+        ),
+        case(
+            "the version, before the signature",
+            changes.addressed(subject.request(**no_signature), version=NO_VERSION),
+            NOT_FOUND,
+            f"Servable not found for request: Specific({name}, {NO_VERSION})",
+        ),
+        case(
+            "the label, before the signature",
+            changes.addressed(subject.request(**no_signature), label=NO_LABEL),
+            INVALID_ARGUMENT,
+            f"Unrecognized servable version label: {NO_LABEL}",
+        ),
+        case(
+            "the signature, before the number of inputs",
+            changes.without_inputs(subject.request(**no_signature)),
+            FAILED_PRECONDITION,
+            NO_SIGNATURE_MESSAGE,
+        ),
+        case(
+            "the number of inputs, before the tensors",
+            one_more,
+            INVALID_ARGUMENT,
+            f"input size does not match signature: {count + 1}!={count} ",
+        ),
+        case(
+            "the keys of the inputs, before the tensors",
+            changes.renamed(subject.changed(changes.break_content), first),
+            INVALID_ARGUMENT,
+            f"Signature input alias: {first}(feed name: ",
+        ),
+        case(
+            "a tensor that does not parse, before its dtype",
+            subject.changed(changes.change_dtype, changes.break_content),
+            INVALID_ARGUMENT,
+            f"tensor parsing error: {first}",
+        ),
+        case(
+            "the tensors, before output_filter",
+            changes.filtered(subject.changed(changes.break_content), NO_OUTPUT),
+            INVALID_ARGUMENT,
+            f"tensor parsing error: {first}",
+        ),
+        # The specification has the dtype first. In TensorFlow Serving's sources
+        # (predict_util.cc) it is the session that finds it, after output_filter.
+        Case(
+            "two mistakes: a wrong dtype and output_filter",
+            "Predict",
+            changes.filtered(subject.changed(changes.change_dtype), NO_OUTPUT),
+            OneOf(
+                *_wrong_dtype(subject),
+                Answer(INVALID_ARGUMENT, "output tensor alias not found in signature"),
+            ),
+        ),
+        case(
+            "an unknown output, before its repetition",
+            changes.filtered(subject.request(), NO_OUTPUT, NO_OUTPUT),
+            INVALID_ARGUMENT,
+            "output tensor alias not found in signature: ",
+        ),
+    ]
+
+
+def _wrong_dtype(subject):
+    """The Answers to a first input of another dtype; which `arg` it is, is open."""
+    wanted = tensors.type_name(subject.specs[0].data_type)
+    return [
+        Answer(INVALID_ARGUMENT, f"Expects arg[{position}] to be {wanted} but ")
+        for position in range(len(subject.specs))
+    ]
+
+
+def _batch_cases(subject):
+    """What a batch may be."""
+    wrong_shape = subject.request()
+    proto = wrong_shape.inputs[subject.specs[0].name]
+    proto.tensor_shape.dim.add(size=1)
+    proto.tensor_shape.dim.add(size=1)
+    return [
+        Case(
+            "zero rows",
+            "Predict",
+            subject.request(()),
+            # A batching TensorFlow Serving hangs to the caller's deadline.
+            OneOf(
+                Answer(grpc.StatusCode.DEADLINE_EXCEEDED),
+                Answer(OK, check=grpc_checks.answers(subject, rows=0)),
+            ),
+            timeout=5.0,
+        ),
+        Case(
+            "another rank than the signature's",
+            "Predict",
+            wrong_shape,
+            OneOf(Answer(OK), Answer(INVALID_ARGUMENT)),  # As the ops will have it.
+            deliberate=Answer(INVALID_ARGUMENT, f"input {subject.specs[0].name}: "),
+            why="TensorFlow Serving leaves it to the ops, and the requests batched "
+            "with it fail too",
+        ),
+    ]
