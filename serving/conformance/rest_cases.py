@@ -1,8 +1,7 @@
 """The cases over REST.
 
-TensorFlow
-Serving's messages over REST differ between versions: an answer is compared by its
-HTTP status and the form of its JSON, and by its first words only where its
+TensorFlow Serving's messages over REST differ between versions: an answer is compared
+by its HTTP status and the form of its JSON, and by its first words only where its
 documentation has them.
 """
 

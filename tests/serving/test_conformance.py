@@ -22,7 +22,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import serving
-from serving import messages, tensors
+from serving import messages, signatures, tensors
 from serving.__main__ import main
 from serving.conformance import grpc_calls, grpc_cases, rest_calls, rest_cases
 
@@ -1091,6 +1091,32 @@ def takes_any_base64(method, path, body, ask):
 
 def test_a_rest_server_that_takes_any_base64(rest_outcomes):
     assert rest_outcomes(takes_any_base64, "echo")["fails"] == ["b64 that is none"]
+
+
+def signature_of(data_type):
+    """Returns {key: Signature} of one signature, of one dtype."""
+    name = messages.DataType.values_by_name[data_type].number
+    spec = signatures.TensorSpec("x", name, (None, 2), "x:0")
+    method = signatures.PREDICT_METHODS[1]
+    found = signatures.Signature("serving_default", method, {"x": spec}, {"x": spec})
+    return {"serving_default": found}
+
+
+@pytest.mark.parametrize(
+    ("data_type", "has_rows"), [("DT_FLOAT", True), ("DT_HALF", False)]
+)
+def test_rest_rows_are_of_dtypes_that_tensorflow_serving_writes(data_type, has_rows):
+    cases = rest_cases.cases("m", 1, signature_of(data_type))
+    cases += rest_cases.older_cases("m", 1, signature_of(data_type))
+    names = {case.name for case in cases}
+    assert "REST: metadata" in names
+    for name in ("REST: rows", "REST: columns", "REST: an older version's rows"):
+        assert (name in names) == has_rows
+
+
+def test_a_signature_without_arrays_is_none_to_ask():
+    with pytest.raises(serving.RequestError, match="in dtypes of numpy"):
+        grpc_cases.cases("m", 1, signature_of("DT_COMPLEX64"))
 
 
 # The command -----------------------------------------------------------------------
