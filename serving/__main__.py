@@ -387,13 +387,18 @@ def bench(address, model, callers, seconds, rows, **options):
     """Ask the server at HOST:PORT for rows of MODEL as fast as it answers.
 
     It asks the signature `sample`, by seeds that count on, with zeros for labels and
-    other conditions; where a model has none, `serving_default`, with rows of zeros.
+    other conditions; where a model has none, `serving_default`, with rows of zeros, or
+    of empty strings.
+
+    Each request is sent once. One that the server refuses has failed, and is in no
+    latency. Exit status 1 if a request fails.
 
     The callers are threads of this one process; where they need more than a processor,
     run several of it.
     """
     from serving import load
 
+    asked = failed = 0
     for report in load.bench(address, model, callers, seconds, rows, **options):
         click.echo(report)
         click.echo(report.histogram())
@@ -401,6 +406,10 @@ def bench(address, model, callers, seconds, rows, **options):
             click.echo(f"{count} times {message}", err=True)
         if not len(report.latencies):
             raise click.ClickException("no request was answered")
+        failed += report.failed
+        asked += report.failed + len(report.latencies)
+    if failed:
+        raise click.ClickException(f"{failed} of {asked} requests failed")
 
 
 @main.command(cls=_Command)

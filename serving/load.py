@@ -28,6 +28,11 @@ class Report:
     failures: dict
 
     @property
+    def failed(self):
+        """How many requests failed."""
+        return sum(self.failures.values())
+
+    @property
     def per_second(self):
         """Answered requests per second."""
         return len(self.latencies) / self.seconds
@@ -43,7 +48,7 @@ class Report:
         return (
             f"{self.callers:4d} callers  {self.per_second:8.1f} requests/s  "
             f"p50 {p50:7.2f} ms  p90 {p90:7.2f} ms  p99 {p99:7.2f} ms  "
-            f"{sum(self.failures.values())} failed"
+            f"{self.failed} failed"
         )
 
     def histogram(self, width=50):
@@ -113,7 +118,8 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
     """Asks a server for rows of a model, at each number of `callers` in turn.
 
     It asks the signature `sample`, by seeds that count on, with zeros for labels and
-    other conditions; where a model has none, `serving_default`, with rows of zeros.
+    other conditions; where a model has none, `serving_default`, with rows of zeros, or
+    of empty strings. Each request is sent once: one that the server refuses has failed.
 
     Args:
         address: `host:port` of the server.
@@ -122,12 +128,12 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
         seconds: How long to ask at each.
         rows: How many rows a request.
         warm_up: Requests before the first that counts.
-        **options: As of Client.
+        **options: As of Client, without `attempts`.
 
     Yields:
         A Report for each number of callers.
     """
-    with Client(address, **options) as client:
+    with Client(address, attempts=1, **options) as client:
         ask = _question(client, model, rows)
         for k in range(warm_up):
             ask(k)
@@ -145,7 +151,11 @@ def _question(client, model, rows):
             f"with the batch as its only free dimension; it has {', '.join(found)}"
         )
     inputs = {
-        name: np.zeros((rows, *spec.row_shape), tensors.numpy_type(spec.data_type))
+        name: np.full(
+            (rows, *spec.row_shape),
+            b"" if spec.data_type == tensors.DT_STRING else 0,
+            tensors.numpy_type(spec.data_type),
+        )
         for name, spec in found[key].inputs.items()
     }
 

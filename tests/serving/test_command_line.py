@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import itertools
 import pathlib
 import queue
 import re
@@ -25,6 +26,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 import serving
 from serving import load
 from serving.__main__ import main
+from serving.services import Services
 from zoo.plots import image_grid
 
 
@@ -93,6 +95,30 @@ def test_bench_asks_by_seeds_that_count_on(server, monkeypatch):
     assert asked == [[0, 1], [2, 3], [4, 5]]
 
 
+def test_bench_fails_where_requests_are_refused(run, publish, monkeypatch):
+    numbers, answer = itertools.count(), Services.predict
+
+    def predict(*arguments):
+        number = next(numbers)
+        if number >= 20 and number % 2:  # The first 20 count for nothing.
+            raise serving.ServingError(grpc.StatusCode.UNAVAILABLE, "the queue is full")
+        return answer(*arguments)
+
+    monkeypatch.setattr(Services, "predict", predict)
+    publish("m", 1)
+    with serving.Server(publish.models, port=0) as server:
+        asked = ["--callers", "1,2", "--seconds", 0.3]
+        result = run("bench", server.address, "m", *asked)
+    assert result.exit_code == 1
+    one, two = map(int, re.findall(r"(\d+) failed", result.stdout))
+    assert one
+    assert two
+    *counts, last = result.stderr.splitlines()
+    assert len(counts) == 2
+    assert all("UNAVAILABLE" in line for line in counts)
+    assert re.fullmatch(rf"Error: {one + two} of \d+ requests failed", last)
+
+
 def test_a_report_of_bench_says_how_long_most_and_nearly_all_took():
     latencies = np.arange(101) / 1000
     report = load.Report(3, 2.0, latencies, {"late": 4, "lost": 1})
@@ -113,6 +139,10 @@ def test_bench_of_models_that_draw_nothing(run, tmp_path):
             tf.debugging.assert_equal(tf.shape(images)[0], 3)
             return {"probabilities": tf.zeros_like(labels, tf.float32)[:, None]}
 
+        @tf.function(input_signature=[tf.TensorSpec([None, 2], tf.string, name="x")])
+        def lengths(self, x):
+            return {"lengths": tf.strings.length(x)}
+
         @tf.function(input_signature=[tf.TensorSpec([], tf.float32, name="x")])
         def scalar(self, x):
             return {"y": x}
@@ -120,6 +150,7 @@ def test_bench_of_models_that_draw_nothing(run, tmp_path):
     module = Told()
     for name, signatures in {
         "classifier": {"serving_default": module.classify, "classify": module.classify},
+        "text": {"serving_default": module.lengths},
         "scalar": {"serving_default": module.scalar},
         "named": {"classify": module.classify},
     }.items():
@@ -127,10 +158,11 @@ def test_bench_of_models_that_draw_nothing(run, tmp_path):
         tf.saved_model.save(module, folder, signatures=signatures)
     with serving.Server(tmp_path, port=0, enable_batching=False) as server:
         asked = ["--callers", 2, "--seconds", 0.2, "-n", 3]
-        result = run("bench", server.address, "classifier", *asked)
-        assert result.exit_code == 0, result.output
-        assert "2 callers" in result.stdout
-        assert " 0 failed" in result.stdout
+        for name in ("classifier", "text"):
+            result = run("bench", server.address, name, *asked)
+            assert result.exit_code == 0, result.output
+            assert "2 callers" in result.stdout
+            assert " 0 failed" in result.stdout
         for name in ("scalar", "named"):
             result = run("bench", server.address, name, *asked)
             assert result.exit_code == 1
