@@ -443,6 +443,8 @@ def config(models_dir, out, **options):
     Written again, the version labels of models.config are kept, and so is each option
     that was given before and is not given now (settings.json); what else was changed by
     hand is not. A model without labels gets `stable`, for its newest version.
+
+    A folder with files of the same names that this command did not write is refused.
     """
     from serving import deploy
 

@@ -23,6 +23,17 @@ CONFIG = "/config"
 # The options of the last time.
 SETTINGS_FILE = "settings.json"
 
+# What else there is of every deployment, also of those before there were settings.
+FILES = (
+    "models.config",
+    "batching.config",
+    "monitoring.config",
+    "prometheus.yml",
+    "Dockerfile",
+    "compose.yaml",
+    "kubernetes.yaml",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -167,19 +178,35 @@ def server_flags(cpus, xla=False):
     ]
 
 
-def _earlier_options(path):
-    """Returns the options that were given for an earlier deployment."""
-    if not path.exists():
-        return {}
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-        Settings(**options)
-    except (ValueError, TypeError) as error:
+def _earlier_options(out):
+    """Returns the options that were given for an earlier deployment.
+
+    Raises:
+        serving.RequestError: If they cannot be read, or there are files that are not of
+            a deployment.
+    """
+    path = out / SETTINGS_FILE
+    there = [name for name in FILES if os.path.lexists(out / name)]
+    is_deployment = len(there) == len(FILES)
+    if os.path.lexists(path):
+        try:
+            options = json.loads(path.read_text(encoding="utf-8"))
+            Settings(**options)
+        except (ValueError, TypeError) as error:
+            if is_deployment:
+                raise errors.RequestError(
+                    f"{path} holds no options of a deployment ({error}); mend it, or "
+                    "delete it and give them again"
+                ) from error
+            there.insert(0, SETTINGS_FILE)
+        else:
+            return options
+    if there and not is_deployment:
         raise errors.RequestError(
-            f"{path} holds no options of a deployment ({error}); mend it, or delete it "
-            "and give them again"
-        ) from error
-    return options
+            f"{out} holds a {there[0]} that this command did not write; give another "
+            "--out"
+        )
+    return {}
 
 
 def write(models_dir, out, **options):
@@ -189,7 +216,8 @@ def write(models_dir, out, **options):
         models_dir: The folder of models.
         out: The folder to write. Files of an earlier deployment are replaced, but the
             version labels of its `models.config` are kept, and options given then hold
-            where they are not given now.
+            where they are not given now. Files of these names that are not of a
+            deployment are left alone, and the folder is refused.
         **options: Those of `Settings` that are to differ from its defaults.
 
     Returns:
@@ -199,12 +227,12 @@ def write(models_dir, out, **options):
         FileNotFoundError: If the folder holds no models.
         ValueError: If a setting is of another kind.
         serving.RequestError: If TensorFlow Serving would not load or not answer one
-            with these settings, a label names a version that is not to be served, or
-            the options given before cannot be read.
+            with these settings, a label names a version that is not to be served, the
+            options given before cannot be read, or `out` holds files of somebody else.
         serving.ServingError: If the earlier `models.config` cannot be read.
     """
     out = pathlib.Path(out)
-    options = _earlier_options(out / SETTINGS_FILE) | options
+    options = _earlier_options(out) | options
     settings = Settings(**options)
     found = scan(models_dir)
     for model in found:
@@ -242,6 +270,8 @@ def write(models_dir, out, **options):
         "max_replicas": 4 * settings.replicas,
     }
     files = {
+        # First: a deployment whose writing was cut off is known by it.
+        SETTINGS_FILE: json.dumps(options, indent=2) + "\n",
         "models.config": models,
         "batching.config": batching,
         "monitoring.config": monitoring,
@@ -255,7 +285,6 @@ def write(models_dir, out, **options):
             ).replace("$", "$$"),
         ),
         "kubernetes.yaml": templates.KUBERNETES.format(**values),
-        SETTINGS_FILE: json.dumps(options, indent=2) + "\n",
     }
     if not out.exists():
         out.mkdir(parents=True)

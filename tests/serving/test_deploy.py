@@ -136,6 +136,34 @@ def test_files_that_cannot_all_be_written_stay_as_they_were(publish, written):
     assert {path.name: path.read_bytes() for path in written.iterdir()} == before
 
 
+@pytest.mark.parametrize("name", [*files.FILES, "settings.json"])
+def test_files_of_somebody_else_are_not_overwritten(publish, tmp_path, name):
+    publish("m", 1, change=_without_scalar)
+    out = tmp_path / "project"
+    out.mkdir()
+    (out / name).write_text('{"editor.tabSize": 4}')
+    words = f"project holds a {name} that this command did not write; give another"
+    with pytest.raises(serving.RequestError, match=words):
+        deploy.write(publish.models, out)
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_text() == '{"editor.tabSize": 4}'
+
+
+def test_deployments_of_before_there_were_settings_are_replaced(publish, written):
+    (written / "settings.json").unlink()
+    edit(written, "value: 2", "value: 1")
+    assert deploy.write(publish.models, written)
+    assert labels(written)["digits"] == {"stable": 1}
+
+
+def test_a_deployment_whose_writing_was_cut_off_is_written_again(publish, written):
+    paths = deploy.write(publish.models, written)
+    for count in range(len(paths)):
+        for path in paths[count:]:
+            path.unlink()
+        assert deploy.write(publish.models, written) == paths
+
+
 def test_a_bad_version_goes_before_the_next_is_published(publish, written):
     bad = publish("digits", 3, change=_without_scalar)
     deploy.write(publish.models, written)
