@@ -19,7 +19,6 @@ from serving import errors, messages, signatures, versions
 _MAX_WARMUP_RECORDS = 1000
 _CALLERS_THREAD = -1  # As tensorflow/core/protobuf/config.proto has it.
 _TAGS = [tf.saved_model.SERVING]
-_VARIABLES = os.path.join("variables", "variables.index")
 
 
 def _in_words(error):
@@ -57,7 +56,7 @@ class SavedModel:
         try:
             # What `tf.compat.v1.saved_model.load` does, without its warning.
             loader = loader_impl.SavedModelLoader(self.path)
-            if os.path.exists(os.path.join(self.path, _VARIABLES)):
+            if os.path.exists(os.path.join(self.path, versions.VARIABLES_FILE)):
                 meta_graph = loader.load(self._session, _TAGS)
             else:
                 meta_graph = _load_without_variables(loader, self._session)

@@ -34,6 +34,7 @@ from serving import (
     messages,
     model_config,
     prediction,
+    versions,
 )
 from serving.health import Health
 from serving.interceptors import MAX_STREAMS, LimitStreams, MessagesInTime
@@ -420,22 +421,7 @@ def _source(models_dir, model_config_file):
         raise ValueError("give models_dir, or model_config_file")
     if models_dir is not None:
         models_dir = os.path.abspath(models_dir)
-        if not os.path.isdir(models_dir):
-            raise FileNotFoundError(
-                f"{models_dir} is not a folder; `python -m export PRESET {models_dir}` "
-                "writes the first model into it"
-            )
-        if os.path.exists(os.path.join(models_dir, "saved_model.pb")):
-            raise ValueError(
-                f"{models_dir} is one version of a model; give the folder of models, "
-                f"{os.path.dirname(os.path.dirname(models_dir))}"
-            )
-        for version in pathlib.Path(models_dir).glob("[0-9]*/saved_model.pb"):
-            raise ValueError(
-                f"{models_dir} is the folder of one model ({version.parent.name} is a "
-                "version of it); give the folder of models, "
-                f"{pathlib.Path(models_dir).parent}"
-            )
+        versions.check_models_dir(models_dir)
     if model_config_file is None:
         return functools.partial(models_in, models_dir), [models_dir]
     configs = model_config.read_models(model_config_file)

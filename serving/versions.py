@@ -4,6 +4,7 @@ import errno
 import functools
 import logging
 import os
+import pathlib
 
 from serving import messages
 
@@ -11,6 +12,34 @@ _log = logging.getLogger(__name__)
 
 #: Where a version's folder holds the requests that are replayed when it is loaded.
 WARMUP_FILE = os.path.join("assets.extra", "tf_serving_warmup_requests")
+
+#: Where a version's folder says what the values of its variables are.
+VARIABLES_FILE = os.path.join("variables", "variables.index")
+
+
+def check_models_dir(models_dir):
+    """Raises unless a path is a folder, and not that of one model or version.
+
+    Raises:
+        FileNotFoundError: If it is no folder.
+        ValueError: If it is the folder of one model, or of one version.
+    """
+    models_dir = pathlib.Path(os.path.abspath(models_dir))
+    if not models_dir.is_dir():
+        raise FileNotFoundError(
+            f"{models_dir} is not a folder; `python -m export PRESET {models_dir}` "
+            "writes the first model into it"
+        )
+    if (models_dir / "saved_model.pb").exists():
+        raise ValueError(
+            f"{models_dir} is one version of a model; give the folder of models, "
+            f"{models_dir.parent.parent}"
+        )
+    for version in models_dir.glob("[0-9]*/saved_model.pb"):
+        raise ValueError(
+            f"{models_dir} is the folder of one model ({version.parent.name} is a "
+            f"version of it); give the folder of models, {models_dir.parent}"
+        )
 
 
 def is_folder(entry):

@@ -225,7 +225,8 @@ def write(models_dir, out, **options):
 
     Raises:
         FileNotFoundError: If the folder holds no models.
-        ValueError: If a setting is of another kind.
+        ValueError: If a setting is of another kind, or `models_dir` is the folder of
+            one model.
         serving.RequestError: If TensorFlow Serving would not load or not answer one
             with these settings, a label names a version that is not to be served, the
             options given before cannot be read, or `out` holds files of somebody else.

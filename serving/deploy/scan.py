@@ -9,10 +9,19 @@ import struct
 import google.protobuf.message
 
 from serving import errors, links, messages, signatures
-from serving.versions import WARMUP_FILE, is_hidden, versions_in
+from serving.versions import (
+    VARIABLES_FILE,
+    WARMUP_FILE,
+    check_models_dir,
+    is_hidden,
+    versions_in,
+)
 
 #: How many versions of a model are served, the newest.
 SERVED = 2
+
+# The operations of graphs that hold variables.
+_VARIABLES = (b"VarHandleOp", b"VariableV2")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,9 +61,8 @@ class FoundModel:
 
 def scan(models_dir):
     """Returns the FoundModels of a folder, by name, with the newest versions."""
+    check_models_dir(models_dir)
     models_dir = pathlib.Path(models_dir)
-    if not models_dir.is_dir():
-        raise FileNotFoundError(f"{models_dir} is not a folder")
     found = []
     for base_path in sorted(models_dir.iterdir()):
         may_be_model = base_path.is_dir() and not is_hidden(base_path.name)
@@ -99,17 +107,25 @@ def _is_whole(path):
 def _version(number, path):
     file = path / "saved_model.pb"
     if not _is_whole(path):
-        raise errors.RequestError(
-            f"{path} would be served, and there is no {file.name} in it: is it still "
-            "being copied? Wait for that, or delete it"
-        )
+        raise _still_lacks(path, file.name)
     content = file.read_bytes()
+    # Without the values the model loads, and every use of the variables fails.
+    has_variables = any(name in content for name in _VARIABLES)
+    if has_variables and not (path / VARIABLES_FILE).exists():
+        raise _still_lacks(path, VARIABLES_FILE)
     return FoundVersion(
         number,
         _signatures(file, content),
         _rows(path),
         # TensorFlow writes this attribute into functions that XLA must compile.
         xla=b"_XlaMustCompile" in content,
+    )
+
+
+def _still_lacks(path, name):
+    return errors.RequestError(
+        f"{path} would be served, and there is no {name} in it: is it still being "
+        "copied? Wait for that, or delete it"
     )
 
 

@@ -256,6 +256,38 @@ def test_a_version_that_is_still_being_copied_is_named(publish):
     assert deploy.write(publish.models, out)
 
 
+def test_a_version_without_the_values_of_its_variables_is_named(publish):
+    def lose(path):
+        _without_scalar(path)
+        shutil.rmtree(path / "variables")
+
+    publish("m", 1, change=lose)
+    words = r"m/1 would be served.* no variables/variables\.index in it.* copied"
+    with pytest.raises(serving.RequestError, match=words):
+        scan(publish.models)
+
+
+def test_a_graph_without_variables_needs_no_values(publish):
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        rows = tf.compat.v1.placeholder(tf.float32, [None, 2], "rows")
+        tf.compat.v1.saved_model.simple_save(
+            session,
+            str(publish.models / "m" / "1"),
+            {"rows": rows},
+            {"doubled": 2 * rows},
+        )
+    assert not (publish.models / "m" / "1" / "variables" / "variables.index").exists()
+    assert [model.name for model in scan(publish.models)] == ["m"]
+
+
+@pytest.mark.parametrize("inside", ["m", "m/1"])
+def test_the_folder_of_one_model_is_refused(publish, inside):
+    publish("m", 1)
+    words = f"give the folder of models, {publish.models}$"
+    with pytest.raises(ValueError, match=words):
+        scan(publish.models / inside)
+
+
 def test_links_that_lead_nowhere_in_a_container_are_named(publish):
     folder = publish("digits", 1, change=_without_scalar).parent
     (folder / "2").symlink_to("1")  # Goes along with the folder.
