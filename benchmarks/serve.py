@@ -127,7 +127,15 @@ def export(folder, models):
     _say({})
 
 
-def direct(folder):
+def _share_operations(threads):
+    """Has TensorFlow compute each operation on so many threads; "0" is its default."""
+    from serving.saved_model import set_intra_op_parallelism
+
+    if threads != "0":
+        set_intra_op_parallelism(int(threads))
+
+
+def direct(folder, threads):
     """Calls `sample` in process as anybody would."""
     import tensorflow as tf
 
@@ -137,8 +145,10 @@ def direct(folder):
 
     _call_in_process(folder, load)
 
+    _share_operations(threads)
 
-def runner(folder):
+
+def runner(folder, threads):
     """Calls `sample` in process as the server does."""
     from serving import saved_model
 
@@ -148,6 +158,8 @@ def runner(folder):
         return lambda seeds: model.run(signature, [seeds], ["images"])
 
     _call_in_process(folder, load)
+    _share_operations(threads)
+
 
 
 def _call_in_process(folder, load):
@@ -174,7 +186,8 @@ def load(address):
     """Asks a server."""
     import serving
 
-    with serving.Client(address) as client:
+    # With more attempts, the pauses between them would count as latency.
+    with serving.Client(address, attempts=1) as client:
         _say({})
         for question in _questions():
 
@@ -206,10 +219,8 @@ def _measured(call, question, rows=1):
 def serve(folder, threads):
     """Runs the embedded server until its input ends."""
     import serving
-    from serving.saved_model import set_intra_op_parallelism
 
-    if threads != "0":
-        set_intra_op_parallelism(int(threads))
+    _share_operations(threads)
     with serving.Server(folder, port=0) as server:
         _say({"address": server.address})
         sys.stdin.read()
@@ -271,27 +282,32 @@ def compare(folder, names, threads, seconds, rounds, soak):
         noop_server = stack.enter_context(Worker("noop", address, models=names))
         ceiling = stack.enter_context(Worker("load", noop_server.hello["address"]))
         client = stack.enter_context(Worker("load", address))
-        process = stack.enter_context(Worker("direct", folder))
-        own_way = stack.enter_context(Worker("runner", folder))
+        process = stack.enter_context(Worker("direct", folder, str(threads)))
+        own_way = stack.enter_context(Worker("runner", folder, str(threads)))
+        turns = [
+            (callers, *one)
+            for callers in CALLERS
+            for one in (
+                ("direct", process, 1),
+                ("runner", own_way, 1),
+                ("batched", own_way, BATCH),
+                ("server", client, 1),
+                ("no-op", ceiling, 1),
+            )
+        ]
         for name in names:
             noop_server.ask(model=name)
             found = {}
-            for _ in range(rounds):
-                for callers in CALLERS:
-                    for what, worker, rows in (
-                        ("direct", process, 1),
-                        ("runner", own_way, 1),
-                        ("batched", own_way, BATCH),
-                        ("server", client, 1),
-                        ("no-op", ceiling, 1),
-                    ):
-                        answer = worker.ask(
-                            model=name,
-                            rows=rows,
-                            callers=1 if what == "batched" else callers,
-                            seconds=seconds,
-                        )
-                        found.setdefault((what, callers), []).append(answer)
+            for number in range(rounds):
+                # Every other round backwards: who comes second meets a warmer machine.
+                for callers, what, worker, rows in turns[:: -1 if number % 2 else 1]:
+                    answer = worker.ask(
+                        model=name,
+                        rows=rows,
+                        callers=1 if what == "batched" else callers,
+                        seconds=seconds,
+                    )
+                    found.setdefault((what, callers), []).append(answer)
             _print(name, found)
         if soak:
             _soak(server, client, names[0], soak)
@@ -369,7 +385,9 @@ _ROLES = {
 @click.option(
     "--threads",
     default=0,
-    help="The server's --tensorflow-intra-op-parallelism.",
+    type=click.IntRange(0),
+    help="Threads that share one operation, in the server and in direct calls; 0 for "
+    "as many as there are processors.",
 )
 @click.option("--role", hidden=True)
 @click.argument("arguments", nargs=-1, metavar="")

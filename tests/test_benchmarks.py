@@ -2,15 +2,18 @@
 
 import functools
 import importlib.util
+import io
 import pathlib
+import sys
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 
-from benchmarks import train
+from benchmarks import serve, train
 from benchmarks.loops import BareLoop, TutorialModel
+from serving import saved_model
 from zoo import presets
 from zoo.variants import VARIANTS
 
@@ -47,6 +50,64 @@ def test_an_unknown_section_is_refused():
     done = CliRunner().invoke(train.main, ["loops"])
     assert done.exit_code == 2
     assert "['loops'] are not of ['loop'," in done.output
+
+
+class FakeWorker:
+    """Notes how workers are started, and what they are asked."""
+
+    started, asked = [], []
+
+    def __init__(self, role, *arguments, **question):
+        self.role = role
+        self.hello = {"address": f"{role}:1"}
+        self.started.append((role, *arguments))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *unused):
+        pass
+
+    def ask(self, **question):
+        if "rows" in question:
+            self.asked.append((self.role, question["rows"], question["callers"]))
+        return {"rate": 1.0, "p50": 1.0, "p99": 1.0}
+
+
+@pytest.fixture
+def fake_workers(monkeypatch):
+    monkeypatch.setattr(FakeWorker, "started", [])
+    monkeypatch.setattr(FakeWorker, "asked", [])
+    monkeypatch.setattr(serve, "Worker", FakeWorker)
+
+
+@pytest.mark.usefixtures("fake_workers")
+def test_all_that_compute_have_the_same_threads():
+    serve.compare("folder", ["a"], threads=1, seconds=1, rounds=1, soak=0)
+    started = [start for start in FakeWorker.started if start[1] == "folder"]
+    roles = ("serve", "direct", "runner")
+    assert started == [(role, "folder", "1") for role in roles]
+
+
+@pytest.mark.usefixtures("fake_workers")
+def test_every_other_round_is_measured_backwards():
+    serve.compare("folder", ["a"], threads=0, seconds=1, rounds=3, soak=0)
+    a_round = len(FakeWorker.asked) // 3
+    first, second, third = (
+        FakeWorker.asked[k * a_round : (k + 1) * a_round] for k in range(3)
+    )
+    assert first == second[::-1] == third
+    assert len(first) == 5 * len(serve.CALLERS)
+
+
+@pytest.mark.parametrize("role", [serve.direct, serve.runner])
+@pytest.mark.parametrize(("threads", "expected"), [("0", []), ("1", [1])])
+def test_direct_calls_share_operations_as_told(monkeypatch, role, threads, expected):
+    found = []
+    monkeypatch.setattr(saved_model, "set_intra_op_parallelism", found.append)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    role("folder", threads)
+    assert found == expected
 
 
 def assert_moves(model, run):
