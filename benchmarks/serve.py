@@ -20,6 +20,7 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import statistics
 import subprocess
 import sys
@@ -66,7 +67,10 @@ class Worker:
             stderr=self._messages,
             text=True,
         )
-        self.hello = self.ask(**question) if question else self._read()
+        with contextlib.ExitStack() as stack:
+            stack.push(self)  # Ends the process where this is interrupted.
+            self.hello = self.ask(**question) if question else self._read()
+            stack.pop_all()
 
     def ask(self, **question):
         """Sends a question, and returns the answer."""
@@ -91,7 +95,9 @@ class Worker:
     def __enter__(self):
         return self
 
-    def __exit__(self, *unused):
+    def __exit__(self, kind, *unused):
+        if kind is not None:  # Else it ends with its input.
+            self._process.terminate()
         self._process.stdin.close()
         self._process.wait()
         self._messages.close()
@@ -139,18 +145,20 @@ def direct(folder, threads):
     """Calls `sample` in process as anybody would."""
     import tensorflow as tf
 
+    _share_operations(threads)
+
     def load(path):
         signature = tf.saved_model.load(path).signatures["sample"]
         return lambda seeds: signature(seeds=tf.constant(seeds))["images"].numpy()
 
     _call_in_process(folder, load)
 
-    _share_operations(threads)
-
 
 def runner(folder, threads):
     """Calls `sample` in process as the server does."""
     from serving import saved_model
+
+    _share_operations(threads)
 
     def load(path):
         model = saved_model.SavedModel(path)
@@ -158,8 +166,6 @@ def runner(folder, threads):
         return lambda seeds: model.run(signature, [seeds], ["images"])
 
     _call_in_process(folder, load)
-    _share_operations(threads)
-
 
 
 def _call_in_process(folder, load):
@@ -365,9 +371,21 @@ _ROLES = {
 
 
 @click.command(context_settings={"show_default": True})
-@click.option("--seconds", default=4.0, help="Seconds of each measurement.")
-@click.option("--rounds", default=5, help="How often each is measured.")
-@click.option("--soak", default=100_000, help="Requests while memory is watched.")
+@click.option(
+    "--seconds",
+    default=4.0,
+    type=click.FloatRange(0.1),  # Else nothing may be answered.
+    help="Seconds of each measurement.",
+)
+@click.option(
+    "--rounds", default=5, type=click.IntRange(1), help="How often each is measured."
+)
+@click.option(
+    "--soak",
+    default=100_000,
+    type=click.IntRange(0),
+    help="Requests while memory is watched.",
+)
 @click.option(
     "--model",
     "models",
@@ -398,8 +416,13 @@ def main(seconds, rounds, soak, models, forms, threads, role, arguments):
         return export(arguments[0], arguments[1:])
     if role:
         return _ROLES[role](*arguments)
+    if arguments:
+        raise click.UsageError(f"unexpected arguments: {' '.join(arguments)}")
+    # Else what it has started goes on for a while, and its folder stays.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory() as folder:
-        Worker("export", folder, *models)._process.wait()
+        with Worker("export", folder, *models):
+            pass
         names = [_name(model, form) for model in models for form in forms]
         compare(folder, names, threads, seconds, rounds, soak)
 

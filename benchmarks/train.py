@@ -380,8 +380,20 @@ SECTIONS = {
 
 @click.command()
 @click.argument("sections", nargs=-1)
-@click.option("--rounds", default=7, show_default=True, help="Interleaved rounds.")
-@click.option("--steps", default=30, show_default=True, help="Steps a round, at least.")
+@click.option(
+    "--rounds",
+    default=7,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Interleaved rounds.",
+)
+@click.option(
+    "--steps",
+    default=30,
+    type=click.IntRange(1),
+    show_default=True,
+    help="Steps a round, at least.",
+)
 def main(sections, rounds, steps):
     """Time `fit` of the DCGAN and what it is compared with.
 

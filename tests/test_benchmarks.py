@@ -3,8 +3,12 @@
 import functools
 import importlib.util
 import io
+import os
 import pathlib
+import signal
+import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -50,6 +54,26 @@ def test_an_unknown_section_is_refused():
     done = CliRunner().invoke(train.main, ["loops"])
     assert done.exit_code == 2
     assert "['loops'] are not of ['loop'," in done.output
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "arguments", "words"),
+    [
+        (train, ["--rounds", "0"], "'--rounds': 0 is not in the range x>=1"),
+        (train, ["--steps", "0"], "'--steps': 0 is not in the range x>=1"),
+        (serve, ["--rounds", "0"], "'--rounds': 0 is not in the range x>=1"),
+        (serve, ["--seconds", "0"], "'--seconds': 0.0 is not in the range x>=0.1"),
+        (serve, ["--soak", "-1"], "'--soak': -1 is not in the range x>=0"),
+        (serve, ["--threads", "-1"], "'--threads': -1 is not in the range x>=0"),
+        (serve, ["dcgan28"], "unexpected arguments: dcgan28"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(monkeypatch, benchmark, arguments, words):
+    monkeypatch.setattr(train, "SECTIONS", {})
+    monkeypatch.setattr(serve, "Worker", None)  # Nothing is started.
+    done = CliRunner().invoke(benchmark.main, arguments)
+    assert done.exit_code == 2
+    assert words in done.output
 
 
 class FakeWorker:
@@ -108,6 +132,27 @@ def test_direct_calls_share_operations_as_told(monkeypatch, role, threads, expec
     monkeypatch.setattr(sys, "stdin", io.StringIO())
     role("folder", threads)
     assert found == expected
+
+
+def test_a_benchmark_that_is_ended_leaves_nothing(tmp_path):
+    command = [sys.executable, "-m", "benchmarks.serve", "--model", "dcgan28_narrow"]
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        start_new_session=True,
+    )
+    try:
+        while not list(tmp_path.iterdir()):
+            assert process.poll() is None
+            time.sleep(0.05)
+        time.sleep(1)  # Now a process of its own exports.
+        process.terminate()
+        assert process.wait(timeout=60) == 128 + signal.SIGTERM
+        assert not list(tmp_path.iterdir())
+    finally:
+        with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def assert_moves(model, run):
