@@ -20,7 +20,7 @@ from zoo.discriminative import DiscriminativeModel
 from zoo.dtn import DTN
 from zoo.images import from_uint8, to_uint8
 from zoo.infogan import InfoGAN
-from zoo.network_checks import all_layers
+from zoo.network_checks import looks_across_batch
 from zoo.semi_supervised_gan import SemiSupervisedGAN
 
 
@@ -221,8 +221,3 @@ def _sample_input(sample_shape):
     if len(sample_shape) == 3:
         return "images", from_uint8, tf.uint8
     return "samples", tf.identity, tf.float32
-
-
-def looks_across_batch(network):
-    """Says whether the answer for a row depends on the rest of its batch."""
-    return any(getattr(layer, "across_batch", False) for layer in all_layers(network))

@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from zoo import checks, files, plots
+from zoo import checks, files, network_checks, plots
 from zoo.checkpoints import BackupAndResume
 
 __all__ = [
@@ -25,6 +25,8 @@ __all__ = [
 
 #: Text in a PNG, by its keyword, that tells pictures of a film from those of others.
 _KEYWORD, _MARK = "Software", "zoo.callbacks"
+#: Over so many draws of the rest of a batch the answer for a row is averaged.
+_COMPANY_DRAWS = 8
 
 
 class _Film:
@@ -257,7 +259,9 @@ class DensityAnimation(keras.callbacks.Callback):
     """Films a one-dimensional GAN: data, samples and decision boundary over time.
 
     Where the discriminator's output is no probability, as `least_squares`, `hinge` and
-    `wasserstein` have it, the film shows the output on an axis of its own.
+    `wasserstein` have it, the film shows the output on an axis of its own. One that
+    compares the rows of a batch (`zoo.layers.MinibatchDiscrimination`) is asked of each
+    x among draws of the data.
 
     Args:
         path: The animation, `.gif` or `.mp4` (see `zoo.plots.save_animation`). The
@@ -268,6 +272,7 @@ class DensityAnimation(keras.callbacks.Callback):
         every: Steps between two frames.
         low: Lower end of the axis.
         high: Upper end of the axis.
+        batch_size: Rows of a batch in training, for a discriminator that compares them.
 
     Raises:
         ValueError: If the suffix is another, or `every` no number of steps; from `fit`,
@@ -275,13 +280,14 @@ class DensityAnimation(keras.callbacks.Callback):
         RuntimeError: If ffmpeg, which a `.mp4` needs, is missing.
     """
 
-    def __init__(self, path, data, every=50, low=-8.0, high=8.0):
+    def __init__(self, path, data, every=50, low=-8.0, high=8.0, batch_size=64):
         super().__init__()
         plots.check_animation(path)
         self.path = pathlib.Path(path)
         self.data = np.ravel(data)
         self._every = _Every(checks.count("every", every))
         self.grid = np.linspace(low, high, 401, dtype=np.float32)
+        self.batch_size = checks.count("batch_size", batch_size)
         self.film = _Film(self.path.with_suffix(""))
 
     def set_model(self, model):
@@ -295,6 +301,8 @@ class DensityAnimation(keras.callbacks.Callback):
                 + (f" of {model.image_shape}." if is_gan else ".")
             )
         super().set_model(model)
+        self._among_data = network_checks.looks_across_batch(model.discriminator)
+        self._ask = tf.function(self._among, autograph=False)
 
     def on_train_begin(self, logs=None):
         """Takes the frame of the untrained model."""
@@ -316,15 +324,33 @@ class DensityAnimation(keras.callbacks.Callback):
 
     def picture(self):
         """Draws the model as it is."""
-        output, loss = self.model.discriminate(self.grid[:, None]), self.model.loss
+        loss = self.model.loss
+        outputs = self._outputs()
         return plots.densities(
             self.data,
             self.model.generate(len(self.data)),
             self.grid,
-            np.asarray(tf.sigmoid(output) if loss.probabilistic else output),
+            np.mean(tf.sigmoid(outputs) if loss.probabilistic else outputs, axis=0),
             boundary=None if loss.probabilistic else loss.boundary,
             title=f"step {int(self.model.steps.numpy())}",
+            where=" among data" if self._among_data else "",
         )
+
+    def _outputs(self):
+        """Returns the discriminator's outputs along the axis, `[draws, points]`."""
+        if not self._among_data:
+            return self.model.discriminate(self.grid[:, None])[None]
+        # The same draws in every frame, so that what moves is the discriminator.
+        draw = np.random.default_rng(0).choice
+        shape = (_COMPANY_DRAWS, self.batch_size - 1, 1)
+        companies = draw(self.data, shape).astype(np.float32)
+        return tf.stack([self._ask(company) for company in companies])
+
+    def _among(self, company):
+        def ask(x):
+            return self.model.discriminate(tf.concat([x[None, None], company], 0))[0]
+
+        return tf.vectorized_map(ask, self.grid)
 
 
 class LatentSpace(keras.callbacks.Callback):

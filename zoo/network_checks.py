@@ -273,3 +273,8 @@ def all_layers(network):
     """
     nested = network._flatten_layers(include_self=False)
     return [layer for layer in nested if not isinstance(layer, keras.Model)]
+
+
+def looks_across_batch(network):
+    """Says whether the answer for a row depends on the rest of its batch."""
+    return any(getattr(layer, "across_batch", False) for layer in all_layers(network))

@@ -222,7 +222,7 @@ def _panels(history):
     return panels
 
 
-def densities(real, generated, grid, decision, boundary=None, title=""):
+def densities(real, generated, grid, decision, boundary=None, title="", where=""):
     """Draws the picture of the one-dimensional GAN.
 
     Args:
@@ -233,6 +233,7 @@ def densities(real, generated, grid, decision, boundary=None, title=""):
             or, with a boundary, its output, which has an axis of its own.
         boundary: Output above which a point counts as taken for real.
         title: Title of the picture.
+        where: What stands behind the decision's D(x) in the legend.
 
     Returns:
         `PIL.Image.Image` with the density of the data, that of the samples, and the
@@ -254,12 +255,21 @@ def densities(real, generated, grid, decision, boundary=None, title=""):
         middle = (bins[1:] + bins[:-1]) / 2
         axes.fill_between(middle, height, step="mid", color=colour, alpha=0.35)
         legend += axes.step(middle, height, where="mid", color=colour, label=label)
+        if height.max() > top:
+            peak = middle[height.argmax()]
+            axes.annotate(
+                f"↑ {height.max():.1f}",
+                (peak, top),
+                (16, -16),
+                color=colour,
+                textcoords="offset points",
+            )
     axes.set(xlim=(grid[0], grid[-1]), ylim=(0, top), xlabel="x", title=title)
     if boundary is None:
-        scale, name, boundary = axes, "decision boundary D(x)", 0.5
+        scale, name, boundary = axes, "decision boundary D(x)" + where, 0.5
         axes.set_ylabel("density, probability")
     else:
-        scale, name = axes.twinx(), "discriminator's output D(x)"
+        scale, name = axes.twinx(), "discriminator's output D(x)" + where
         axes.set_ylabel("density")
         scale.set_ylabel("output")
     legend += scale.plot(grid, decision, color=_BOUNDARY, label=name)

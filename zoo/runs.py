@@ -201,7 +201,10 @@ class Run:
             path = self.folder / DENSITIES
             # Room on both sides, for samples that miss the data.
             low, high = min(-8.0, real.min() - 4), max(8.0, real.max() + 4)
-            return [zoo.callbacks.DensityAnimation(path, real, low=low, high=high)]
+            film = zoo.callbacks.DensityAnimation(
+                path, real, low=low, high=high, batch_size=self.recipe.batch_size
+            )
+            return [film]
         if len(model.image_shape) != 3:
             return []
         pictures = [self._sample_grid()]

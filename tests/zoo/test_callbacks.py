@@ -447,6 +447,25 @@ def test_the_density_animation(train, tmp_path):
     assert Image.open(tmp_path / "film.gif").n_frames == 5
 
 
+def test_a_discriminator_that_compares_rows_is_asked_among_data(monkeypatch):
+    gan = zoo.from_preset("gan_gaussian1d_minibatch")
+    gan.compile()
+    data = np.random.default_rng(0).normal(4, 0.5, 2000).astype(np.float32)
+    film = zoo.callbacks.DensityAnimation("film.gif", data, batch_size=12)
+    film.set_model(gan)
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    (decision, _) = film.picture().axes[0].get_lines()[-2:]
+    assert decision.get_label() == "decision boundary D(x) among data"
+    asked = [
+        gan.discriminate(np.stack([film.grid[300], *company])[:, None])[0]
+        for company in data[:1100].reshape(100, 11)
+    ]
+    expected = np.mean(1 / (1 + np.exp(-np.array(asked))))
+    assert decision.get_ydata()[300] == pytest.approx(expected, abs=0.03)
+    # Far from the data a point among data is no data, and evenly spaced ones are none.
+    assert decision.get_ydata()[0] < 0.1 < 0.4 < decision.get_ydata()[300]
+
+
 @pytest.mark.parametrize(
     ("loss", "boundary"),
     [
