@@ -245,6 +245,11 @@ def built_in(name):
     return BUILT_IN / name
 
 
+def metadata_of(handle):
+    """Returns what a preset says of itself, as its `metadata.json` has it."""
+    return check(resolve(handle))
+
+
 def fingerprint(handle):
     """Returns the SHA-256 that pins a preset, which `from_preset(sha256=)` takes."""
     return downloads.sha256_of(resolve(handle) / METADATA)

@@ -659,12 +659,13 @@ def test_the_picture_has_a_manifold_where_there_is_a_walk(batch):
 
 
 def test_the_command_line_draws_latents(tmp_path):
-    vae().save_to_preset(tmp_path / "vae")
+    metadata = {"recipe": {"data": {"name": "digits"}}}
+    vae().save_to_preset(tmp_path / "vae", metadata)
     picture = tmp_path / "latents.png"
     arguments = ["latents", tmp_path / "vae", "-n", 20, "--out", picture]
     done = CliRunner().invoke(main, [str(argument) for argument in arguments])
     assert done.exit_code == 0, done.output
-    assert "20 images among the latents" in done.output
+    assert "20 images of digits among the latents" in done.output
     assert picture.exists()
 
 

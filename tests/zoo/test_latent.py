@@ -228,7 +228,8 @@ def test_few_images_lie_among_many_latents(count):
 
 def test_every_verb_writes_its_picture(tmp_path):
     model = zoo.CGAN((28, 28, 1), num_classes=10, generator_units=(8, 8, 8), seed=0)
-    model.save_to_preset(tmp_path / "cgan")
+    metadata = {"recipe": {"data": {"name": ["mnist", "digits"]}}}
+    model.save_to_preset(tmp_path / "cgan", metadata)
     classifier = zoo.Classifier((28, 28, 1), 10, filters=(4,), seed=0)
     classifier.save_to_preset(tmp_path / "classifier")
     cgan, known = str(tmp_path / "cgan"), str(tmp_path / "classifier")
@@ -239,8 +240,8 @@ def test_every_verb_writes_its_picture(tmp_path):
         ["neighbours", cgan, "-n", "3", "--features", known],
         # Which takes images of another size.
         ["neighbours", cgan, "-n", "3", "--features", "classifier_cifar10_jpeg"],
-        ["neighbours", known, "-n", "3", "--query", "digits"],
-        ["invert", cgan, "-n", "2", "--steps", "2", "--labels", "5"],
+        ["neighbours", known, "-n", "3", "--data", "digits", "--query", "digits"],
+        ["invert", cgan, "--data", "digits", "-n", "2", "--steps", "2"],
         ["sample", cgan, "-n", "4", "--labels", "3,7"],
     ):
         out = tmp_path / "picture.png"
@@ -251,6 +252,9 @@ def test_every_verb_writes_its_picture(tmp_path):
     done = CliRunner().invoke(main, ["walk", cgan, "--labels", "12"])
     assert done.exit_code == 1
     assert done.output.count("\n") == 1
+    done = CliRunner().invoke(main, ["neighbours", known, "--query", "digits"])
+    assert done.exit_code == 1
+    assert "does not say which data it was trained on" in done.output
     done = CliRunner().invoke(main, ["neighbours", cgan, "--query", "digits"])
     assert done.exit_code == 1
     assert "embed" in done.output

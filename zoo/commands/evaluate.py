@@ -8,6 +8,7 @@ import click
 
 from zoo import evaluation, files, metrics
 from zoo.commands.flags import DataName
+from zoo.commands.handles import trained_on
 from zoo.commands.outputs import OutputFile
 
 
@@ -17,9 +18,8 @@ from zoo.commands.outputs import OutputFile
     "--data",
     "name",
     type=DataName(),
-    required=True,
     help="The real images, as for train; with a comma between them, two for a domain "
-    "model.",
+    "model. [default: those it was trained on]",
 )
 @click.option("--split", default="test", show_default=True)
 @click.option(
@@ -60,6 +60,8 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     features, and so is as large a part of the train split, where that is another: the
     distance a perfect generator would have.
     """
+    if name is None:
+        name = DataName().convert(trained_on(preset_or_run), None, None)
     measured = evaluation.evaluate(
         preset_or_run,
         name,

@@ -8,7 +8,7 @@ import numpy as np
 from zoo import data, images, latent, plots
 from zoo.commands import outputs
 from zoo.commands.flags import Integers
-from zoo.commands.handles import image_model
+from zoo.commands.handles import image_model, trained_on
 from zoo.model import Model
 
 _labels = click.option(
@@ -100,9 +100,8 @@ def arithmetic(preset_or_run, a, b, c, label, out):
 @click.option(
     "--data",
     "name",
-    default="digits",
-    show_default=True,
-    help="The real images to search, as for train.",
+    help="The real images to search, as for train. [default: those the model was "
+    "trained on; of two domains the target]",
 )
 @click.option("--split", default="train", show_default=True)
 @click.option(
@@ -138,6 +137,7 @@ def neighbours(
         known_by = Model.from_preset(features) if features else None
         queries = model.generate(count, seed=seed)
     _check_finite(queries, preset_or_run)
+    name = name or trained_on(preset_or_run)[-1]
     candidates = _real(model, name, split)
     if known_by is None:
         found = latent.nearest(queries, candidates, k)
@@ -154,7 +154,8 @@ def neighbours(
     titles = [f"{kind} {first + i}" for i in range(len(rows))]
     _save(out, preset_or_run, rows, titles, ["query", "nearest"])
     click.echo(
-        f"The {k} nearest of {len(candidates)} images to each of {len(rows)}; mean "
+        f"The {k} nearest of {len(candidates)} images of {name} to each of "
+        f"{len(rows)}; mean "
         f"distance of the first {found.distances[:, 0].mean():.4g}: {out}"
     )
 
@@ -164,9 +165,8 @@ def neighbours(
 @click.option(
     "--data",
     "name",
-    default="digits",
-    show_default=True,
-    help="The images to find latents of, as for train.",
+    help="The images to find latents of, as for train. [default: of those the model "
+    "was trained on]",
 )
 @click.option("--split", default="test", show_default=True)
 @click.option("-n", "count", type=click.IntRange(1), default=8, show_default=True)
@@ -198,9 +198,13 @@ def invert(
     The latents are found by optimization.
     """
     model = image_model(preset_or_run)
+    name = name or trained_on(preset_or_run)[0]
     real = _real(model, name, split, count)
     found = latent.invert(
         model, real, steps, learning_rate, starts, seed, **_conditions(label)
     )
     _save(out, preset_or_run, [real, found.images], ["real", "inverted"])
-    click.echo(f"Mean squared error {found.errors.mean():.4f} in [-1, 1]: {out}")
+    click.echo(
+        f"{len(real)} images of {name}, mean squared error "
+        f"{found.errors.mean():.4f} in [-1, 1]: {out}"
+    )

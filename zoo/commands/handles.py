@@ -1,5 +1,6 @@
 """What commands load by the name, folder or URL of a preset, or the folder of a run."""
 
+from zoo import presets
 from zoo.generative import GenerativeModel
 from zoo.model import Model
 from zoo.variants import VARIANTS
@@ -28,3 +29,25 @@ def image_model(handle, kind=GenerativeModel):
             "`generate`; the run of a one-dimensional GAN has densities.gif."
         )
     return model
+
+
+def trained_on(handle):
+    """Returns the names of the data that a preset or run was trained on, as a list.
+
+    Of a domain model there are two, the source and the target.
+
+    Args:
+        handle: Name, folder or URL.
+
+    Raises:
+        ValueError: If it says nothing of that.
+    """
+    recipe = presets.metadata_of(handle).get("recipe")
+    about = recipe.get("data") if isinstance(recipe, dict) else None
+    said = about.get("name") if isinstance(about, dict) else None
+    names = said if isinstance(said, list) else [said]
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            f"{handle} does not say which data it was trained on: name some by --data."
+        )
+    return names

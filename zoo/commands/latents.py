@@ -5,7 +5,7 @@ import click
 from zoo import data, images
 from zoo.autoencoder import AutoencoderModel
 from zoo.commands import outputs
-from zoo.commands.handles import image_model
+from zoo.commands.handles import image_model, trained_on
 
 
 @click.command()
@@ -13,9 +13,8 @@ from zoo.commands.handles import image_model
 @click.option(
     "--data",
     "name",
-    default="digits",
-    show_default=True,
-    help="The images to encode, as for train.",
+    help="The images to encode, as for train. [default: of those the model was trained "
+    "on]",
 )
 @click.option("--split", default="test", show_default=True)
 @click.option(
@@ -33,7 +32,8 @@ def latents(preset_or_run, name, split, count, out):
     Where the prior lies in the plane, images decoded along a walk over it stand beside.
     """
     model = image_model(preset_or_run, AutoencoderModel)
+    name = name or trained_on(preset_or_run)[0]
     shape = data.shape_arguments(model.image_shape)
     pixels, labels = data.load_arrays(name, split, **shape, limit=count)
     model.latent_space(images.from_uint8(pixels), labels).save(out)
-    click.echo(f"{len(pixels)} images among the latents: {out}")
+    click.echo(f"{len(pixels)} images of {name} among the latents: {out}")

@@ -5,13 +5,18 @@ import numpy as np
 
 from zoo import data, images, plots
 from zoo.commands import outputs
-from zoo.commands.handles import image_model
+from zoo.commands.handles import image_model, trained_on
 from zoo.dtn import DTN
 
 
 @click.command()
 @click.argument("preset_or_run")
-@click.option("--data", "name", metavar="DATA", required=True, help="Source images.")
+@click.option(
+    "--data",
+    "name",
+    metavar="DATA",
+    help="Source images. [default: of those the model was trained on]",
+)
 @click.option("--split", default="test", show_default=True)
 @click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--columns", type=click.IntRange(1), default=8, show_default=True)
@@ -19,6 +24,7 @@ from zoo.dtn import DTN
 def transfer(preset_or_run, name, split, count, columns, out):
     """Write source images with what a DTN makes of each on its right."""
     model = image_model(preset_or_run, DTN)
+    name = name or trained_on(preset_or_run)[0]
     shape = data.shape_arguments(model.image_shape)
     source, _ = data.load_arrays(name, split, **shape, limit=count)
     transferred = model.transfer(source)
