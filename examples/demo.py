@@ -30,8 +30,8 @@ def main():
         discriminator_filters=32,
         seed=0,
     )
-    # The paper's settings are for large data; so little of it is learned by heart. A
-    # slow, unsure discriminator and an averaged generator are the remedy.
+    # The paper's settings are for large data; so few images a discriminator soon knows
+    # by heart. A slow, unsure one and an averaged generator are the remedy.
     gan.compile(
         generator_optimizer=keras.optimizers.Adam(5e-4, beta_1=0.5),
         discriminator_optimizer=keras.optimizers.Adam(1e-4, beta_1=0.5),
@@ -89,7 +89,7 @@ Next:
   . .venv/bin/activate
   python -m zoo list
   python -m zoo sample cgan_mnist --out grid.png
-  python -m zoo train dcgan --generator-filters 32 --epochs 60 --out runs/digits
+  python -m zoo train dcgan_digits --out runs/digits
   python -m serving start {models}
 and, when it says that it is serving, in a second terminal:
   . .venv/bin/activate
