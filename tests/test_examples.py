@@ -11,8 +11,12 @@ from click.testing import CliRunner
 from PIL import Image
 
 import zoo
+from zoo.recipes import Recipe
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
+
+
+FEW = {"generator_filters": 2, "discriminator_filters": 2}
 
 
 def load(name):
@@ -25,13 +29,14 @@ def load(name):
 @pytest.fixture
 def demo(monkeypatch):
     module = load("demo")
+    assert Recipe.of_preset("dcgan_digits").epochs == module.EPOCHS
     monkeypatch.setattr(module, "EPOCHS", 1)
 
     dcgan = zoo.DCGAN
 
     def narrow(**arguments):
-        few = {"generator_filters": 2, "discriminator_filters": 2}
-        return dcgan(**(arguments | few))
+        module.trained = dcgan(**(arguments | FEW))
+        return module.trained
 
     monkeypatch.setattr(zoo, "DCGAN", narrow)
     keras.config.set_max_steps_per_epoch(2)
@@ -45,6 +50,15 @@ def test_the_demo_trains_serves_and_draws(demo, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr().out
     assert "Exported to demo/models/digits/1" in told
     assert int(re.search(r"in process by at most (\d+) of 255", told)[1]) <= 1
+    recipe = Recipe.of_preset("dcgan_digits")
+    recipe.model |= FEW
+    again = recipe.build()
+    recipe.compile_model(again)
+    assert demo.trained.settings() == again.settings()
+    assert demo.trained.get_config() == {
+        **again.get_config(),
+        "name": demo.trained.name,
+    }
     drawn = {path.stem for path in (tmp_path / "demo").glob("*.png")}
     assert drawn == {"before_after", "real_generated", "served", "curves"}
 

@@ -4,12 +4,19 @@ Every check returns the argument as Python's own kind of value, so that numpy's 
 are taken and what is saved can be JSON.
 """
 
+import difflib
 import inspect
 import math
 import numbers
 import sys
 
 import numpy as np
+
+
+def did_you_mean(given, known):
+    """Returns a question after names like the one given, with a space before it."""
+    near = difflib.get_close_matches(given, known, n=3)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def count(name, value, least=1):

@@ -11,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from zoo.images import to_uint8
@@ -200,6 +201,7 @@ def training_curves(history):
         if unit == "share":
             axes.set_ylim(-0.02, 1.02)
     grid[-1].set_xlabel("epoch")
+    grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     return to_image(figure)
 
 

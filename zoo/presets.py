@@ -24,7 +24,7 @@ import tensorflow as tf
 # which Keras doesn't export, does not.
 from keras.src.saving.serialization_lib import SafeModeScope
 
-from zoo import downloads, files
+from zoo import checks, downloads, files
 
 BUILT_IN = pathlib.Path(__file__).parent / "presets"
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
@@ -209,7 +209,8 @@ def resolve(handle, sha256=None):
     if (folder / RUN).exists():
         raise ValueError(
             f"The training of the run {folder} has not ended, so it has no model yet. "
-            "Continue it by `python -m zoo train ... --resume`."
+            "Continue it by `python -m zoo train ... --resume`, or end it with the "
+            "epoch that it is in by --finish."
         )
     if folder.is_dir():
         raise ValueError(
@@ -234,8 +235,8 @@ def built_in(name):
     if name not in known:
         trained = [other for other in known if known[other]["trained"]]
         raise ValueError(
-            f"Unknown preset. Expected one of {trained}, a folder, or a base URL. "
-            f"Received: {name!r}"
+            f"Unknown preset.{checks.did_you_mean(name, trained)} Expected one of "
+            f"{trained}, a folder, or a base URL. Received: {name!r}"
         )
     if not known[name]["trained"]:
         raise ValueError(

@@ -40,7 +40,7 @@ from zoo.generative import GenerativeModel
 from zoo.recipes import Recipe
 
 SETTINGS, MODEL, SECONDS = presets.RUN, "model", "seconds.json"
-DATA = "data.json"
+DATA, CHECKPOINTS = "data.json", "checkpoints"
 DENSITIES = "densities.gif"
 #: How many differences between two recipes an error names.
 _NAMED = 6
@@ -75,7 +75,7 @@ class Run:
             raise FileExistsError(
                 f"{self.folder} holds files and is no run. Choose an empty folder."
             )
-        self.backup = BackupAndResume(self.folder / "checkpoints")
+        self.backup = BackupAndResume(self.folder / CHECKPOINTS)
         done = self.backup.position()
         if done is not None and done > (recipe.epochs, 0):
             raise ValueError(

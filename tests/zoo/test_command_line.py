@@ -5,6 +5,7 @@ import inspect
 import itertools
 import json
 import re
+import shutil
 import subprocess
 import sys
 
@@ -701,6 +702,30 @@ def test_the_film_of_a_run_has_room_for_its_data(tmp_path, mean, low, high):
     callbacks = Run(tmp_path / "run", recipe).callbacks(recipe.build())
     (film,) = [c for c in callbacks if isinstance(c, zoo.callbacks.DensityAnimation)]
     assert (film.grid[0], film.grid[-1]) == (low, high)
+
+
+def test_a_run_can_be_ended_with_the_epoch_that_it_is_in(tmp_path):
+    out = tmp_path / "run"
+    settings = ["gan", "--image-size", 8, "--generator-units", 4, "--out", out]
+    done = run("train", *settings, "--finish")
+    assert done.exit_code == 1
+    assert "no run in" in done.output
+    assert not out.exists()
+    assert run("train", *settings, "--epochs", 2).exit_code == 0
+    # As if it had been interrupted.
+    shutil.rmtree(out / "model")
+    recipe = Recipe.load(out / "run.json")
+    recipe.epochs = 9
+    recipe.save(out / "run.json")
+    assert "--finish" in run("sample", out).output
+    done = run("train", "gan", "--out", out, "--finish", "--epochs", 3)
+    assert done.exit_code == 1
+    assert "leave out --epochs" in done.output
+    done = run("train", "gan", "--out", out, "--finish")
+    assert done.exit_code == 0, done.output
+    assert (out / "model").exists()
+    assert Recipe.load(out / "run.json").epochs == 2
+    assert len((out / "log.csv").read_text().splitlines()) == 3
 
 
 def test_unknown_data_are_one_error():

@@ -488,7 +488,7 @@ def test_folder_of_images_without_labels(tmp_path):
     images, labels = load_arrays(tmp_path, image_size=4)
     assert images.shape == (2, 4, 4, 1)
     assert labels is None
-    with pytest.raises(ValueError, match=r"differ in size: say image_size="):
+    with pytest.raises(ValueError, match=r"differ in size: give an image size"):
         load_data(tmp_path)
 
 
@@ -513,7 +513,7 @@ def test_a_sum_of_splits_is_described_as_a_whole(tmp_path):
         images = load_arrays(tmp_path, split)[0]
         np.testing.assert_array_equal(images[..., 2], [*grey[..., 0]] * 2)
         assert load_arrays(tmp_path, split, limit=2)[0].shape == (2, 2, 2, 3)
-    with pytest.raises(ValueError, match=r"differ in size: say image_size="):
+    with pytest.raises(ValueError, match=r"differ in size: give an image size"):
         load_data(tmp_path, "three+large")
     assert describe(tmp_path, "three+large", image_size=4).image_shape == (4, 4, 1)
 
@@ -694,10 +694,26 @@ def test_wrong_arguments(arguments, message):
     assert "\n" not in str(caught.value)
 
 
-def test_a_text_file_among_images_is_named(tmp_path):
+@pytest.mark.parametrize("inside", [".", "cats", "train", "train/cats"])
+def test_files_that_are_no_images_by_their_names_are_left_out(tmp_path, inside):
+    folder = tmp_path / inside
+    folder.mkdir(parents=True, exist_ok=True)
+    save_image(folder / "a.png", np.zeros((6, 6), np.uint8))
+    (folder / "Thumbs.db").write_text("no image")
+    with pytest.warns(UserWarning, match="which are left out: Thumbs.db"):
+        assert load_arrays(tmp_path)[0].shape == (1, 6, 6, 1)
+
+
+def test_all_files_that_can_not_be_read_are_named_at_once(tmp_path):
     save_image(tmp_path / "a.png", np.zeros((6, 6), np.uint8))
-    (tmp_path / "notes.txt").write_text("not an image")
-    with pytest.raises(ValueError, match=r"must be an image.*notes\.txt"):
+    for name in ("b.png", "c"):
+        (tmp_path / name).write_text("no image")
+    with pytest.raises(ValueError, match="2 files are no images that can be") as raised:
+        load_data(tmp_path)
+    assert f"{tmp_path}/b.png" in str(raised.value)
+    assert f"{tmp_path}/c" in str(raised.value)
+    (tmp_path / "b.png").unlink()
+    with pytest.raises(ValueError, match=r"must be an image.*/c "):
         load_data(tmp_path)
 
 

@@ -11,8 +11,10 @@ from zoo.commands.flags import Integers
 from zoo.commands.train import run_training
 
 
-@click.command()
-@click.argument("rows", nargs=-1, type=click.Choice(list(reproduction.ROWS)))
+@click.command(epilog=f"ROWS are of: {', '.join(reproduction.ROWS)}.")
+@click.argument(
+    "rows", nargs=-1, metavar="[ROWS]...", type=click.Choice(list(reproduction.ROWS))
+)
 @click.option(
     "--seeds",
     type=Integers(),

@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import difflib
 import inspect
 import itertools
 import pathlib
@@ -12,9 +11,9 @@ import click
 import keras
 import tensorflow as tf
 
-from zoo import distribution, recipes, runs
+from zoo import checks, distribution, recipes, runs
 from zoo.adversarial import AdversarialModel
-from zoo.checkpoints import DivergenceError
+from zoo.checkpoints import BackupAndResume, DivergenceError
 from zoo.commands import flags, launcher
 from zoo.dtn import DTN
 from zoo.generative import GenerativeModel
@@ -34,8 +33,7 @@ class TrainGroup(click.Group):
         """Finds the command, or says which names are like the one given."""
         name = args[0]
         if self.get_command(ctx, name) is None and not name.startswith("-"):
-            near = difflib.get_close_matches(name, self.list_commands(ctx), n=3)
-            hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+            hint = checks.did_you_mean(name, self.list_commands(ctx))
             ctx.fail(
                 f"There is no variant or recipe {name!r}.{hint} "
                 "`python -m zoo list` names them all."
@@ -75,10 +73,11 @@ def _command(name, recipe, description):
         "data": _data_flags(recipe.data, variant.domains),
     }
 
-    def callback(out, resume, strategy, replicas, workers, **given):
+    def callback(out, resume, finish, strategy, replicas, workers, **given):
         if out == "":
             raise ValueError("--out is empty. Name the folder of the run.")
         out = out or f"runs/{name}"
+        resume = resume or finish
         recorded = _recorded(out, recipe.variant) if resume else None
         # A variant's name stands for any settings, a recipe's for its own.
         named = recorded if recorded and name in VARIANTS else recipe
@@ -91,6 +90,10 @@ def _command(name, recipe, description):
             arguments = {o.name: given.pop(o.name) for o in options if o.name in given}
             getattr(followed, group).update(arguments)
         vars(followed).update(given)
+        if finish:
+            if _is_given("epochs"):
+                raise ValueError("--finish says when the run ends: leave out --epochs.")
+            followed.epochs = _epochs_begun(out)
         if workers > 1:
             if strategy not in ("none", "multi_worker_mirrored"):
                 raise ValueError(
@@ -122,6 +125,15 @@ def _recorded(out, variant):
             f"The run in {out} trains a {recipe.variant}, not a {variant}."
         )
     return recipe
+
+
+def _epochs_begun(out):
+    """Returns in which epoch the run in a folder is, from 1."""
+    position = BackupAndResume(pathlib.Path(out) / runs.CHECKPOINTS).position()
+    if position is None:
+        raise ValueError(f"There is no run in {out} that has begun to train.")
+    epoch, batch = position
+    return max(1, epoch + (batch > 0))
 
 
 def _is_given(key):
@@ -180,6 +192,11 @@ def _run_flags(recipe):
         click.Option(["--out"], help="Folder of the run. [default: runs/<name>]"),
         click.Option(
             ["--resume"], is_flag=True, help="Continue the run there, if there is one."
+        ),
+        click.Option(
+            ["--finish"],
+            is_flag=True,
+            help="Continue the run there, and end it with the epoch that it is in.",
         ),
         click.Option(
             ["--epochs"],
@@ -275,7 +292,8 @@ def _warn_of_another_length(recipe, train_data):
     if until is not None and steps > 0 and not 0.8 < until / steps < 1.25:
         click.echo(
             f"The recipe's learning rates fall until step {until:,}, whatever the "
-            f"epochs, and this training has {steps:,} steps.",
+            f"epochs, and this training has {steps:,} "
+            f"step{'' if steps == 1 else 's'}.",
             err=True,
         )
 

@@ -132,7 +132,7 @@ def _plan(name, size, batch_size, shuffle, seed, use, epoch_size=None):
     if shuffle and batch_size > size:
         raise ValueError(
             f"There are fewer images than one batch takes: {name} has {size}. "
-            f"Received: batches of {batch_size}"
+            f"Received: batches of {batch_size}. Take a batch size of {size} or less."
         )
     count = epoch_size or size
     if shuffle:

@@ -1,10 +1,10 @@
 """From a name to the source it means."""
 
-import difflib
 import os
 import pathlib
 import re
 
+from zoo import checks
 from zoo.data.array_source import ArraySource, DigitsSource, NpzSource
 from zoo.data.folder_source import FolderSource
 from zoo.data.tfds_source import TfdsSource, tfds_names
@@ -69,8 +69,7 @@ def _looks_like_path(name):
 
 
 def _unknown_name(name, known):
-    near = difflib.get_close_matches(name, ["digits", "gaussian", *known], n=3)
-    hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    hint = checks.did_you_mean(name, ["digits", "gaussian", *known])
     return (
         "There is no such data set. There are 'digits', 'gaussian', the names of "
         "tensorflow-datasets (prepared ones in TFDS_DATA_DIR too), a folder of images, "

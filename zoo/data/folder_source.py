@@ -1,6 +1,8 @@
 """A folder of image files."""
 
 import hashlib
+import textwrap
+import warnings
 
 import numpy as np
 import PIL.Image
@@ -22,6 +24,7 @@ class FolderSource(Source):
     """A folder of image files, or of one subfolder of them a class.
 
     Or a folder of such folders, each a split. White shows through what is transparent.
+    Files whose names say that they are no images are left out, with a warning.
     """
 
     def __init__(self, path):
@@ -35,7 +38,7 @@ class FolderSource(Source):
             for split in folders
         }
         self._shapes = {
-            split: common_shape([_file_shape(file) for file in files])
+            split: common_shape(_file_shapes(files))
             for split, files in self._files.items()
         }
         # A class has one number in all splits, though not all have images of it.
@@ -67,8 +70,11 @@ class FolderSource(Source):
 def _split_folders(path):
     """Returns a dict from split to its folder; the folder itself is `train` else."""
     names = _subfolders(path)
-    only_folders = len(names) == len(_visible(path))
-    if only_folders and "train" in names and _SPLITS.issuperset(names):
+    if (
+        not any(map(_may_be_image, _files_in(path)))
+        and "train" in names
+        and _SPLITS.issuperset(names)
+    ):
         return {name: path / name for name in names}
     return {"train": path}
 
@@ -81,8 +87,27 @@ def _visible(folder):
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
 
 
+def _files_in(folder):
+    return [entry for entry in _visible(folder) if not entry.is_dir()]
+
+
+def _may_be_image(file):
+    """Whether the ending of a file's name is one of images, or there is none."""
+    return file.suffix.lower() in ("", *PIL.Image.registered_extensions())
+
+
 def _image_files(path, classes):
-    files = [entry for entry in _visible(path) if not entry.is_dir()]
+    found = [
+        file for at in (path, *(path / c for c in classes)) for file in _files_in(at)
+    ]
+    left_out = [file.name for file in found if not _may_be_image(file)]
+    if left_out:
+        warnings.warn(
+            f"{path} holds other files than images, which are left out: "
+            f"{textwrap.shorten(', '.join(left_out), 100, placeholder=' …')}",
+            stacklevel=2,
+        )
+    files = list(filter(_may_be_image, _files_in(path)))
     if files and classes:
         raise ValueError(
             "A folder holds either images, or one subfolder of images a class. "
@@ -97,12 +122,13 @@ def _image_files(path, classes):
                 f"only; choose the folder above the classes. Received: {path} with "
                 f"folders inside {name}"
             )
-        if not inside:
+        images = [e for e in inside if _may_be_image(e)]
+        if not images:
             raise ValueError(
                 "Every subfolder of a folder of images is a class and holds images; "
                 f"remove those without. Received: {path} with nothing inside {name}"
             )
-        files += inside
+        files += images
     if not files:
         raise ValueError(
             "A folder of images must hold images, or one subfolder of them a class. "
@@ -114,6 +140,26 @@ def _image_files(path, classes):
 
 def _name_hash(relative_path):
     return hashlib.sha256(relative_path.as_posix().encode()).digest()
+
+
+def _file_shapes(files):
+    """Returns the shape of each file; one error names all that are no images."""
+    shapes, wrong = [], []
+    for file in files:
+        try:
+            shapes.append(_file_shape(file))
+        except ValueError as error:
+            wrong.append((file, error))
+    if len(wrong) > 1:
+        names = ", ".join(str(file) for file, _ in wrong)
+        raise ValueError(
+            f"{len(wrong)} files are no images that can be read: "
+            f"{textwrap.shorten(names, 500, placeholder=' …')}. Of the first: "
+            f"{wrong[0][1]}"
+        )
+    if wrong:
+        raise wrong[0][1]
+    return shapes
 
 
 def _file_shape(file):

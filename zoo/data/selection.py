@@ -62,7 +62,8 @@ def select(name, split, image_size=None, channels=None):
     selection = Selection(source, _parts(source, split), image_size, channels)
     if None in selection.shape:
         raise ValueError(
-            f"The images of {source.name} differ in size: say image_size=, such as 64"
+            f"The images of {source.name} differ in size: give an image size, such as "
+            "image_size=64 (--image-size 64)"
         )
     return selection
 
