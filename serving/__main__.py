@@ -373,7 +373,10 @@ def conformance(address, models, signature, label, rest, verbose, **options):
 @click.argument("address", metavar="HOST:PORT")
 @click.argument("model")
 @click.option(
-    "--callers", default="1,8,32", callback=_counts, help="How many ask at once."
+    "--callers",
+    default="1,8,32",
+    callback=_counts,
+    help="Numbers of callers that ask at once.",
 )
 @click.option(
     "--seconds",
@@ -433,10 +436,20 @@ def bench(address, model, callers, seconds, rows, **options):
     help="Image built from the Dockerfile and pushed, for kubernetes.yaml; without it, "
     "or if empty, pods mount the models from the volume claim gan-models.",
 )
-@click.option("--max-batch-size", type=click.IntRange(1), help="Most rows a batch: 32.")
-@click.option("--cpus", type=click.IntRange(1), help="Processors of one replica: 2.")
-@click.option("--memory", type=click.IntRange(1), help="GiB of one replica: 2.")
-@click.option("--replicas", type=click.IntRange(1), help="Least replicas: 2.")
+@click.option(
+    "--max-batch-size",
+    type=click.IntRange(1),
+    help="Most rows of a batch. [default: 32]",
+)
+@click.option(
+    "--cpus", type=click.IntRange(1), help="Processors of a replica. [default: 2]"
+)
+@click.option(
+    "--memory", type=click.IntRange(1), help="Memory of a replica in GiB. [default: 2]"
+)
+@click.option(
+    "--replicas", type=click.IntRange(1), help="Replicas at least. [default: 2]"
+)
 def config(models_dir, out, **options):
     """Write what a real TensorFlow Serving needs to host the folder MODELS_DIR.
 
