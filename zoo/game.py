@@ -185,9 +185,12 @@ class GameModel(AdversarialModel):
             discriminator_optimizer: Keras optimizer, name or config.
             loss: `"non_saturating"`, `"minimax"`, `"least_squares"`, `"hinge"`,
                 `"wasserstein"`, `"feature_matching"` or a `zoo.losses.AdversarialLoss`.
+                With `"wasserstein"` the logged accuracies say little: a constant added
+                to all of a critic's outputs changes them and not its loss.
             penalty: `"gradient_penalty"`, `"r1"`, a `zoo.losses.Penalty` or None. The
                 discriminator has to judge each row by itself, without batch
-                normalization: `DCGAN(discriminator_normalization="layer")`.
+                normalization: `DCGAN(discriminator_normalization="layer")`. With
+                augmentation it is that of the changed images.
             penalty_weight: Factor of the penalty; None for its paper's.
             discriminator_steps: Updates of the discriminator for each of the
                 generator (k in the paper). A batch is split into k equal parts, one
