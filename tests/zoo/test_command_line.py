@@ -451,8 +451,8 @@ def test_pixels_that_are_no_numbers_are_not_drawn(tmp_path):
     for command, name, *asked in (
         ("walk", "nan"),
         ("arithmetic", "nan", "-a", 0, "-b", 1, "-c", 2),
-        ("neighbours", "nan"),
-        ("invert", "nan", "--steps", 1),
+        ("neighbours", "nan", "--data", "digits"),
+        ("invert", "nan", "--data", "digits", "--steps", 1),
         ("transfer", "dtn", "--data", "digits", "-n", 4),
     ):
         out = tmp_path / f"{command}.png"

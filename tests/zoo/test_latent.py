@@ -135,8 +135,8 @@ def test_nearest_among_few_takes_bounded_memory(monkeypatch):
 def test_neighbours_tells_the_mean_distance_of_the_first(tmp_path):
     model = zoo.Classifier((28, 28, 1), 10, filters=(4,), seed=0)
     model.save_to_preset(tmp_path / "model")
-    asked = ["neighbours", str(tmp_path / "model"), "-n", "3", "--query", "digits"]
-    asked += ["--out", str(tmp_path / "x.png")]
+    asked = ["neighbours", str(tmp_path / "model"), "-n", "3"]
+    asked += ["--data", "digits", "--query", "digits", "--out", str(tmp_path / "x.png")]
 
     def told(*more):
         done = CliRunner().invoke(main, [*asked, *more])
