@@ -497,9 +497,7 @@ def test_more_requests_than_may_be_at_once_are_told_so(models_dir):
 
 def test_an_answer_takes_little_more_memory_than_its_text():
     response = messages.PredictResponse()
-    tensors.encode(
-        np.full((50, 28, 28, 1), 200, np.uint8), response.outputs["images"]
-    )
+    tensors.encode(np.full((50, 28, 28, 1), 200, np.uint8), response.outputs["images"])
     tracemalloc.start()
     text = rest_json.render_predict(response, by_rows=True, max_bytes=1 << 30)
     _, peak = tracemalloc.get_traced_memory()
