@@ -133,7 +133,7 @@ def export(folder, models):
     _say({})
 
 
-def _share_operations(threads):
+def _set_threads(threads):
     """Has TensorFlow compute each operation on so many threads; "0" is its default."""
     from serving.saved_model import set_intra_op_parallelism
 
@@ -145,7 +145,7 @@ def direct(folder, threads):
     """Calls `sample` in process as anybody would."""
     import tensorflow as tf
 
-    _share_operations(threads)
+    _set_threads(threads)
 
     def load(path):
         signature = tf.saved_model.load(path).signatures["sample"]
@@ -158,7 +158,7 @@ def runner(folder, threads):
     """Calls `sample` in process as the server does."""
     from serving import saved_model
 
-    _share_operations(threads)
+    _set_threads(threads)
 
     def load(path):
         model = saved_model.SavedModel(path)
@@ -226,7 +226,7 @@ def serve(folder, threads):
     """Runs the embedded server until its input ends."""
     import serving
 
-    _share_operations(threads)
+    _set_threads(threads)
     with serving.Server(folder, port=0) as server:
         _say({"address": server.address})
         sys.stdin.read()

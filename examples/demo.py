@@ -30,8 +30,8 @@ def main():
         discriminator_filters=32,
         seed=0,
     )
-    # The paper's settings are for large data; so few images a discriminator soon knows
-    # by heart. A slow, unsure one and an averaged generator are the remedy.
+    # The paper's settings are for large data: a discriminator soon memorizes so few
+    # images. A slow one, smoothed labels and an averaged generator are the remedy.
     gan.compile(
         generator_optimizer=keras.optimizers.Adam(5e-4, beta_1=0.5),
         discriminator_optimizer=keras.optimizers.Adam(1e-4, beta_1=0.5),

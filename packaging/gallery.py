@@ -2,21 +2,21 @@
 
 ::
 
-    python packaging/gallery.py docs/images/gallery.png
+    python packaging/gallery.py
 """
 
 import pathlib
-import sys
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 import zoo
 
+OUT = pathlib.Path(__file__).parents[1] / "docs" / "images" / "gallery.png"
 _SIDE, _GAP, _TITLE = 280, 16, 26
 
 
-def main(out):
+def main():
     """Writes the picture."""
     digits = np.tile(np.arange(8), 8)
     panels = {
@@ -36,7 +36,7 @@ def main(out):
         scaled = ImageOps.contain(grid, (_SIDE, _SIDE), Image.Resampling.LANCZOS)
         draw.text((number * step, 2), title, fill="black", font=font)
         picture.paste(scaled, (number * step, _TITLE))
-    picture.save(out)
+    picture.save(OUT)
 
 
 def _codes():
@@ -57,4 +57,4 @@ def _transfers():
 
 
 if __name__ == "__main__":
-    main(pathlib.Path(sys.argv[1]))
+    main()

@@ -1,6 +1,7 @@
 """A load generator: many callers, each asking again as soon as it is answered."""
 
 import dataclasses
+import functools
 import itertools
 import threading
 import time
@@ -133,16 +134,17 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
     Yields:
         A Report for each number of callers.
     """
-    with Client(address, attempts=1, **options) as client:
-        ask = _question(client, model, rows)
+    with Client(address, **options) as patient:
+        ask = _question(patient, model, rows)
         for k in range(warm_up):
-            ask(k)
+            ask(patient, k)
+    with Client(address, attempts=1, **options) as client:
         for count in callers:
-            yield measure(ask, count, seconds=seconds)
+            yield measure(functools.partial(ask, client), count, seconds=seconds)
 
 
 def _question(client, model, rows):
-    """Returns a function that asks for the k-th time."""
+    """Returns a function that has a client ask for the k-th time."""
     found = client.metadata(model).signatures
     key = "sample" if "sample" in found else signatures.DEFAULT
     if key not in found or not found[key].batchable:
@@ -159,7 +161,7 @@ def _question(client, model, rows):
         for name, spec in found[key].inputs.items()
     }
 
-    def ask(k):
+    def ask(client, k):
         seeds = (
             {"seeds": np.arange(k * rows, (k + 1) * rows)} if key == "sample" else {}
         )

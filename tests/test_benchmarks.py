@@ -1,5 +1,6 @@
 """What measures the speed, and what publishes presets, still fits the package."""
 
+import contextlib
 import functools
 import importlib.util
 import io
@@ -150,8 +151,10 @@ def test_a_benchmark_that_is_ended_leaves_nothing(tmp_path):
         process.terminate()
         assert process.wait(timeout=60) == 128 + signal.SIGTERM
         assert not list(tmp_path.iterdir())
-    finally:
         with pytest.raises(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 

@@ -25,8 +25,10 @@ __all__ = [
 
 #: Text in a PNG, by its keyword, that tells pictures of a film from those of others.
 _KEYWORD, _MARK = "Software", "zoo.callbacks"
-#: Over so many draws of the rest of a batch the answer for a row is averaged.
+#: Draws of the rest of a batch, over which the answer for one x is averaged.
 _COMPANY_DRAWS = 8
+#: Pairs of rows, in all batches that are asked at once; each may take a hundred bytes.
+_COMPARED_PAIRS = 200_000
 
 
 class _Film:
@@ -344,13 +346,21 @@ class DensityAnimation(keras.callbacks.Callback):
         draw = np.random.default_rng(0).choice
         shape = (_COMPANY_DRAWS, self.batch_size - 1, 1)
         companies = draw(self.data, shape).astype(np.float32)
-        return tf.stack([self._ask(company) for company in companies])
+        height = max(1, _COMPARED_PAIRS // self.batch_size**2)
+        parts = [
+            [
+                self._ask(self.grid[start : start + height], company)
+                for start in range(0, len(self.grid), height)
+            ]
+            for company in companies
+        ]
+        return tf.stack([tf.concat(part, 0) for part in parts])
 
-    def _among(self, company):
+    def _among(self, points, company):
         def ask(x):
             return self.model.discriminate(tf.concat([x[None, None], company], 0))[0]
 
-        return tf.vectorized_map(ask, self.grid)
+        return tf.vectorized_map(ask, points)
 
 
 class LatentSpace(keras.callbacks.Callback):

@@ -1,6 +1,6 @@
 """What arguments have to be, each with one clear error where they are something else.
 
-Every check returns the argument as Python's own kind of value, so that numpy's numbers
+A check returns the argument as Python's own kind of value, so that numpy's numbers
 are taken and what is saved can be JSON.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 
 def did_you_mean(given, known):
-    """Returns a question after names like the one given, with a space before it."""
+    """Returns " Did you mean 'x'?" of the known names nearest to one, "" for none."""
     near = difflib.get_close_matches(given, known, n=3)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 

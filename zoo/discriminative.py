@@ -211,7 +211,7 @@ def _steps_of(x, batch_size, epochs, steps_per_epoch, kwargs, **others):
     if isinstance(x, keras.utils.PyDataset) and x.num_batches:
         return epochs * x.num_batches
     arrays = tf.nest.flatten(x)
-    if all(isinstance(part, (np.ndarray, tf.Tensor)) for part in arrays):
+    if arrays and all(isinstance(part, (np.ndarray, tf.Tensor)) for part in arrays):
         rows = int(len(arrays[0]) * (1 - (kwargs.get("validation_split") or 0.0)))
         return epochs * math.ceil(rows / (batch_size or 32))
     raise ValueError(

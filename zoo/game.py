@@ -190,7 +190,7 @@ class GameModel(AdversarialModel):
             penalty: `"gradient_penalty"`, `"r1"`, a `zoo.losses.Penalty` or None. The
                 discriminator has to judge each row by itself, without batch
                 normalization: `DCGAN(discriminator_normalization="layer")`. With
-                augmentation it is that of the changed images.
+                `augmentation` it is taken at the augmented images.
             penalty_weight: Factor of the penalty; None for its paper's.
             discriminator_steps: Updates of the discriminator for each of the
                 generator (k in the paper). A batch is split into k equal parts, one

@@ -290,7 +290,9 @@ class Model(Unpacking, TrainingLoop):
                 as `keras.Model.compile` takes them.
         """
         checks.whole_config(self, Model, besides=self.network_names)
-        self._check_own_arguments()
+        self._check_own_arguments(
+            {f"{player}_optimizer" for player in optimizers} | settings.keys()
+        )
         strategy = self.distribute_strategy
         refuse_unsupported(strategy, keras_arguments)
         self._refuse_foreign(keras_arguments)
@@ -317,6 +319,7 @@ class Model(Unpacking, TrainingLoop):
             # A model given to the zoo may say something else than its layers.
             for layer in network_checks.all_layers(network)
             if layer.compute_dtype == "float16"
+            and not isinstance(layer, keras.layers.InputLayer)
         }
         if halves and not tf.config.list_physical_devices("GPU"):
             warnings.warn(
@@ -357,14 +360,18 @@ class Model(Unpacking, TrainingLoop):
             f"{player}_optimizer": _config_of(chosen[player]) for player in chosen
         }
 
-    def _check_own_arguments(self):
+    def _check_own_arguments(self, kept):
         """Raises `ValueError` where a file would lack what `compile` was told.
 
-        That is so of a derived class whose `compile` takes more than ours and whose
-        `get_compile_config` is ours.
+        That is so where the `compile` of a derived class takes more than ours and does
+        not hand it on to `_compile`, and `get_compile_config` is ours.
+
+        Args:
+            kept: Set of the arguments that were handed on.
         """
         (ours, *_) = [c for c in type(self).mro() if c.__module__.startswith("zoo.")]
-        own = _arguments_of(type(self).compile).keys() - _arguments_of(ours.compile)
+        all_arguments = _arguments_of(type(self).compile).keys()
+        own = all_arguments - _arguments_of(ours.compile) - kept
         if own and type(self).get_compile_config is Model.get_compile_config:
             lacking = sorted(own)
             raise ValueError(
@@ -394,7 +401,8 @@ class Model(Unpacking, TrainingLoop):
     def settings(self):
         """Returns, as JSON, what `compile` was told that has a part in the training.
 
-        Objects without a config are known by their class alone.
+        Objects without a config are known by their class alone, and where there are any
+        nothing is known of what a derived class adds in `get_compile_config`.
         """
         try:
             told = self.get_compile_config()

@@ -21,7 +21,7 @@ _PADDING = 2
 _PALETTE_FRAMES = 16
 #: About how wide, in pixels, each of two pictures side by side shall be.
 _WIDTH = 600
-#: Of fewer classes each has its line in a legend; more share a bar of colours.
+#: Up to so many classes have a line each in the legend; more share a bar of colours.
 _NAMED_CLASSES = 20
 _REAL, _GENERATED, _BOUNDARY = "#1b6ca8", "#d1495b", "#555555"
 
@@ -320,10 +320,10 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
     scatter.set(aspect="equal", xlabel=f"{coordinate} 1", ylabel=f"{coordinate} 2")
     points = (latents - centre) @ axes_of_plane
     labels = np.full(len(points), -1) if labels is None else np.asarray(labels)
-    if labels.shape != (len(points),):
+    if labels.shape != (len(points),) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"Expected labels [{len(points)}], one for each row of latents. "
-            f"Received: shape {labels.shape}"
+            f"Expected integer labels [{len(points)}], one for each row of latents. "
+            f"Received: {labels.dtype} of shape {labels.shape}"
         )
     most = max(labels, default=0)
     if most < _NAMED_CLASSES:

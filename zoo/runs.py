@@ -202,7 +202,12 @@ class Run:
             # Room on both sides, for samples that miss the data.
             low, high = min(-8.0, real.min() - 4), max(8.0, real.max() + 4)
             film = zoo.callbacks.DensityAnimation(
-                path, real, low=low, high=high, batch_size=self.recipe.batch_size
+                path,
+                real,
+                low=low,
+                high=high,
+                # What the discriminator sees in one of its steps.
+                batch_size=self.recipe.batch_size // model.parts,
             )
             return [film]
         if len(model.image_shape) != 3:

@@ -19,7 +19,7 @@ INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
-NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
+_NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
 
 
 def cases(subject, others):
@@ -31,10 +31,10 @@ def cases(subject, others):
     """
     found = _predict_cases(subject)
     if signatures.DEFAULT in others:
-        found += _default_cases(subject.beside(others[signatures.DEFAULT]))
+        found += _default_cases(subject.with_signature(others[signatures.DEFAULT]))
     for signature in (subject.signature, *others.values()):
         if len(signature.outputs) > 1:
-            found += _filter_cases(subject.beside(signature))
+            found += _filter_cases(subject.with_signature(signature))
             break
     return found + _order_cases(subject) + _batch_cases(subject)
 
@@ -100,7 +100,7 @@ def _predict_cases(subject):
             "unknown signature",
             subject.request(signature=NO_SIGNATURE),
             FAILED_PRECONDITION,
-            NO_SIGNATURE_MESSAGE,
+            _NO_SIGNATURE_MESSAGE,
         ),
         case(
             "other number of inputs",
@@ -272,7 +272,7 @@ def _order_cases(subject):
             "the signature, before the number of inputs",
             changes.without_inputs(subject.request(**no_signature)),
             FAILED_PRECONDITION,
-            NO_SIGNATURE_MESSAGE,
+            _NO_SIGNATURE_MESSAGE,
         ),
         case(
             "the number of inputs, before the tensors",

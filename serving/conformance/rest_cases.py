@@ -300,11 +300,11 @@ def cases(model, version, found, signature=None):
         chosen += _predict_cases(subject)
     if signatures.DEFAULT in others:
         default = others[signatures.DEFAULT]
-        chosen += _default_cases(subject.beside(default))
+        chosen += _default_cases(subject.with_signature(default))
     # The subject's own first.
     for key in sorted(others, key=lambda key: key != subject.signature.key):
         if _has_strings(others[key]):
-            chosen += _string_cases(subject.beside(others[key]))
+            chosen += _string_cases(subject.with_signature(others[key]))
             break
     return chosen
 

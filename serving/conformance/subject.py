@@ -26,7 +26,7 @@ class Subject:
         self.signature = signature
         self.specs = list(self.signature.inputs.values())
 
-    def beside(self, signature):
+    def with_signature(self, signature):
         """Returns the Subject of another Signature of the same version."""
         return Subject(self.name, self.version, signature)
 

@@ -23,6 +23,9 @@ CONFIG = "/config"
 # The options of the last time.
 SETTINGS_FILE = "settings.json"
 
+# Stands in it, to tell it from the settings of other programs.
+_MARK = {"written_by": "python -m serving config"}
+
 # What else there is of every deployment, also of those before there were settings.
 FILES = (
     "models.config",
@@ -191,8 +194,11 @@ def _earlier_options(out):
     if os.path.lexists(path):
         try:
             options = json.loads(path.read_text(encoding="utf-8"))
+            if not is_deployment and _MARK.items() - options.items():
+                raise ValueError("another program's")
+            options = {k: v for k, v in options.items() if k not in _MARK}
             Settings(**options)
-        except (ValueError, TypeError) as error:
+        except (AttributeError, TypeError, ValueError) as error:
             if is_deployment:
                 raise errors.RequestError(
                     f"{path} holds no options of a deployment ({error}); mend it, or "
@@ -272,7 +278,7 @@ def write(models_dir, out, **options):
     }
     files = {
         # First: a deployment whose writing was cut off is known by it.
-        SETTINGS_FILE: json.dumps(options, indent=2) + "\n",
+        SETTINGS_FILE: json.dumps(_MARK | options, indent=2) + "\n",
         "models.config": models,
         "batching.config": batching,
         "monitoring.config": monitoring,
@@ -287,6 +293,7 @@ def write(models_dir, out, **options):
         ),
         "kubernetes.yaml": templates.KUBERNETES.format(**values),
     }
+    assert files.keys() == {SETTINGS_FILE, *FILES}
     if not out.exists():
         out.mkdir(parents=True)
         out.chmod(0o755)

@@ -20,9 +20,10 @@ from PIL import Image
 import zoo
 from zoo import locks, plots
 from zoo.__main__ import main
+from zoo.checkpoints import BackupAndResume
 from zoo.commands import flags
 from zoo.commands.errors import one_line_errors
-from zoo.commands.train import _warn_of_another_length, run_training
+from zoo.commands.train import _epochs_begun, _warn_of_another_length, run_training
 from zoo.data import load_arrays
 from zoo.recipes import Recipe
 from zoo.runs import Run
@@ -718,14 +719,19 @@ def test_a_run_can_be_ended_with_the_epoch_that_it_is_in(tmp_path):
     recipe.epochs = 9
     recipe.save(out / "run.json")
     assert "--finish" in run("sample", out).output
-    done = run("train", "gan", "--out", out, "--finish", "--epochs", 3)
-    assert done.exit_code == 1
-    assert "leave out --epochs" in done.output
-    done = run("train", "gan", "--out", out, "--finish")
+    done = run("train", *settings, "--epochs", 9, "--finish")
     assert done.exit_code == 0, done.output
     assert (out / "model").exists()
     assert Recipe.load(out / "run.json").epochs == 2
     assert len((out / "log.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("position", "epoch"), [((0, 0), 1), ((0, 3), 1), ((2, 0), 2), ((2, 1), 3)]
+)
+def test_an_epoch_that_has_begun_is_finished(position, epoch, monkeypatch, tmp_path):
+    monkeypatch.setattr(BackupAndResume, "position", lambda backup: position)
+    assert _epochs_begun(tmp_path) == epoch
 
 
 def test_unknown_data_are_one_error():

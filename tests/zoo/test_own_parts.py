@@ -345,7 +345,13 @@ def test_losses_are_scaled_where_only_layers_are_halves(block, tmp_path):
             discriminator = keras.Sequential(parts)
     finally:
         keras.config.set_dtype_policy("float32")
-    model = gan(discriminator=discriminator)
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        inputs = keras.Input((100,))  # Whose policy is the global one.
+    finally:
+        keras.config.set_dtype_policy("float32")
+    generator = keras.Sequential([inputs, layers.Dense(3, dtype="float32")])
+    model = gan(generator=generator, discriminator=discriminator)
     with pytest.warns(UserWarning, match="float16 is for GPUs"):
         model.compile()
     model.fit(ROWS, batch_size=8, verbose=0)
@@ -357,6 +363,42 @@ def test_losses_are_scaled_where_only_layers_are_halves(block, tmp_path):
         assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
         assert int(optimizer.iterations) == 2
         assert isinstance(each.generator_optimizer, keras.optimizers.Adam)
+
+
+@keras.saving.register_keras_serializable("test_own_parts")
+class Weighted(zoo.model.Model):
+    """As `zoo.model.Model` says that a variant is written."""
+
+    network_names = ("net",)
+    logged = ("net_loss",)
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.net = keras.Sequential([keras.Input((3,)), layers.Dense(1)])
+        self.built = True
+
+    def players(self):
+        return {"net": [self.net]}
+
+    def default_optimizers(self):
+        return {"net": keras.optimizers.SGD(0.1)}
+
+    def compile(self, net_optimizer=None, weight=1.0, **keras_arguments):
+        self._compile({"net": net_optimizer}, {"weight": weight}, **keras_arguments)
+
+    def train_step(self, data):
+        with self.minimizing("net") as objectives:
+            squares = tf.square(self.net(data, training=True))
+            objectives["net"] = self.weight * tf.reduce_mean(squares)
+        return self.end_step(tf.shape(data)[0], net_loss=objectives["net"])
+
+
+def test_a_variant_of_its_own_hands_on_what_compile_takes(tmp_path):
+    model = Weighted(seed=0)
+    model.compile(weight=7.0)
+    model.fit(ROWS, batch_size=8, verbose=0)
+    model.save(tmp_path / "own.keras")
+    assert keras.models.load_model(tmp_path / "own.keras").weight == 7.0
 
 
 class Rewarded(zoo.GAN):

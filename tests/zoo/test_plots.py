@@ -144,7 +144,7 @@ def test_no_two_classes_share_a_colour(classes, monkeypatch):
 
 def test_what_has_no_place_among_the_latents_is_refused():
     latents = np.zeros((3, 2))
-    with pytest.raises(ValueError, match=r"labels \[3\], one for each"):
+    with pytest.raises(ValueError, match=r"integer labels \[3\], one for each"):
         plots.latent_space(latents, np.zeros(2, int))
     latents[1, 0] = np.nan
     with pytest.raises(ValueError, match="1 of 3 rows of latents are not finite"):

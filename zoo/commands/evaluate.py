@@ -19,7 +19,7 @@ from zoo.commands.outputs import OutputFile
     "name",
     type=DataName(),
     help="The real images, as for train; with a comma between them, two for a domain "
-    "model. [default: those it was trained on]",
+    "model. [default: the data it was trained on]",
 )
 @click.option("--split", default="test", show_default=True)
 @click.option(

@@ -100,8 +100,8 @@ def arithmetic(preset_or_run, a, b, c, label, out):
 @click.option(
     "--data",
     "name",
-    help="The real images to search, as for train. [default: those the model was "
-    "trained on; of two domains the target]",
+    help="The real images to search, as for train. [default: the data the model was "
+    "trained on; of two domains, the target]",
 )
 @click.option("--split", default="train", show_default=True)
 @click.option(
@@ -165,7 +165,7 @@ def neighbours(
 @click.option(
     "--data",
     "name",
-    help="The images to find latents of, as for train. [default: of those the model "
+    help="The images to find latents of, as for train. [default: the data the model "
     "was trained on]",
 )
 @click.option("--split", default="test", show_default=True)

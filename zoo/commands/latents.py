@@ -13,7 +13,7 @@ from zoo.commands.handles import image_model, trained_on
 @click.option(
     "--data",
     "name",
-    help="The images to encode, as for train. [default: of those the model was trained "
+    help="The images to encode, as for train. [default: the data the model was trained "
     "on]",
 )
 @click.option("--split", default="test", show_default=True)

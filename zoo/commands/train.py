@@ -91,8 +91,6 @@ def _command(name, recipe, description):
             getattr(followed, group).update(arguments)
         vars(followed).update(given)
         if finish:
-            if _is_given("epochs"):
-                raise ValueError("--finish says when the run ends: leave out --epochs.")
             followed.epochs = _epochs_begun(out)
         if workers > 1:
             if strategy not in ("none", "multi_worker_mirrored"):
@@ -196,7 +194,8 @@ def _run_flags(recipe):
         click.Option(
             ["--finish"],
             is_flag=True,
-            help="Continue the run there, and end it with the epoch that it is in.",
+            help="Continue the run there, and end it with the epoch that it is in, "
+            "whatever --epochs says.",
         ),
         click.Option(
             ["--epochs"],

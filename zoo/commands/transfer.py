@@ -15,7 +15,7 @@ from zoo.dtn import DTN
     "--data",
     "name",
     metavar="DATA",
-    help="Source images. [default: of those the model was trained on]",
+    help="Source images. [default: the source domain the model was trained on]",
 )
 @click.option("--split", default="test", show_default=True)
 @click.option("-n", "count", type=click.IntRange(1), default=32, show_default=True)

@@ -1,5 +1,6 @@
 """A folder of image files."""
 
+import functools
 import hashlib
 import textwrap
 import warnings
@@ -16,6 +17,8 @@ _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
 
 
+#: Formats that pillow knows by name, and reads with other libraries only.
+_STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
 #: Folders that are splits where one is `train` and nothing else is beside them.
 _SPLITS = {"train", "test", "val", "valid", "validation"}
 
@@ -93,14 +96,21 @@ def _files_in(folder):
 
 def _may_be_image(file):
     """Whether the ending of a file's name is one of images, or there is none."""
-    return file.suffix.lower() in ("", *PIL.Image.registered_extensions())
+    return file.suffix.lower() in _endings()
+
+
+@functools.cache
+def _endings():
+    formats = PIL.Image.registered_extensions()  # Which also loads PIL.Image.OPEN.
+    readable = PIL.Image.OPEN.keys() - _STUBS
+    return {"", *(ending for ending, name in formats.items() if name in readable)}
 
 
 def _image_files(path, classes):
     found = [
         file for at in (path, *(path / c for c in classes)) for file in _files_in(at)
     ]
-    left_out = [file.name for file in found if not _may_be_image(file)]
+    left_out = sorted({file.name for file in found if not _may_be_image(file)})
     if left_out:
         warnings.warn(
             f"{path} holds other files than images, which are left out: "
@@ -126,7 +136,7 @@ def _image_files(path, classes):
         if not images:
             raise ValueError(
                 "Every subfolder of a folder of images is a class and holds images; "
-                f"remove those without. Received: {path} with nothing inside {name}"
+                f"remove those without. Received: {path} with no images inside {name}"
             )
         files += images
     if not files:
@@ -182,8 +192,7 @@ def _opened(file):
         image = PIL.Image.open(file)
     except (OSError, PIL.Image.DecompressionBombError) as error:
         raise ValueError(
-            "Every file in a folder of images must be an image; move other files away. "
-            f"Received: {file} ({type(error).__name__})"
+            f"{file} cannot be read as an image ({type(error).__name__}); move it away."
         ) from None
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
         raise ValueError(
