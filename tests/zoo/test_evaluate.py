@@ -399,7 +399,7 @@ def test_mistakes_are_one_line(folder, gan, classifier):
         ([folder / "cgan", "--data", "digits,digits"], 1, "one data set"),
         ([folder / "gaussian", "--data", "gaussian"], 1, "Only images"),
         ([folder / "cgan", "--data", "nothing"], 1, "no such data set"),
-        ([folder / "cgan"], 2, "--data"),
+        ([folder / "cgan"], 1, "name some by --data"),
         ([folder / "cgan", "--data", "digits", "--count", 5], 2, "--count"),
         (
             [folder / "cgan", "--data", "digits", "--features", folder / "cgan"],
