@@ -324,7 +324,14 @@ def test_transfer_shows_what_becomes_of_images_on_their_right(tmp_path):
         (["sample", "gan_mnist", "--out", "no/x.png"], 2, "There is no folder no"),
         (["walk", "gan_mnist", "--out", "x.txt"], 2, "x.txt names no picture"),
         (
-            ["neighbours", "gan_mnist", "--features", "gan_gaussian1d"],
+            [
+                "neighbours",
+                "gan_mnist",
+                "--data",
+                "digits",
+                "--features",
+                "gan_gaussian1d",
+            ],
             1,
             "a model with `embed` or `encode`",
         ),

@@ -740,7 +740,7 @@ def test_folders_of_the_wrong_form(tmp_path):
     with pytest.raises(ValueError, match=r"choose the folder above.*inside pets"):
         load_data(tmp_path)
     (tmp_path / "pets" / "dog").mkdir()
-    with pytest.raises(ValueError, match="nothing inside dog"):
+    with pytest.raises(ValueError, match="no images inside dog"):
         load_data(tmp_path / "pets")
     save_image(tmp_path / "b.png", np.zeros((6, 6), np.uint8))
     with pytest.raises(ValueError, match=r"b\.png beside the folder pets"):
