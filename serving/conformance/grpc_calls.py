@@ -10,6 +10,11 @@ import grpc
 from serving import messages
 from serving.conformance import judging
 
+OK = grpc.StatusCode.OK
+INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
+NOT_FOUND = grpc.StatusCode.NOT_FOUND
+FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
+
 # TensorFlow Serving cuts a message at 1024 characters; some versions say so after it.
 MESSAGE_LIMIT = 1024
 LONGEST_MESSAGE = MESSAGE_LIMIT + len("...TRUNCATED")
@@ -55,7 +60,7 @@ class Answer:
             return f"the message {reply.message!r} instead of {self.message!r} …"
         if len(reply.message) > LONGEST_MESSAGE:
             return f"a message of {len(reply.message)} characters"
-        if self.code == grpc.StatusCode.OK and self.check is not None:
+        if self.code == OK and self.check is not None:
             return self.check(reply.response)
         return None
 
@@ -130,4 +135,4 @@ def ask(channel, call, timeout):
         )
     except grpc.RpcError as error:
         return Reply(error.code(), error.details() or "", None)
-    return Reply(grpc.StatusCode.OK, "", response_class.FromString(answered))
+    return Reply(OK, "", response_class.FromString(answered))

@@ -4,7 +4,14 @@ import grpc
 
 from serving import messages
 from serving.conformance import changes, grpc_checks, grpc_predict_cases
-from serving.conformance.grpc_calls import Answer, Beside, Case
+from serving.conformance.grpc_calls import (
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    OK,
+    Answer,
+    Beside,
+    Case,
+)
 from serving.conformance.subject import (
     NO_LABEL,
     NO_MODEL,
@@ -12,10 +19,6 @@ from serving.conformance.subject import (
     subject_of,
     usable,
 )
-
-OK = grpc.StatusCode.OK
-INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
-NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
 def _metadata_cases(subject):

@@ -4,7 +4,16 @@ import grpc
 
 from serving import messages, signatures, tensors
 from serving.conformance import changes, grpc_checks
-from serving.conformance.grpc_calls import MESSAGE_LIMIT, Answer, Beside, Case
+from serving.conformance.grpc_calls import (
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    MESSAGE_LIMIT,
+    NOT_FOUND,
+    OK,
+    Answer,
+    Beside,
+    Case,
+)
 from serving.conformance.judging import OneOf
 from serving.conformance.subject import (
     NO_LABEL,
@@ -13,11 +22,6 @@ from serving.conformance.subject import (
     NO_SIGNATURE,
     NO_VERSION,
 )
-
-OK = grpc.StatusCode.OK
-INVALID_ARGUMENT = grpc.StatusCode.INVALID_ARGUMENT
-NOT_FOUND = grpc.StatusCode.NOT_FOUND
-FAILED_PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 _NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
 

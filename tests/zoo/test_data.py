@@ -734,7 +734,7 @@ def test_a_16_bit_image_is_named(tmp_path):
 
 
 def test_folders_of_the_wrong_form(tmp_path):
-    with pytest.raises(ValueError, match=r"must hold images.*there is no file"):
+    with pytest.raises(ValueError, match=r"must hold images.*there is no image"):
         load_data(tmp_path)
     save_image(tmp_path / "pets" / "cat" / "a.png", np.zeros((6, 6), np.uint8))
     with pytest.raises(ValueError, match=r"choose the folder above.*inside pets"):

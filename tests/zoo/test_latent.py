@@ -255,6 +255,9 @@ def test_every_verb_writes_its_picture(tmp_path):
     done = CliRunner().invoke(main, ["neighbours", known, "--query", "digits"])
     assert done.exit_code == 1
     assert "does not say which data it was trained on" in done.output
+    done = CliRunner().invoke(main, ["neighbours", cgan, "--data", ""])
+    assert done.exit_code == 1
+    assert "A data set is a name" in done.output
     done = CliRunner().invoke(main, ["neighbours", cgan, "--query", "digits"])
     assert done.exit_code == 1
     assert "embed" in done.output

@@ -137,7 +137,8 @@ def neighbours(
         known_by = Model.from_preset(features) if features else None
         queries = model.generate(count, seed=seed)
     _check_finite(queries, preset_or_run)
-    name = name or trained_on(preset_or_run)[-1]
+    if name is None:
+        name = trained_on(preset_or_run)[-1]
     candidates = _real(model, name, split)
     if known_by is None:
         found = latent.nearest(queries, candidates, k)
@@ -198,7 +199,8 @@ def invert(
     The latents are found by optimization.
     """
     model = image_model(preset_or_run)
-    name = name or trained_on(preset_or_run)[0]
+    if name is None:
+        name = trained_on(preset_or_run)[0]
     real = _real(model, name, split, count)
     found = latent.invert(
         model, real, steps, learning_rate, starts, seed, **_conditions(label)

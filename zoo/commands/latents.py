@@ -32,7 +32,8 @@ def latents(preset_or_run, name, split, count, out):
     Where the prior lies in the plane, images decoded along a walk over it stand beside.
     """
     model = image_model(preset_or_run, AutoencoderModel)
-    name = name or trained_on(preset_or_run)[0]
+    if name is None:
+        name = trained_on(preset_or_run)[0]
     shape = data.shape_arguments(model.image_shape)
     pixels, labels = data.load_arrays(name, split, **shape, limit=count)
     model.latent_space(images.from_uint8(pixels), labels).save(out)

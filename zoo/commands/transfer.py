@@ -24,7 +24,8 @@ from zoo.dtn import DTN
 def transfer(preset_or_run, name, split, count, columns, out):
     """Write source images with what a DTN makes of each on its right."""
     model = image_model(preset_or_run, DTN)
-    name = name or trained_on(preset_or_run)[0]
+    if name is None:
+        name = trained_on(preset_or_run)[0]
     shape = data.shape_arguments(model.image_shape)
     source, _ = data.load_arrays(name, split, **shape, limit=count)
     transferred = model.transfer(source)

@@ -73,11 +73,10 @@ class FolderSource(Source):
 def _split_folders(path):
     """Returns a dict from split to its folder; the folder itself is `train` else."""
     names = _subfolders(path)
-    if (
-        not any(map(_may_be_image, _files_in(path)))
-        and "train" in names
-        and _SPLITS.issuperset(names)
-    ):
+    has_images = any(
+        _may_be_image(entry) for entry in _visible(path) if not entry.is_dir()
+    )
+    if not has_images and "train" in names and _SPLITS.issuperset(names):
         return {name: path / name for name in names}
     return {"train": path}
 
@@ -88,10 +87,6 @@ def _subfolders(path):
 
 def _visible(folder):
     return [entry for entry in folder.iterdir() if not entry.name.startswith(".")]
-
-
-def _files_in(folder):
-    return [entry for entry in _visible(folder) if not entry.is_dir()]
 
 
 def _may_be_image(file):
@@ -107,17 +102,14 @@ def _endings():
 
 
 def _image_files(path, classes):
-    found = [
-        file for at in (path, *(path / c for c in classes)) for file in _files_in(at)
-    ]
-    left_out = sorted({file.name for file in found if not _may_be_image(file)})
-    if left_out:
-        warnings.warn(
-            f"{path} holds other files than images, which are left out: "
-            f"{textwrap.shorten(', '.join(left_out), 100, placeholder=' …')}",
-            stacklevel=2,
-        )
-    files = list(filter(_may_be_image, _files_in(path)))
+    left_out = set()
+
+    def images_among(entries):
+        there = [entry for entry in entries if not entry.is_dir()]
+        left_out.update(file.name for file in there if not _may_be_image(file))
+        return list(filter(_may_be_image, there))
+
+    files = images_among(_visible(path))
     if files and classes:
         raise ValueError(
             "A folder holds either images, or one subfolder of images a class. "
@@ -132,7 +124,7 @@ def _image_files(path, classes):
                 f"only; choose the folder above the classes. Received: {path} with "
                 f"folders inside {name}"
             )
-        images = [e for e in inside if _may_be_image(e)]
+        images = images_among(inside)
         if not images:
             raise ValueError(
                 "Every subfolder of a folder of images is a class and holds images; "
@@ -142,7 +134,13 @@ def _image_files(path, classes):
     if not files:
         raise ValueError(
             "A folder of images must hold images, or one subfolder of them a class. "
-            f"Received: {path}, where there is no file"
+            f"Received: {path}, where there is no image"
+        )
+    if left_out:
+        names = textwrap.shorten(", ".join(sorted(left_out)), 100, placeholder=" …")
+        warnings.warn(
+            f"{path} holds other files than images, which are left out: {names}",
+            stacklevel=2,
         )
     # By hash, so that a slice such as train[:90%] has something of every class.
     return sorted(files, key=lambda file: _name_hash(file.relative_to(path)))
