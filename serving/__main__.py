@@ -233,7 +233,8 @@ def start(
     starting = False
     click.echo(f"gRPC on {server.address}")
     if server.rest_address:
-        click.echo(f"REST on http://{server.rest_address}/v1/models/MODEL")
+        scheme = "http" if options["tls_certificate"] is None else "https"
+        click.echo(f"REST on {scheme}://{server.rest_address}/v1/models/MODEL")
     available = server.models.available()
     for name, versions in available.items():
         for version in versions:

@@ -855,6 +855,24 @@ def test_mutual_tls(ask_over_tls):
     ask_over_tls()
 
 
+def test_a_start_says_where_rest_is(models_dir, certificate):
+    command = [
+        *[sys.executable, "-m", "serving", "start", models_dir, "--port", "0"],
+        *["--rest-port", "0"],
+        *["--tls-certificate", certificate[0], "--tls-key", certificate[1]],
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            grpc_line, rest_line = (process.stdout.readline() for _ in range(2))
+            assert grpc_line.startswith("gRPC on 127.0.0.1:")
+            url = rest_line.split()[-1].replace("MODEL", "good")
+            context = ssl.create_default_context(cafile=certificate[0])
+            with urllib.request.urlopen(url, context=context, timeout=60) as answer:
+                assert answer.status == 200
+        finally:
+            process.kill()
+
+
 def test_who_never_begins_the_handshake_locks_nobody_out(ask_over_tls, monkeypatch):
     monkeypatch.setattr(connections, "MAX_CONNECTIONS", 1)
     with open_at(ask_over_tls.address) as silent:
