@@ -185,7 +185,9 @@ def test_metadata(ask):
 
 
 def test_metrics(ask, server):
-    ask("/v1/models/good:predict", {"signature_name": "sample", "instances": [1]})
+    for name in ("good", "nope"):  # What strangers write does not become a label.
+        body = {"signature_name": "sample", "instances": [1]}
+        ask(f"/v1/models/{name}:predict", body)
     url = f"http://{server.rest_address}/monitoring/prometheus/metrics"
     with urllib.request.urlopen(url) as answer:
         text = answer.read().decode()
