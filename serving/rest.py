@@ -211,9 +211,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             f"Malformed request: {self.command} {self.path}"
         )
         try:
-            path = urllib.parse.urlsplit(self.path).path
+            # With a query, which fits no call, as in TensorFlow Serving.
+            url = urllib.parse.urlsplit(self.path)._replace(scheme="", netloc="")
             # Sent as it is, UTF-8 has been read byte by byte.
-            path = path.encode("latin-1").decode()
+            path = url.geturl().encode("latin-1").decode()
         except ValueError:
             raise malformed from None
         if (self.command, path) == ("GET", METRICS_PATH):

@@ -271,6 +271,12 @@ def _get_cases(subject, found):
             rest_checks.says(f"Unrecognized servable version label: {NO_LABEL}"),
         ),
         _get(
+            "a path with a query",
+            _path(subject, "/metadata?x=1"),
+            400,
+            rest_checks.says("Malformed request: "),
+        ),
+        _get(
             "a path in capitals",
             _path(subject).replace("/v1/models/", "/V1/MODELS/"),
             200,

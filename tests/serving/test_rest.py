@@ -390,7 +390,12 @@ def test_http_that_is_wrong_is_refused_and_the_connection_closed(
 def test_every_method_and_url_is_answered_in_words(server):
     with open_at(server.rest_address) as connection:
         for method in ("GET", "PUT", "DELETE", "OPTIONS", "PATCH"):
-            for path in (GOOD, "http://[/v1/models/good", "/v1/models/good:x"):
+            for path in (
+                GOOD,
+                "http://[/v1/models/good",
+                "/v1/models/good:x",
+                "/v1/models/good:predict?x=1",
+            ):
                 line = f"{method} {path} HTTP/1.1\r\n\r\n".encode()
                 status, _, content = answered(connection, line)
                 assert status == 400
