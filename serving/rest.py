@@ -19,6 +19,7 @@ import selectors
 import socket
 import socketserver
 import ssl
+import sys
 import threading
 import time
 import urllib.parse
@@ -483,7 +484,9 @@ class _HttpServer(socketserver.ThreadingTCPServer):
         super().close_request(request)
 
     def handle_error(self, request, client_address):
-        _log.debug("connection from %s", client_address, exc_info=True)
+        # That callers hang up is no news; that there is no thread for them is.
+        level = logging.DEBUG if isinstance(sys.exception(), OSError) else logging.ERROR
+        _log.log(level, "connection from %s", client_address, exc_info=True)
 
 
 def _address(host, port):

@@ -12,6 +12,7 @@ import socket
 import ssl
 import subprocess
 import sys
+import threading
 import time
 import tracemalloc
 import urllib.error
@@ -613,6 +614,23 @@ server.stop()
     tries, answer = ended.stdout.split("\n")[:2]
     assert 1 <= int(tries) <= 10
     assert answer == "b'HTTP/1.1 200'"
+
+
+def test_without_threads_a_connection_is_closed_and_the_log_says_why(
+    start, monkeypatch, caplog
+):
+    address = start().address
+    with monkeypatch.context() as patch:
+
+        def fail(thread):
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", fail)
+        with open_at(address) as connection:
+            assert read_to_end(connection) == b""
+    assert "can't start new thread" in caplog.text
+    with open_at(address) as connection:
+        assert answered(connection, STATUS)[0] == 200
 
 
 def test_a_caller_of_http_1_0_sees_the_end(server):
