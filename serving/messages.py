@@ -48,8 +48,8 @@ def _classes(descriptors):
 
 
 # protobuf (upb) looks classes up in a table that does not keep them. One that only
-# fields use, such as ModelSpec, would come and go with its instances, and a thread that
-# looks it up while another one collects it as garbage brings the process down.
+# fields use, such as TensorInfo, would come and go with its instances, and a thread
+# that looks it up while another one collects it as garbage brings the process down.
 _KEPT = [
     message
     for file in _FILES
@@ -81,6 +81,7 @@ GetModelStatusRequest = _message("tensorflow.serving.GetModelStatusRequest")
 GetModelStatusResponse = _message("tensorflow.serving.GetModelStatusResponse")
 MetaGraphDef = _message("tensorflow.MetaGraphDef")
 ModelServerConfig = _message("tensorflow.serving.ModelServerConfig")
+ModelSpec = _message("tensorflow.serving.ModelSpec")
 ModelVersionStatus = _message("tensorflow.serving.ModelVersionStatus")
 MultiInferenceRequest = _message("tensorflow.serving.MultiInferenceRequest")
 PredictRequest = _message("tensorflow.serving.PredictRequest")

@@ -26,7 +26,7 @@ import urllib.parse
 
 import grpc
 
-from serving import connections, errors, messages, rest_json, signatures
+from serving import connections, errors, messages, rest_json
 
 _log = logging.getLogger(__name__)
 
@@ -296,12 +296,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return body
 
     def _status(self, match):
-        request = messages.GetModelStatusRequest()
-        _fill_spec(request.model_spec, match)
+        request = messages.GetModelStatusRequest(model_spec=_spec(match))
         return rest_json.text_of(self.server.services.get_model_status(request))
 
     def _metadata(self, match):
-        found, response = self._signature_defs(match)
+        request = messages.GetModelMetadataRequest(
+            model_spec=_spec(match), metadata_field=["signature_def"]
+        )
+        response = self.server.services.get_model_metadata(request)
+        found = messages.SignatureDefMap()
+        response.metadata["signature_def"].Unpack(found)
         spec = {
             "name": response.model_spec.name,
             "signature_name": "",
@@ -312,28 +316,18 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             {"model_spec": json.dumps(spec), "metadata": definitions}
         )
 
-    def _signature_defs(self, match):
-        request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
-        _fill_spec(request.model_spec, match)
-        response = self.server.services.get_model_metadata(request)
-        found = messages.SignatureDefMap()
-        response.metadata["signature_def"].Unpack(found)
-        return found, response
-
     def _predict(self, match):
         services = self.server.services
         with self.server.metrics.request("rest", "Predict") as observed:
             observed.check_limit()
-            observed.model = services.known(urllib.parse.unquote(match["name"]))
+            spec = _spec(match)
+            observed.model = services.known(spec.name)
             deadline = time.monotonic() + _MAX_SECONDS
             with self._turn_to_read(deadline):
                 request, by_rows = rest_json.parse_predict(
-                    self._body,
-                    lambda: signatures.parse(
-                        self._signature_defs(match)[0].signature_def
-                    ),
+                    self._body, lambda: services.signatures(spec)
                 )
-            _fill_spec(request.model_spec, match)
+            request.model_spec.MergeFrom(spec)
             response = services.predict(request, deadline, on_cancel=None)
             if deadline <= time.monotonic():  # Computing can't be broken off.
                 raise errors.deadline_exceeded(
@@ -364,15 +358,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         request = {
             ":classify": messages.ClassificationRequest,
             ":regress": messages.RegressionRequest,
-        }[match["call"]]()
-        _fill_spec(request.model_spec, match)
+        }[match["call"]](model_spec=_spec(match))
         if isinstance(content, dict) and isinstance(content.get("signature_name"), str):
             request.model_spec.signature_name = content["signature_name"]
         self.server.services.wrong_signature(request)
 
 
-def _fill_spec(spec, match):
-    spec.name = urllib.parse.unquote(match["name"])
+def _spec(match):
+    """Returns the ModelSpec that a path names."""
+    spec = messages.ModelSpec(name=urllib.parse.unquote(match["name"]))
     if match["version"] is not None:
         if int(match["version"]) >= 1 << 63:
             raise errors.invalid_argument(
@@ -381,6 +375,7 @@ def _fill_spec(spec, match):
         spec.version.value = int(match["version"])
     if match["label"] is not None:
         spec.version_label = urllib.parse.unquote(match["label"])
+    return spec
 
 
 def _error(message):

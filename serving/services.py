@@ -23,6 +23,11 @@ class Services:
         with self._manager.use(spec) as (model, _):
             return model.predict(request, deadline, on_cancel)
 
+    def signatures(self, spec):
+        """Returns {key: Signature} of the model that a ModelSpec names."""
+        with self._manager.use(spec) as (model, _):
+            return model.signatures
+
     def get_model_metadata(self, request):
         """Answers a GetModelMetadataRequest with the signatures."""
         spec = _model_spec(request)
