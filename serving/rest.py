@@ -266,6 +266,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 http.HTTPStatus.NOT_IMPLEMENTED,
                 "Transfer-Encoding is not supported; send a Content-Length",
             )
+        if "gzip" in self.headers.get("Content-Encoding", ""):
+            raise _Refusal(
+                http.HTTPStatus.BAD_REQUEST,
+                "Content-Encoding: gzip is not supported; send the JSON as it is",
+            )
         lengths = {v.strip() for v in self.headers.get_all("Content-Length", ())}
         if not lengths and self.command != "POST":
             return 0

@@ -352,6 +352,11 @@ def begin_post(address, body=SAMPLE):
             b"GET %s HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + STATUS,
             *(501, b"Transfer-Encoding is not supported"),
         ),
+        (
+            b"POST %s HTTP/1.1\r\nContent-Encoding: gzip\r\n"
+            b"Content-Length: 2\r\n\r\n\x1f\x8b",
+            *(400, b"gzip is not supported"),
+        ),
         # With a blank before the colon it is no header, to some servers.
         (
             b"GET %%s HTTP/1.1\r\nContent-Length : %d\r\n\r\n" % len(STATUS) + STATUS,
