@@ -101,7 +101,11 @@ def _finite(text):
 
 
 def _is_bytes(value):
-    return isinstance(value, dict) and set(value) == {"b64"}
+    return (
+        isinstance(value, dict)
+        and set(value) == {"b64"}
+        and isinstance(value["b64"], str)
+    )
 
 
 def _columns(inputs, specs):
@@ -198,7 +202,7 @@ def _to_bytes(values, spec):
         return [_to_bytes(value, spec) for value in values]
     if isinstance(values, str):
         return values.encode()
-    if _is_bytes(values) and isinstance(values["b64"], str):
+    if _is_bytes(values):
         text = re.sub(r"\s", "", values["b64"])
         try:  # Without its padding, too, as TensorFlow Serving takes it.
             return base64.b64decode(text + -len(text) % 4 * "=", validate=True)

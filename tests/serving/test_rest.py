@@ -1003,6 +1003,23 @@ def test_base64_needs_no_padding(text):
     assert request.inputs["names"].string_val == [b"\xff\x00"]
 
 
+@pytest.mark.parametrize(
+    "body", ['"instances": [{"b64": 1}]', '"inputs": {"b64": [1]}']
+)
+def test_an_input_may_be_called_b64(body):
+    specs = {
+        "sample": signatures.Signature(
+            "sample",
+            "tensorflow/serving/predict",
+            {"b64": signatures.TensorSpec("b64", 9, (None,))},
+            {},
+        )
+    }
+    body = f'{{"signature_name": "sample", {body}}}'
+    request, _ = rest_json.parse_predict(body.encode(), lambda: specs)
+    assert tensors.decode(request.inputs["b64"]).tolist() == [1]
+
+
 def test_strings_beyond_the_basic_plane_arrive_whole():
     body = b'{"signature_name": "two", "inputs": {"latents": [[1, 2]], "names": %s}}'
     for names in (b'["\\ud83d\\ude00"]', '["\U0001f600"]'.encode()):
