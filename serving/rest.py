@@ -373,7 +373,7 @@ def _spec(match):
     """Returns the ModelSpec that a path names."""
     spec = messages.ModelSpec(name=urllib.parse.unquote(match["name"]))
     if match["version"] is not None:
-        if int(match["version"]) >= 1 << 63:
+        if int(match["version"]) > messages.MAX_VERSION:
             raise errors.invalid_argument(
                 f"The version {match['version']} is not one of 64 bits"
             )
