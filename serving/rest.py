@@ -248,6 +248,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             yield length
         finally:
+            self._body = None  # Else it would stay for as long as the connection.
             self.server.bodies.give_back(length)
 
     def _checked_length(self):

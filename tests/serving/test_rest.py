@@ -570,6 +570,21 @@ def test_large_bodies_share_their_room(start, monkeypatch):
     until(lambda: made._http.bodies._free == 100_000)
 
 
+def test_an_idle_connection_keeps_no_body(start):
+    address = start(max_body_bytes=4 << 20).address
+    body = SAMPLE + b" " * (3 << 20)
+    head = f"POST {GOOD} HTTP/1.1\r\nContent-Length: {len(body)}\r\n\r\n"
+    request = head.encode() + body
+    with contextlib.ExitStack() as stack:
+        tracemalloc.start()
+        stack.callback(tracemalloc.stop)
+        for _ in range(4):
+            connection = stack.enter_context(open_at(address))
+            assert answered(connection, request)[0] == 200
+        held, _ = tracemalloc.get_traced_memory()
+    assert held < len(body)
+
+
 def test_large_bodies_wait_for_their_turn_no_longer_than_for_an_answer(
     start, monkeypatch
 ):
