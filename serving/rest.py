@@ -212,13 +212,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             f"Malformed request: {self.command} {self.path}"
         )
         try:
-            # With a query, which fits no call, as in TensorFlow Serving.
             url = urllib.parse.urlsplit(self.path)._replace(scheme="", netloc="")
-            # Sent as it is, UTF-8 has been read byte by byte.
+            # With a query, which fits no call, as in TensorFlow Serving; sent as it is,
+            # UTF-8 has been read byte by byte.
             path = url.geturl().encode("latin-1").decode()
         except ValueError:
             raise malformed from None
-        if (self.command, path) == ("GET", METRICS_PATH):
+        # Prometheus may be told to send parameters.
+        if (self.command, url.path) == ("GET", METRICS_PATH):
             content = self.server.metrics.render()
             return "text/plain; version=0.0.4; charset=utf-8", content
         match = _MODEL_PATH.fullmatch(path)

@@ -189,7 +189,7 @@ def test_metrics(ask, server):
     for name in ("good", "nope"):  # What strangers write does not become a label.
         body = {"signature_name": "sample", "instances": [1]}
         ask(f"/v1/models/{name}:predict", body)
-    url = f"http://{server.rest_address}/monitoring/prometheus/metrics"
+    url = f"http://{server.rest_address}/monitoring/prometheus/metrics?x=1"
     with urllib.request.urlopen(url) as answer:
         text = answer.read().decode()
     assert 'serving_requests_total{api="rest",code="OK",method="Predict"' in text
