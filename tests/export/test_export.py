@@ -606,3 +606,17 @@ def test_networks_that_no_signature_asks_are_not_written(tmp_path):
     shapes = [shape for name, shape in written if name.startswith("used/")]
     used = [*model.features.weights, *model.label_head.weights]
     assert sorted(shapes) == sorted(list(weight.shape) for weight in used)
+
+
+def test_what_tensorflow_says_of_missing_gpus_is_silenced():
+    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run(
+        [sys.executable, "-c", "import export, tensorflow as tf; tf.constant(0)"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    # Others come before TensorFlow looks at the variable.
+    assert "cpu_feature_guard" not in done.stderr
+    assert "cuInit" not in done.stderr

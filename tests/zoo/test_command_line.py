@@ -374,6 +374,22 @@ def test_errors_of_tensorflow_are_one_line():
     assert not re.search(r"\n|node|\[Op", message)
 
 
+def test_warnings_are_one_line(tmp_path):
+    Image.new("L", (28, 28)).save(tmp_path / "a.png")
+    (tmp_path / "notes.txt").write_text("no image")
+    asked = ["sample", "dcgan_mnist", "-n", "1", "--beside", str(tmp_path)]
+    done = subprocess.run(
+        [sys.executable, "-m", "zoo", *asked, "--out", tmp_path / "grid.png"],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stderr.splitlines()[-1] == (
+        f"Warning: {tmp_path} holds other files than images, which are left out: "
+        "notes.txt"
+    )
+
+
 def test_a_network_too_large_for_memory_is_one_line_and_no_run(tmp_path):
     small = ["--image-size", 8, "--out", tmp_path / "run"]
     done = run("train", "gan", *small, "--latent-dim", 10**13)

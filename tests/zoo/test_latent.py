@@ -261,3 +261,7 @@ def test_every_verb_writes_its_picture(tmp_path):
     done = CliRunner().invoke(main, ["neighbours", cgan, "--query", "digits"])
     assert done.exit_code == 1
     assert "embed" in done.output
+    by_others = ["--query", "digits", "--features", "classifier_mnist"]
+    done = CliRunner().invoke(main, ["neighbours", known, *by_others])
+    assert done.exit_code == 1
+    assert "by the model's own features" in done.output

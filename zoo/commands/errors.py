@@ -1,7 +1,11 @@
-"""A user's mistake is one line on stderr and status 1, never a traceback."""
+"""A user's mistake is one line on stderr and status 1, never a traceback.
+
+A warning is one line, too, without the place in the code that Python adds.
+"""
 
 import contextlib
 import re
+import warnings
 
 import click
 import tensorflow as tf
@@ -11,7 +15,8 @@ from zoo.checkpoints import CheckpointError, DivergenceError
 
 @contextlib.contextmanager
 def one_line_errors():
-    """Turns the errors that a user can cause into click's one-line form."""
+    """Puts warnings, and the errors that a user can cause, into one line each."""
+    format_before, warnings.formatwarning = warnings.formatwarning, _warning
     try:
         yield
     except BrokenPipeError:
@@ -34,6 +39,14 @@ def one_line_errors():
         tf.errors.OpError,
     ) as error:
         raise click.ClickException(_line(str(error))) from error
+    finally:
+        warnings.formatwarning = format_before
+
+
+def _warning(message, *place):
+    """Returns a warning as it is printed, in place of `warnings.formatwarning`."""
+    del place
+    return f"Warning: {_line(str(message))}\n"
 
 
 def _line(text):

@@ -129,6 +129,11 @@ def neighbours(
     another data set, --query, compared by what the model embeds or encodes them to, it
     is a search across domains.
     """
+    if query and features:
+        raise ValueError(
+            "--query compares by the model's own features, and --features is for "
+            "samples: leave out one of them."
+        )
     if query:
         model = known_by = image_model(preset_or_run, Model)
         queries = _real(model, query, query_split, count)
