@@ -47,6 +47,7 @@ from zoo.model import Model
 from zoo.presets import list_presets
 from zoo.semi_supervised_gan import SemiSupervisedGAN
 from zoo.vae import VAE
+from zoo.version import __version__
 
 from_preset = Model.from_preset
 
@@ -62,6 +63,7 @@ __all__ = [
     "InfoGAN",
     "Model",
     "SemiSupervisedGAN",
+    "__version__",
     "callbacks",
     "conditions",
     "from_preset",

@@ -9,7 +9,6 @@ the class is looked up among the zoo's, and Keras deserializes in safe mode.
 
 import contextlib
 import hashlib
-import importlib.metadata
 import json
 import os
 import pathlib
@@ -25,6 +24,7 @@ import tensorflow as tf
 from keras.src.saving.serialization_lib import SafeModeScope
 
 from zoo import checks, downloads, files
+from zoo.version import __version__
 
 BUILT_IN = pathlib.Path(__file__).parent / "presets"
 CONFIG, WEIGHTS, METADATA = "config.json", "model.weights.h5", "metadata.json"
@@ -149,7 +149,11 @@ def save(model, folder, metadata=None):
                 "format": FORMAT,
                 "class": config["class_name"],
                 "parameters": copy.count_params(),
-                "versions": _versions(),
+                "versions": {
+                    "gan-zoo": __version__,
+                    "keras": keras.__version__,
+                    "tensorflow": tf.__version__,
+                },
                 "files": {
                     name: downloads.sha256_of(partial / name)
                     for name in (CONFIG, WEIGHTS)
@@ -353,7 +357,7 @@ def _misfit(error, metadata, folder):
             f"The preset {folder} holds an object that is not allowed, being neither "
             f"one of Keras or the zoo nor registered: {reason}"
         )
-    own, maker = _versions()["gan-zoo"], _maker(metadata)
+    own, maker = __version__, _maker(metadata)
     versions = "" if maker == own else f" ({own}; it was made by {maker})"
     return ValueError(
         f"The preset {folder} does not fit this version of the zoo{versions}: {reason}"
@@ -361,14 +365,13 @@ def _misfit(error, metadata, folder):
 
 
 def _is_newer(metadata):
-    return _release(_maker(metadata)) > _release(_versions()["gan-zoo"])
+    return _release(_maker(metadata)) > _release(__version__)
 
 
 def _newer(metadata, folder, reason):
     return ValueError(
         f"The preset {folder} was made by gan-zoo {_maker(metadata)}, newer than this "
-        f"{_versions()['gan-zoo']}: upgrade gan-zoo. It needs what this one doesn't "
-        f"know: {reason}"
+        f"{__version__}: upgrade gan-zoo. It needs what this one doesn't know: {reason}"
     )
 
 
@@ -439,10 +442,3 @@ def _read(path):
         return path.read_bytes()
     except FileNotFoundError:
         raise ValueError(f"{path} is missing.") from None
-
-
-def _versions():
-    return {
-        name: importlib.metadata.version(name)
-        for name in ("gan-zoo", "keras", "tensorflow")
-    }

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import http.server
+import importlib.metadata
 import json
 import pathlib
 import re
@@ -16,6 +17,7 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras.src.saving.serialization_lib import SafeModeScope
 
 import zoo
@@ -52,6 +54,23 @@ def edit_config(preset, change):
     edit(preset / "config.json", change)
     digest = sha256(preset / "config.json")
     edit(preset / "metadata.json", lambda m: m["files"].update({"config.json": digest}))
+
+
+def test_presets_need_no_installed_distribution(saved, tmp_path, monkeypatch):
+    assert zoo.__version__ == importlib.metadata.version("gan-zoo")
+
+    def version(name):
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    # So it is in a checkout that only has its requirements, and with tensorflow-cpu.
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    saved[0].save_to_preset(tmp_path / "preset")
+    metadata = json.loads((tmp_path / "preset" / "metadata.json").read_text())
+    assert metadata["versions"] == {
+        "gan-zoo": zoo.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
+    }
 
 
 def made_by(preset, version):
@@ -246,7 +265,7 @@ def future_prior(config):
 def test_what_a_newer_zoo_made_asks_for_an_upgrade(preset, change, unknown):
     edit_config(preset, change)
     made_by(preset, "99.0.0rc1")
-    own = presets._versions()["gan-zoo"]
+    own = zoo.__version__
     expected = (
         f"made by gan-zoo 99.0.0rc1, newer than this {own}: upgrade gan-zoo. "
         f"It needs what this one doesn't know: {unknown}"
@@ -272,7 +291,7 @@ def test_absurd_numbers_are_one_error(preset, name, value, words):
 @pytest.mark.parametrize("version", ["0.0.9", None])
 def test_what_an_older_zoo_made_asks_for_no_upgrade(preset, version):
     edit_config(preset, future_argument)
-    made_by(preset, version or presets._versions()["gan-zoo"] + "rc1")
+    made_by(preset, version or zoo.__version__ + "rc1")
     with pytest.raises(ValueError, match=r"does not fit this version.*'dream'"):
         zoo.from_preset(preset)
 
