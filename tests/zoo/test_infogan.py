@@ -160,6 +160,12 @@ def test_one_code_varies_along_a_row():
     assert len(samples) == 3 * 2 * 3
     with pytest.raises(ValueError, match=r"codes 0 ... 2. Received: code=3"):
         model.vary(3)
+    last = 2**63 - 1
+    np.testing.assert_array_equal(
+        model.vary(0, seed=last)[0], model.generate(1, last, categories=[0, -1])[0]
+    )
+    with pytest.raises(ValueError, match=r"64 bits. Received: seed=9.*, n=2"):
+        model.vary(0, rows=2, seed=last)
 
 
 @pytest.mark.parametrize(
