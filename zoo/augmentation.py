@@ -59,19 +59,20 @@ def color(images, seeds):
     return mean + (contrast + 0.5) * (images - mean)
 
 
-def translate(images, seeds, ratio=1 / 8):
+def translate(images, seeds):
     """Moves each image by whole pixels, as Zhao et al. do; zeros come in at the border.
+
+    By up to an eighth of its side, either way.
 
     Args:
         images: Tensor of shape `[n, height, width, channels]`.
         seeds: int64 tensor of shape `[n]`.
-        ratio: Share of its side that an image moves at most, either way.
 
     Returns:
         Tensor of the images' shape and dtype.
     """
     for axis, side in enumerate(images.shape[1:3], start=1):
-        most = int(side * ratio + 0.5)
+        most = int(side / 8 + 0.5)
         moves = rng.integers(rng.fold_in(seeds, axis), 1, 2 * most + 1) - most
         places = tf.range(side, dtype=tf.int64) + moves
         inside = tf.cast((places >= 0) & (places < side), images.dtype)
@@ -82,22 +83,22 @@ def translate(images, seeds, ratio=1 / 8):
     return images
 
 
-def cut_out(images, seeds, ratio=1 / 2):
+def cut_out(images, seeds):
     """Sets a rectangle of each image to zero, as Zhao et al. do.
 
-    Its middle is anywhere in the image, so that part of it may lie outside.
+    It has half the image's height and width. Its middle is anywhere in the image, so
+    that part of it may lie outside.
 
     Args:
         images: Tensor of shape `[n, height, width, channels]`.
         seeds: int64 tensor of shape `[n]`.
-        ratio: The rectangle's share of the image's height, and of its width.
 
     Returns:
         Tensor of the images' shape and dtype.
     """
     hit = tf.ones([1, 1, 1, 1], images.dtype)
     for axis, side in enumerate(images.shape[1:3], start=1):
-        length = int(side * ratio + 0.5)
+        length = int(side / 2 + 0.5)
         # Of an even length the middle is between pixels, or at the image's edge.
         middles = side + 1 - length % 2
         first = rng.integers(rng.fold_in(seeds, axis), 1, middles) - length // 2

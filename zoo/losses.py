@@ -320,7 +320,7 @@ def jensen_shannon(logits, others):
 
     Reference:
         [Divergence measures based on the Shannon entropy](
-        https://doi.org/10.1109/18.61115), Lin, 1991, equation 3.14
+        https://doi.org/10.1109/18.61115), Lin, 1991, section IV, with equal weights
     """
     ones, others = (ops.log_softmax(rows, axis=-1) for rows in (logits, others))
     # log (p + q) / 2p is softplus(log q - log p) - log 2. Nothing is used more than

@@ -151,9 +151,9 @@ def beside(left, right, titles):
     return whole
 
 
-def to_image(figure, dpi=100):
+def to_image(figure):
     """Renders a matplotlib figure as an RGB `PIL.Image.Image`."""
-    figure.set_dpi(dpi)
+    figure.set_dpi(100)
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
