@@ -133,7 +133,10 @@ class Selection:
     def check_labels(self, purpose):
         """Raises `ValueError` if there are no labels for `purpose`."""
         if self.num_classes is None:
-            raise ValueError(f"{purpose} needs labels, and {self.name} has none")
+            raise ValueError(
+                f"{purpose} needs labels, and {self.name} has none. The classes of a "
+                "folder of images are its subfolders; an .npz file has `label`."
+            )
 
     def warn_of_no_first_class(self):
         """Warns where labels are counted from 1 or more."""
