@@ -19,7 +19,7 @@ import warnings
 import keras
 import numpy as np
 
-from zoo.distribution import any_worker, is_chief, spans_workers
+from zoo.distribution import is_chief, spans_workers, sum_over_replicas
 from zoo.downloads import sha256_of
 
 _STATE, _POSITION = "state.weights.h5", "position.json"
@@ -60,7 +60,8 @@ class BackupAndResume(keras.callbacks.Callback):
     Raises:
         CheckpointError: From `fit`, if the folder can't be written or the disk is full;
             the checkpoints already there stay. Also if all of them are damaged, or the
-            last whole one does not fit the model.
+            last whole one does not fit the model, or if several workers do not see
+            the same ones.
     """
 
     def __init__(self, directory):
@@ -69,7 +70,7 @@ class BackupAndResume(keras.callbacks.Callback):
         #: Signal that stopped the last `fit`, or None.
         self.interrupted = None
         self._signal = None
-        self._any_worker = None
+        self._sum = None
         self._position = (0, 0)
         self._skipped = 0
         self._cut = False
@@ -162,7 +163,7 @@ class BackupAndResume(keras.callbacks.Callback):
         finally:
             for number, handler in old_handlers.items():
                 signal.signal(number, handler)
-            if self._any_worker is None:  # Else it came after all had gone on.
+            if self._sum is None:  # Else it came after all had gone on.
                 self.interrupted = self._signal
 
     def start_at(self, epoch, batch):
@@ -173,10 +174,11 @@ class BackupAndResume(keras.callbacks.Callback):
     # Called by Keras
 
     def on_train_begin(self, logs=None):
-        """Proves that checkpoints can be written."""
+        """Proves that checkpoints can be written, and that all workers see them."""
         self._cut = False
         strategy = self.model.distribute_strategy
-        self._any_worker = any_worker(strategy) if spans_workers(strategy) else None
+        self._sum = sum_over_replicas(strategy) if spans_workers(strategy) else None
+        self._check_workers_agree()
         if is_chief(strategy):
             # A process may have been killed while it wrote.
             for left in self.directory.glob(".partial-*"):
@@ -211,15 +213,29 @@ class BackupAndResume(keras.callbacks.Callback):
         if self._is_to_stop():
             self.model.stop_training = True
 
+    def _check_workers_agree(self):
+        """Raises `CheckpointError` unless all workers go on from the same place."""
+        if self._sum is None:
+            return
+        epoch, batch = self._position
+        place = epoch * 2**32 + batch
+        replicas = self.model.distribute_strategy.num_replicas_in_sync
+        if self._sum(place) != place * replicas:
+            raise CheckpointError(
+                "The workers go on from different places, this one from epoch "
+                f"{epoch + 1} after {batch} batches: they do not see the same "
+                f"checkpoints. {self.directory} must be one folder that all share."
+            )
+
     def _interrupt(self, number, frame):
         del frame
         self._signal = signal.Signals(number)
 
     def _is_to_stop(self):
         """Whether a signal came, to any of the workers: all stop behind one step."""
-        if self._any_worker is None:
+        if self._sum is None:
             self.interrupted = self._signal
-        elif self._any_worker(self._signal is not None):
+        elif self._sum(self._signal is not None) > 0:
             self.interrupted = self._signal or signal.SIGTERM
         return self.interrupted is not None
 

@@ -57,28 +57,28 @@ def spans_workers(strategy):
     return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
 
 
-def any_worker(strategy):
-    """Returns a function that says whether a flag is up at any of the workers.
+def sum_over_replicas(strategy):
+    """Returns a function that adds up an integer of each worker, once for each replica.
 
-    All of them have to call it, each with its own flag, at the same place of their
+    All workers have to call it, each with its own integer, at the same place of their
     training.
     """
 
     @tf.function(autograph=False)
-    def total(flag):
-        def sum_of_all(flag):
+    def total(number):
+        def sum_of_all(number):
             # Of a tensor on the replica's device; the argument is on none.
             return tf.distribute.get_replica_context().all_reduce(
-                "sum", tf.identity(flag)
+                "sum", tf.identity(number)
             )
 
-        return strategy.run(sum_of_all, args=(flag,))
+        return strategy.run(sum_of_all, args=(number,))
 
-    def is_up(flag):
-        sums = strategy.experimental_local_results(total(tf.constant(float(flag))))
-        return float(sums[0]) > 0
+    def added(number):
+        sums = total(tf.constant(number, tf.int64))
+        return int(strategy.experimental_local_results(sums)[0])
 
-    return is_up
+    return added
 
 
 def is_chief(strategy):

@@ -14,6 +14,7 @@ import time
 
 import numpy as np
 import pytest
+from workers import run_workers
 
 import zoo
 
@@ -266,6 +267,34 @@ def test_two_workers_one_killed_end_as_uninterrupted(start, tmp_path):
     assert done.returncode == 0, done.stderr
     for ours, theirs in zip(weights(out), weights(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+#: A worker that keeps its checkpoints to itself.
+APART = """
+import json, os, sys
+import zoo
+
+strategy = zoo.strategy("multi_worker_mirrored")
+task = json.loads(os.environ["TF_CONFIG"])["task"]["index"]
+backup = zoo.callbacks.BackupAndResume(f"{sys.argv[1]}/{task}")
+with strategy.scope():
+    gan = zoo.GAN((8, 8, 1), generator_units=(4,), discriminator_units=(4,), seed=0)
+    gan.compile()
+data = zoo.load_data("digits", image_size=8, batch_size=500)
+gan.fit(data, epochs=1, callbacks=[backup])
+try:
+    gan.fit(data, epochs=2, callbacks=[backup])
+except RuntimeError as error:
+    print(error)
+"""
+
+
+def test_workers_that_do_not_see_the_same_checkpoints_are_stopped(tmp_path):
+    outputs = run_workers("-c", APART, str(tmp_path), timeout=180)
+    for epoch, output in zip((2, 1), outputs, strict=True):
+        said = output.splitlines()[-1]
+        assert f"this one from epoch {epoch} after 0 batches" in said
+        assert "must be one folder that all share" in said
 
 
 def children_of(pid):
