@@ -21,6 +21,7 @@ from zoo.data import (
     array_source,
     describe,
     epochs,
+    folder_source,
     load_arrays,
     load_data,
     schedule,
@@ -721,6 +722,14 @@ def test_all_files_that_can_not_be_read_are_named_at_once(tmp_path):
         load_data(tmp_path)
 
 
+def test_an_image_with_more_text_than_pillow_reads_is_named(tmp_path):
+    text = PIL.PngImagePlugin.PngInfo()
+    text.add_text("prompt", "a" * 2_000_000, zip=True)
+    PIL.Image.new("L", (6, 6)).save(tmp_path / "wordy.png", pnginfo=text)
+    with pytest.raises(ValueError, match=r"wordy\.png cannot be read as an image"):
+        load_data(tmp_path)
+
+
 def test_a_damaged_image_is_named(tmp_path):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8)
     buffer = io.BytesIO()
@@ -906,3 +915,17 @@ def test_many_images_are_handled_in_chunks(monkeypatch):
     images, labels = load_arrays(numbered(20), "train[1:]", channels=3)
     np.testing.assert_array_equal(labels, np.arange(1, 20))
     np.testing.assert_array_equal(images[:, 0, 0, 0], labels)
+
+
+def test_images_of_one_size_in_a_folder_are_handled_in_chunks(tmp_path, monkeypatch):
+    for number in range(9):
+        shape = (4, 4) if number % 2 else (4, 4, 3)
+        path = tmp_path / "same" / f"c{number % 3}" / f"{number}.png"
+        save_image(path, np.full(shape, number, np.uint8))
+    monkeypatch.setattr(array_source, "_CHUNK_BYTES", 4 * 4 * 3 * 5)
+    same = folder_source.FolderSource(tmp_path / "same")
+    chunks = [images for images, _ in same.chunks("train", 1, 9)]
+    assert [chunk.shape for chunk in chunks] == [(5, 4, 4, 3), (3, 4, 4, 3)]
+    images, labels = load_arrays(tmp_path / "same", "train[1:]", image_size=2)
+    np.testing.assert_array_equal(images[:, :1, :1], np.concatenate(chunks)[:, :1, :1])
+    np.testing.assert_array_equal(labels, images[:, 0, 0, 0] % 3)
