@@ -148,8 +148,7 @@ class TrainingLoop(keras.Model):
             callbacks=callbacks,
             **kwargs,
         )
-        stream = data.epochs(x) if isinstance(x, tf.data.Dataset) else None
-        if stream is None:
+        if not hasattr(x, "zoo_schedule"):  # None of `load_data`'s.
             if backup:
                 backup.start_at(initial_epoch, 0)
             with listening:

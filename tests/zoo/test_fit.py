@@ -3,6 +3,7 @@
 import os
 import signal
 import warnings
+from unittest import mock
 
 import keras
 import numpy as np
@@ -286,6 +287,14 @@ def test_a_loop_of_fits_is_one_long_fit():
     for _ in range(3):
         several.fit(data, epochs=1, steps_per_epoch=2, verbose=0)
     assert_same_weights(one, several)
+
+
+def test_a_fit_makes_one_stream(monkeypatch):
+    """Which takes longer than the epoch where there are few steps."""
+    stream = mock.Mock(wraps=zoo.data.epochs)
+    monkeypatch.setattr(zoo.data, "epochs", stream)
+    digits().fit(zoo.load_data("digits", image_size=8), steps_per_epoch=1, verbose=0)
+    stream.assert_called_once()
 
 
 def test_a_seed_or_a_batch_size_that_cannot_be_is_refused():

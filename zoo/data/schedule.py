@@ -150,7 +150,7 @@ class Schedule:
     def one_epoch(self):
         """The finite dataset of one epoch, in another order at each iteration.
 
-        `epochs` finds this schedule again by the dataset's `zoo_schedule`.
+        `epochs` and `fit` know the dataset by its `zoo_schedule`, this schedule.
         """
         salts = tf.data.Dataset.random(self.seed, rerandomize_each_iteration=True)
         zero = tf.constant(0, tf.int64)
