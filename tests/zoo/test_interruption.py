@@ -269,6 +269,14 @@ def test_two_workers_one_killed_end_as_uninterrupted(start, tmp_path):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
 
 
+def test_workers_that_refuse_a_command_are_not_to_be_resumed(uninterrupted):
+    done = train(uninterrupted, "--workers", "2")
+    assert done.returncode == 1
+    assert "holds a run already" in done.stderr
+    assert "failed with the error above" in done.stderr
+    assert "last checkpoint" not in done.stderr
+
+
 #: A worker that keeps its checkpoints to itself.
 APART = """
 import json, os, sys

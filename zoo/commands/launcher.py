@@ -49,10 +49,13 @@ def launch(workers):
     status = processes[first].returncode
     if status > 128:
         raise SystemExit(status)
-    how = signal.Signals(-status).name if status < 0 else f"status {status}"
+    if status > 0:
+        raise click.ClickException(
+            f"Worker {first} failed with the error above, so all were stopped."
+        )
     raise click.ClickException(
-        f"Worker {first} ended with {how}, so all were stopped. Run the same command "
-        "with --resume to go on from the last checkpoint."
+        f"Worker {first} ended with {signal.Signals(-status).name}, so all were "
+        "stopped. Run the same command with --resume to go on from the last checkpoint."
     )
 
 
