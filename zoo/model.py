@@ -140,7 +140,7 @@ class Model(Unpacking, TrainingLoop):
         networks = self.networks()
         copy = rebuilding.rebuild(self, networks)
         for name, network in networks.items():
-            getattr(copy, name).set_weights(network.get_weights())
+            rebuilding.copy_weights(network, getattr(copy, name))
         return copy
 
     def export(self, *args, **kwargs):

@@ -8,7 +8,7 @@ import textwrap
 
 import keras
 
-from zoo import checks
+from zoo import checks, network_checks
 
 #: What Keras and `get_config` raise where a config doesn't do.
 _REFUSALS = (NotImplementedError, TypeError, ValueError)
@@ -33,8 +33,17 @@ def clone(name, network):
             raise _unfit(name, layer, error) from error
 
     copy = keras.models.clone_model(network, clone_function=copy_of)
-    copy.set_weights(network.get_weights())
+    copy_weights(network, copy)
     return copy
+
+
+def copy_weights(source, target):
+    """Gives a network the weights of another with the same layers."""
+    target.set_weights(source.get_weights())
+    for layer in network_checks.all_layers(target):
+        if isinstance(layer, keras.layers.Normalization):
+            # It computes by constants that it made of its weights when it was built.
+            layer.finalize_state()
 
 
 def rebuild(model, networks):

@@ -155,6 +155,27 @@ def test_a_layer_without_a_registered_class_is_averaged_but_not_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def adapted():
+    """Keras's Normalization, as it is used: fitted to the data."""
+    layer = layers.Normalization()
+    layer.adapt(5 * ROWS + 3)
+    return layer
+
+
+def test_copies_normalize_as_the_network_does(tmp_path):
+    model = gan(
+        generator=keras.Sequential([keras.Input((3,)), adapted(), layers.Dense(3)]),
+        discriminator=judging(adapted()),
+        latent_dim=3,
+    )
+    made, judged = model.generate(4), model.discriminate(ROWS)
+    copy = model.inference_copy()
+    np.testing.assert_allclose(copy.generate(4), made, atol=1e-6)
+    np.testing.assert_allclose(copy.discriminate(ROWS), judged, atol=1e-6)
+    model.compile(averaging=0.9)
+    np.testing.assert_allclose(model.generate(4), made, atol=1e-6)
+
+
 # Networks
 
 
