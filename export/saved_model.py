@@ -125,22 +125,21 @@ def _unpublished(base_path):
     for abandoned in base_path.glob(".partial-*"):
         _remove_abandoned(abandoned)
     partial = base_path / f".partial-{uuid.uuid4().hex}"
+    unlocked = base_path / f".new{partial.name}"
     try:
-        partial.mkdir()
-        with _locked(partial):
-            yield partial
+        unlocked.mkdir()
+        with _locked(unlocked):
+            # Others remove what goes by this name and is not locked.
+            yield unlocked.rename(partial)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _remove_abandoned(partial):
     """Removes what an export that was killed has left; others hold the lock."""
-    # An empty one may be about to be locked.
-    with contextlib.suppress(OSError):
-        if any(partial.iterdir()):
-            with _locked(partial) as is_mine:
-                if is_mine:
-                    shutil.rmtree(partial)
+    with contextlib.suppress(OSError), _locked(partial) as is_mine:
+        if is_mine:
+            shutil.rmtree(partial)
 
 
 @contextlib.contextmanager

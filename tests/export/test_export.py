@@ -383,9 +383,8 @@ def export_under_way(tiny, tmp_path):
     command = [sys.executable, "-m", "export", tmp_path / "preset", models]
     process = subprocess.Popen(command)
     try:
-        # What is written first is inside of a folder that is locked.
         for _ in range(12_000):
-            if list(models.glob("preset/.partial-*/*")):
+            if list(models.glob("preset/.partial-*")):
                 break
             assert process.poll() is None
             time.sleep(0.01)
