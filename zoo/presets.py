@@ -93,14 +93,20 @@ def load(handle, base, sha256=None, dtype=None):
 
 
 def _policy(dtype):
-    """Returns the config of a dtype policy."""
+    """Returns the config of a dtype policy of floating-point numbers."""
     try:
-        return keras.dtype_policies.serialize(keras.dtype_policies.get(dtype))
-    except (TypeError, ValueError) as error:
+        policy = keras.dtype_policies.get(dtype)
+        is_float = keras.backend.is_float_dtype(policy.compute_dtype)
+        # Weights are quantized by a method of networks, and not by a name.
+        known = is_float and policy.quantization_mode is None
+    except (TypeError, ValueError):
+        known = False
+    if not known:
         raise ValueError(
             "Expected the name of a dtype policy, such as 'bfloat16' or "
             f"'mixed_bfloat16'. Received: dtype={dtype!r}"
-        ) from error
+        )
+    return keras.dtype_policies.serialize(policy)
 
 
 def save(model, folder, metadata=None):

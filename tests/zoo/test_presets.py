@@ -374,7 +374,7 @@ def test_a_model_keeps_its_policy_unless_another_is_asked_for(tmp_path):
     assert zoo.from_preset(path, dtype="float32").dtype_policy.name == "float32"
 
 
-@pytest.mark.parametrize("dtype", ["bfloat", "int8", 16])
+@pytest.mark.parametrize("dtype", ["bfloat", "int8", "int32", "int8_from_float32", 16])
 def test_an_unknown_policy_is_named(preset, dtype):
     with pytest.raises(ValueError, match=f"of a dtype policy.*dtype={dtype!r}"):
         zoo.from_preset(preset, dtype=dtype)
