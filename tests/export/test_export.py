@@ -501,6 +501,11 @@ def test_command_line(tiny, tmp_path, monkeypatch):
         assert "can't be the name of a model" in done.output
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["preset"]
 
+    done = run(export_command, [f"{tmp_path}/preset", f"{tmp_path}/models/preset"])
+    assert done.exit_code == 1
+    assert f"Give the folder of models that it is in, {tmp_path}/models" in done.output
+    assert not (tmp_path / "models" / "preset" / "preset").exists()
+
     done = run(export_command, ["no_such_preset", f"{tmp_path}/models"])
     assert done.exit_code == 1
     assert "Unknown preset" in done.output
