@@ -30,11 +30,24 @@ class Signature:
 
     Attributes:
         function: Takes the inputs as keyword arguments, returns a dict of outputs.
-        inputs: Dict from an input's name to its `tf.TensorSpec`, batch first.
+        inputs: Dict from an input's name to its `tf.TensorSpec`: a batch of any number
+            of rows, whose shape is fixed.
+
+    Raises:
+        ValueError: If an input is something else, which servers could not batch.
     """
 
     function: Callable
     inputs: dict
+
+    def __post_init__(self):
+        for name, spec in self.inputs.items():
+            shape = spec.shape
+            if not (shape.rank and shape[0] is None and shape[1:].is_fully_defined()):
+                raise ValueError(
+                    f"Expected the input {name!r} to be a batch of rows, of a shape "
+                    f"such as (None, 3). Received: {shape}"
+                )
 
     def example(self, batch_size):
         """Returns a valid dict of numpy inputs with so many rows, for warmup."""

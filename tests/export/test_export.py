@@ -583,6 +583,12 @@ def test_examples_of_any_kind_of_input():
         assert value.shape == (4, *shape)
 
 
+@pytest.mark.parametrize("shape", [(), (4, 3), (None, None), None])
+def test_inputs_are_batches_of_rows(shape):
+    with pytest.raises(ValueError, match="'scale' to be a batch of rows"):
+        Signature(None, {"scale": tf.TensorSpec(shape, tf.float32)})
+
+
 def test_1000_warmup_records_are_written_and_one_more_refused(tmp_path):
     seeds = {"seeds": tf.TensorSpec([None], tf.int64)}
     signatures = {"sample": export.signatures.Signature(lambda seeds: {}, seeds)}
