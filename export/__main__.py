@@ -59,7 +59,10 @@ def _stop(number, frame):
 )
 def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
     """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
-    name = name or _name_of(preset_or_run)
+    if not models:
+        raise ValueError("MODELS is empty. Name the folder of models.")
+    if name is None:
+        name = _name_of(preset_or_run)
     # File systems have a folder of the last name, which servers pass over.
     if (
         not re.fullmatch(r"[^./:][^/:]*", name)

@@ -495,11 +495,16 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     done = run(export_command, [f"{tmp_path}/v1/model", f"{tmp_path}/of_run", *sizes])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "of_run" / "v1" / "1").exists()
-    for name in ("..", "a/b", ".hid", "a:b", "a\nb"):
+    for name in ("", "..", "a/b", ".hid", "a:b", "a\nb"):
         done = run(export_command, [".", f"{tmp_path}/models", "--name", name])
         assert done.exit_code == 1
         assert "can't be the name of a model" in done.output
     assert [path.name for path in (tmp_path / "models").iterdir()] == ["preset"]
+
+    # As of a variable that is not set.
+    done = run(export_command, [f"{tmp_path}/preset", ""])
+    assert done.exit_code == 1
+    assert "MODELS is empty" in done.output
 
     done = run(export_command, [f"{tmp_path}/preset", f"{tmp_path}/models/preset"])
     assert done.exit_code == 1
