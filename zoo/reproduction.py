@@ -331,29 +331,35 @@ class Result:
         """Seed of the training."""
         return self.recipe["seed"]
 
-    def check(self):
-        """Raises `ValueError` if the row's recipe is another one by now."""
-        check_recipe(
-            Recipe(**self.recipe),
-            ROWS[self.row].recipe_of(self.seed),
-            f"The result of {self.row}, seed {self.seed},",
-        )
-
     @classmethod
     def load(cls, path):
         """Reads what `save` wrote.
 
         Raises:
-            ValueError: If it is no result.
+            ValueError: If it is no result, has none of the row's number, is of another
+                row or seed than its name says, or the row's recipe is another by now.
         """
         try:
             result = cls(**json.loads(path.read_text()))
             Recipe(**result.recipe)
-            result.value(ROWS[result.row].measure)
+            for measurement in result.measurements:
+                Measurement(**measurement)
+            kept_as = result_path(path.parent, result.row, result.seed)
         except (KeyError, OSError, TypeError, ValueError) as error:
             raise ValueError(
                 f"{path} is no result of a row: {error}. Delete it to measure again."
             ) from error
+        if path != kept_as:
+            raise ValueError(
+                f"{path} has the result of {result.row}, seed {result.seed}. Rename or "
+                "delete it."
+            )
+        result.value(ROWS[result.row].measure)
+        check_recipe(
+            Recipe(**result.recipe),
+            ROWS[result.row].recipe_of(result.seed),
+            f"The result {path}",
+        )
         return result
 
     def save(self, path):
@@ -400,9 +406,17 @@ def result_path(folder, row, seed):
     return pathlib.Path(folder) / f"{row}-{seed}.json"
 
 
-def results_in(folder):
-    """Returns a dict from row to the list of its results, by seed."""
-    seeds = {name: [] for name in ROWS}
+def results_in(folder, rows=()):
+    """Returns a dict from row to the list of its results, by seed.
+
+    Args:
+        folder: Where they are kept.
+        rows: Names of the rows to read, all if there are none.
+
+    Raises:
+        ValueError: As `Result.load`.
+    """
+    seeds = {name: [] for name in rows or ROWS}
     for path in pathlib.Path(folder).glob("*.json"):
         name, _, seed = path.stem.rpartition("-")
         if name in seeds and seed.isdecimal():
