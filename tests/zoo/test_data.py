@@ -483,6 +483,19 @@ def test_labels_that_leave_out_0_are_warned_of():
         load_arrays(from_1)
 
 
+def test_the_first_of_images_that_come_by_class_are_warned_of():
+    images = np.zeros((6, 6, 6), np.uint8)
+    by_class = images, np.repeat([0, 1, 2], 2)
+    with pytest.warns(UserWarning, match="the first 3 are taken: shuffle the data"):
+        load_arrays(by_class, limit=3)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_arrays(by_class, limit=6)
+        for labels in (np.arange(6) % 3, np.full(6, 2), np.full(6, -1)):
+            load_arrays((images, labels), limit=3)
+        load_arrays(images, limit=3)
+
+
 def test_folder_of_images_without_labels(tmp_path):
     save_image(tmp_path / "a.png", np.zeros((6, 6), np.uint8))
     save_image(tmp_path / "b.jpg", np.zeros((8, 6), np.uint8))

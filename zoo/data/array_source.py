@@ -57,6 +57,13 @@ class ArraySource(Source):
         labels = self.arrays(split)[1]
         return None if labels is None else int(labels.min())
 
+    def comes_by_class(self, split):
+        """See `Source.comes_by_class`."""
+        labels = self.arrays(split)[1]
+        return labels is not None and bool(
+            labels[0] < labels[-1] and (labels[:-1] <= labels[1:]).all()
+        )
+
     def chunks(self, split, start, stop):
         """Pairs of images and labels, row `start` to row `stop`."""
         images, labels = self.arrays(split)

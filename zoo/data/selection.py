@@ -114,12 +114,19 @@ class Selection:
         return dataclasses.replace(self, parts=_parts(self.source, split))
 
     def first(self, limit):
-        """Selects the first `limit` images of these."""
+        """Selects the first `limit` images of these; warns if these lack classes."""
         parts = []
-        for split, start, stop in self.parts:
-            stop = min(stop, start + limit)
+        for split, start, whole_stop in self.parts:
+            stop = min(whole_stop, start + limit)
             limit -= stop - start
             parts.append((split, start, stop))
+            if stop < whole_stop and self.source.comes_by_class(split):
+                warnings.warn(
+                    f"The images of {self.name}, {split!r}, come one class after the "
+                    f"other, and only the first {stop - start} are taken: shuffle the "
+                    "data.",
+                    stacklevel=2,
+                )
         return dataclasses.replace(self, parts=parts)
 
     def overlaps(self, other):

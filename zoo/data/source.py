@@ -32,6 +32,11 @@ class Source(abc.ABC):
         """The lowest label of a split, `None` where it isn't known beforehand."""
         del split
 
+    def comes_by_class(self, split):
+        """Whether a split has its images one class after the other."""
+        del split
+        return False
+
     @abc.abstractmethod
     def chunks(self, split, start, stop):
         """Yields the images of rows `start` to `stop`, some at a time.
