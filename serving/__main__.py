@@ -196,7 +196,6 @@ def start(
 
     A second Ctrl-C ends it at once.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
     )

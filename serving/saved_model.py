@@ -8,6 +8,10 @@ import gc
 import os
 import threading
 
+# TensorFlow's C++ would say which CUDA libraries it did not find. What goes wrong with
+# a model is an exception.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 import google.protobuf.message
 import grpc
 import tensorflow as tf
