@@ -213,8 +213,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         )
         try:
             url = urllib.parse.urlsplit(self.path)._replace(scheme="", netloc="")
-            # With a query, which fits no call, as in TensorFlow Serving; sent as it is,
-            # UTF-8 has been read byte by byte.
+            # To TensorFlow Serving a query is part of the path, and so of a name or of
+            # no call. Sent as it is, UTF-8 has been read byte by byte.
             path = url.geturl().encode("latin-1").decode()
         except ValueError:
             raise malformed from None
