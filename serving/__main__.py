@@ -421,7 +421,7 @@ def bench(address, model, callers, seconds, rows, **options):
 )
 @click.option(
     "--out",
-    type=click.Path(file_okay=False, path_type=pathlib.Path),
+    type=click.Path(file_okay=False),
     default="deploy",
     help="Folder to write.",
 )
@@ -461,6 +461,8 @@ def config(models_dir, out, **options):
     """
     from serving import deploy
 
+    if not out:
+        raise ValueError("--out is empty. Name the folder to write.")
     given = {name: value for name, value in options.items() if value is not None}
     for path in deploy.write(models_dir, out, **given):
         click.echo(path)

@@ -220,6 +220,7 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
         (["config", "/no/such/folder"], 2, "does not exist"),
         (["config", "{empty}"], 1, "holds no models"),
         (["config", "{base}"], 1, "give the folder of models"),
+        (["config", "{empty}", "--out", ""], 1, "--out is empty"),
         (["start"], 2, "give MODELS_DIR"),
         (["start", "/no/such/folder"], 2, "does not exist"),
         (["start", "{empty}", "--tls-key", "x"], 1, "belong together"),

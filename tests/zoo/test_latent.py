@@ -255,9 +255,19 @@ def test_every_verb_writes_its_picture(tmp_path):
     done = CliRunner().invoke(main, ["neighbours", known, "--query", "digits"])
     assert done.exit_code == 1
     assert "does not say which data it was trained on" in done.output
-    done = CliRunner().invoke(main, ["neighbours", cgan, "--data", ""])
+    # As of a variable that is not set.
+    for arguments in (
+        ["neighbours", cgan, "--data", ""],
+        ["neighbours", known, "--data", "digits", "--query", ""],
+        ["sample", cgan, "--beside", ""],
+    ):
+        done = CliRunner().invoke(main, arguments)
+        assert done.exit_code == 1
+        assert "A data set is a name" in done.output
+    by_nobody = ["neighbours", cgan, "--data", "digits", "--features", ""]
+    done = CliRunner().invoke(main, by_nobody)
     assert done.exit_code == 1
-    assert "A data set is a name" in done.output
+    assert "Unknown preset" in done.output
     done = CliRunner().invoke(main, ["neighbours", cgan, "--query", "digits"])
     assert done.exit_code == 1
     assert "embed" in done.output

@@ -129,17 +129,17 @@ def neighbours(
     another data set, --query, compared by what the model embeds or encodes them to, it
     is a search across domains.
     """
-    if query and features:
+    if query is not None and features is not None:
         raise ValueError(
             "--query compares by the model's own features, and --features is for "
             "samples: leave out one of them."
         )
-    if query:
+    if query is not None:
         model = known_by = image_model(preset_or_run, Model)
         queries = _real(model, query, query_split, count)
     else:
         model = image_model(preset_or_run)
-        known_by = Model.from_preset(features) if features else None
+        known_by = None if features is None else Model.from_preset(features)
         queries = model.generate(count, seed=seed)
     _check_finite(queries, preset_or_run)
     if name is None:
@@ -155,8 +155,7 @@ def neighbours(
         np.concatenate([queries[i : i + 1], candidates[found.indices[i]]])
         for i in range(len(queries))
     ]
-    kind = "image" if query else "seed"
-    first = 0 if query else seed
+    kind, first = ("seed", seed) if query is None else ("image", 0)
     titles = [f"{kind} {first + i}" for i in range(len(rows))]
     _save(out, preset_or_run, rows, titles, ["query", "nearest"])
     click.echo(

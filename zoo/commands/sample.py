@@ -41,7 +41,7 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
     samples, columns = model.sample_grid(count, seed, columns, **conditions)
     images.check_finite(samples, f"The samples of {preset_or_run}")
     grid = plots.image_grid(samples, columns)
-    if beside:
+    if beside is not None:
         shape = data.shape_arguments(model.image_shape)
         real, _ = data.load_arrays(beside, "train", **shape, limit=count)
         grid = plots.beside(
