@@ -1,3 +1,3 @@
-"""The version of this package, which pyproject.toml reads here."""
+"""The version of the package and of its client; both pyproject.toml read it here."""
 
 __version__ = "0.1.0"

@@ -71,6 +71,8 @@ def _built(folder):
     sources = folder.parent / "sources"
     shutil.copytree(ROOT / PACKAGING, sources / PACKAGING)
     shutil.copytree(ROOT / "serving", sources / "serving")
+    (sources / "zoo").mkdir()
+    shutil.copyfile(ROOT / "zoo" / "version.py", sources / "zoo" / "version.py")
     subprocess.run(
         [
             *[sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-index"],
@@ -79,7 +81,7 @@ def _built(folder):
         check=True,
         capture_output=True,
     )
-    (wheel,) = folder.glob("gan_zoo_client-*.whl")
+    (wheel,) = folder.glob(f"gan_zoo_client-{zoo.__version__}-*.whl")
     zipfile.ZipFile(wheel).extractall(folder)
 
 
