@@ -10,6 +10,7 @@ import math
 import numbers
 import sys
 
+import keras
 import numpy as np
 
 
@@ -42,6 +43,30 @@ def widths(name, value):
             f"Expected a list of integers of 1 or more, such as {name}=(64, 32). "
             f"Received: {name}={value!r}"
         ) from error
+
+
+def dtype_policy(dtype):
+    """Returns a dtype policy of floating-point numbers, which networks compute by.
+
+    Args:
+        dtype: The policy, its name or config; None for Keras's global one.
+
+    Raises:
+        ValueError: If it is something else.
+    """
+    try:
+        policy = keras.dtype_policies.get(dtype)
+        is_float = keras.backend.is_float_dtype(policy.compute_dtype)
+        # Weights are quantized by a method of networks, and not by a name.
+        known = is_float and policy.quantization_mode is None
+    except (TypeError, ValueError):
+        known = False
+    if not known:
+        raise ValueError(
+            "Expected the name of a dtype policy, such as 'bfloat16' or "
+            f"'mixed_bfloat16'. Received: dtype={dtype!r}"
+        )
+    return policy
 
 
 def sample_shape(image_shape):

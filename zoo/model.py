@@ -77,7 +77,8 @@ class Model(Unpacking, TrainingLoop):
             )
         # Networks cast what they take by their own policies, and the rest, such as a
         # row's seed from its latents, is to see inputs as they are.
-        super().__init__(name=name, dtype=dtype, autocast=False)
+        policy = checks.dtype_policy(dtype)
+        super().__init__(name=name, dtype=policy, autocast=False)
         # Python's generator is one of those that keras.utils.set_random_seed seeds.
         self.seed = checks.seed(
             "seed", random.randrange(2**31) if seed is None else seed

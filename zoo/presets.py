@@ -68,7 +68,10 @@ def load(handle, base, sha256=None, dtype=None):
             preset is of another class, made by a newer version, or unsafe to load; or
             if there is no such policy.
     """
-    changes = {} if dtype is None else {"dtype": _policy(dtype)}
+    changes = {}
+    if dtype is not None:
+        policy = checks.dtype_policy(dtype)
+        changes["dtype"] = keras.dtype_policies.serialize(policy)
     folder = resolve(handle, sha256)
     metadata = check(folder, sha256)
     config = _read_json(folder / CONFIG)
@@ -90,23 +93,6 @@ def load(handle, base, sha256=None, dtype=None):
     ) as error:
         raise _misfit(error, metadata, folder) from error
     return model
-
-
-def _policy(dtype):
-    """Returns the config of a dtype policy of floating-point numbers."""
-    try:
-        policy = keras.dtype_policies.get(dtype)
-        is_float = keras.backend.is_float_dtype(policy.compute_dtype)
-        # Weights are quantized by a method of networks, and not by a name.
-        known = is_float and policy.quantization_mode is None
-    except (TypeError, ValueError):
-        known = False
-    if not known:
-        raise ValueError(
-            "Expected the name of a dtype policy, such as 'bfloat16' or "
-            f"'mixed_bfloat16'. Received: dtype={dtype!r}"
-        )
-    return keras.dtype_policies.serialize(policy)
 
 
 def save(model, folder, metadata=None):

@@ -378,6 +378,8 @@ def test_a_model_keeps_its_policy_unless_another_is_asked_for(tmp_path):
 def test_an_unknown_policy_is_named(preset, dtype):
     with pytest.raises(ValueError, match=f"of a dtype policy.*dtype={dtype!r}"):
         zoo.from_preset(preset, dtype=dtype)
+    with pytest.raises(ValueError, match=f"of a dtype policy.*dtype={dtype!r}"):
+        zoo.GAN((4, 4, 1), 3, dtype=dtype)
 
 
 def test_unknown_names_say_what_there_is(tmp_path):
