@@ -74,10 +74,13 @@ def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
             "find, and an address. Give another by --name, of printable characters "
             "without / and :, and not beginning with a dot."
         )
-    if any(pathlib.Path(models).glob("[0-9]*/saved_model.pb")):
+    folder = pathlib.Path(os.path.abspath(models))
+    if (folder / "saved_model.pb").exists():  # A version.
+        folder = folder.parent
+    if any(folder.glob("[0-9]*/saved_model.pb")):
         raise ValueError(
-            f"{models} holds the versions of one model. Give the folder of models that "
-            f"it is in, {pathlib.Path(os.path.abspath(models)).parent}"
+            f"{folder} holds the versions of one model. Give the folder of models that "
+            f"it is in, {folder.parent}"
         )
     written = to_saved_model(
         zoo.from_preset(preset_or_run, dtype=dtype),

@@ -506,10 +506,14 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "MODELS is empty" in done.output
 
-    done = run(export_command, [f"{tmp_path}/preset", f"{tmp_path}/models/preset"])
-    assert done.exit_code == 1
-    assert f"Give the folder of models that it is in, {tmp_path}/models" in done.output
-    assert not (tmp_path / "models" / "preset" / "preset").exists()
+    for folder in (
+        tmp_path / "models" / "preset",
+        tmp_path / "models" / "preset" / "1",
+    ):
+        done = run(export_command, [f"{tmp_path}/preset", str(folder)])
+        assert done.exit_code == 1
+        assert f"folder of models that it is in, {tmp_path}/models\n" in done.output
+        assert not (folder / "preset").exists()
 
     done = run(export_command, ["no_such_preset", f"{tmp_path}/models"])
     assert done.exit_code == 1
