@@ -12,6 +12,7 @@ import itertools
 import math
 import numbers
 import operator
+import os
 import pathlib
 import random
 import re
@@ -76,6 +77,9 @@ _TOO_MANY_BYTES = re.compile(
 _TOO_MANY_ROWS = re.compile(
     r"(?:larger than maximum input batch size|than the queue ever holds,) (\d+)"
 )
+
+# Environment variables of a proxy, in the order in which gRPC looks for one.
+_PROXIES = ("grpc_proxy", "https_proxy", "http_proxy")
 
 # Addresses that gRPC has a resolver of its own for.
 _RESOLVED = re.compile("(dns|ipv4|ipv6|unix|unix-abstract|vsock|xds|google-c2p):")
@@ -193,7 +197,9 @@ class _Calls:
             ("grpc.initial_reconnect_backoff_ms", 100),
             # No pause, but the least that a connection being made is waited for.
             ("grpc.min_reconnect_backoff_ms", _CONNECT_SECONDS * 1000),
-            ("grpc.max_reconnect_backoff_ms", 2000),
+            # gRPC connects anew by pauses of its own. Were they longer, the last
+            # attempt here could come before they end, to a server that is back.
+            ("grpc.max_reconnect_backoff_ms", 250),
             # Otherwise the first address that answers gets everything.
             ("grpc.lb_policy_name", "round_robin"),
             # A replica that hangs would keep every call sent to it until its deadline.
@@ -773,6 +779,11 @@ def _in_words(error, address):
         )
     elif code == grpc.StatusCode.UNAVAILABLE and _NOT_REACHED.search(message):
         message = f"no answer from {address}, is a server running there? ({message})"
+        if variable := next(filter(os.environ.get, _PROXIES), None):
+            message += (
+                f"; gRPC asks through the proxy of {variable}, unless no_proxy names "
+                "the server"
+            )
     elif code == grpc.StatusCode.UNAVAILABLE:
         message = f"{address} cannot answer now, try again later ({message})"
     elif code == grpc.StatusCode.NOT_FOUND and message.startswith(_NOT_SERVED):

@@ -642,6 +642,17 @@ def test_nobody_there():
         client.generate("good", 1)
 
 
+def test_a_proxy_in_between_is_named(monkeypatch):
+    for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with (
+        serving.Client("127.0.0.1:2", attempts=1) as client,
+        pytest.raises(serving.ServingError, match=r"proxy of http_proxy.*no_proxy"),
+    ):
+        client.status("good")
+
+
 def test_a_slow_connection_is_waited_for(server):
     """One attempt is enough where packets take longer than the first pauses."""
 
@@ -921,6 +932,25 @@ def test_only_unavailable_is_tried_again(flaky, asynchronous):
         with pytest.raises(serving.ServingError, match="not now"):
             _status(address, asynchronous)
         assert handler.calls == 1
+
+
+def test_a_server_may_be_away_for_a_second():
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        address = f"127.0.0.1:{listening.getsockname()[1]}"
+    clients = [  # Of other options each, or gRPC would have them share a connection.
+        serving.Client(address, max_message_bytes=client_module.MAX_MESSAGE_BYTES + k)
+        for k in range(8)
+    ]
+    server = grpc.server(concurrent.futures.ThreadPoolExecutor(8), [Flaky()])
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(client.status, "m") for client in clients]
+        time.sleep(0.9)
+        server.add_insecure_port(address)
+        server.start()
+        assert [call.result() for call in calls] == [[]] * 8
+    for client in clients:
+        client.close()
+    server.stop(None)
 
 
 def test_a_full_queue_is_not_an_absent_server(publish, tmp_path):
