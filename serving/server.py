@@ -56,6 +56,9 @@ _GRPC_OPTIONS = (
     ("grpc.keepalive_permit_without_calls", 1),
     # One connection alone cannot take every thread; its further calls wait in it.
     ("grpc.max_concurrent_streams", 128),
+    # By default gRPC also counts calls that are answered and not freed yet, and then
+    # refuses those that waited for these, one after the other.
+    ("grpc.http.overload_protection", 0),
     # Clients look up addresses anew when they connect, and so find new replicas.
     ("grpc.max_connection_age_ms", 1_800_000),
     ("grpc.max_connection_age_grace_ms", 600_000),

@@ -1030,6 +1030,17 @@ def test_asyncio(server, tiny):
     assert metadata.version == 2
 
 
+def test_more_calls_than_a_connection_takes_wait_their_turn(server, tiny):
+    async def ask():
+        async with serving.AsyncClient(server.address, attempts=1) as client:
+            await client.generate("good", 1)
+            calls = [client.generate("good", 1, seed=seed) for seed in range(600)]
+            return await asyncio.gather(*calls)
+
+    images = np.concatenate(asyncio.run(ask()))
+    np.testing.assert_array_equal(images, tiny.expected(range(600)))
+
+
 def test_one_asyncio_client_in_one_event_loop_after_another(server, tiny):
     client = serving.AsyncClient(server.address)
 
