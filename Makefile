@@ -28,4 +28,4 @@ $(VENV)/.installed: requirements.txt pyproject.toml zoo/version.py
 	@touch $@
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) demo build packaging/client/build *.egg-info
