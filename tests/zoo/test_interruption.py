@@ -17,6 +17,7 @@ import pytest
 from workers import run_workers
 
 import zoo
+from zoo.commands import launcher
 
 #: A training of 4 epochs of 46 steps, a moment each.
 TRAIN = [
@@ -267,6 +268,16 @@ def test_two_workers_one_killed_end_as_uninterrupted(start, tmp_path):
     assert done.returncode == 0, done.stderr
     for ours, theirs in zip(weights(out), weights(whole), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-5)
+
+
+def test_a_worker_that_was_killed_is_named_before_those_it_took_along():
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code])
+        for code in ("raise SystemExit(1)", "import os; os.kill(os.getpid(), 9)")
+    ]
+    for process in processes:
+        process.wait()
+    assert launcher._first_to_fail(processes) == 1
 
 
 def test_workers_that_refuse_a_command_are_not_to_be_resumed(uninterrupted):

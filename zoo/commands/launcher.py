@@ -63,9 +63,10 @@ def _first_to_fail(processes):
     """Waits; returns the first worker that fails, or None if all end well."""
     while True:
         statuses = [process.poll() for process in processes]
-        for index, status in enumerate(statuses):
-            if status:
-                return index
+        failed = [(status, index) for index, status in enumerate(statuses) if status]
+        if failed:
+            # A signal's is below 0: one that was killed takes the others with it.
+            return min(failed)[1]
         if all(status == 0 for status in statuses):
             return None
         time.sleep(0.2)
