@@ -57,7 +57,9 @@ _GRPC_OPTIONS = (
     # One connection alone cannot take every thread; its further calls wait in it.
     ("grpc.max_concurrent_streams", 128),
     # By default gRPC also counts calls that are answered and not freed yet, and then
-    # refuses those that waited for these, one after the other.
+    # refuses those that waited for these, one after the other. That keeps a caller from
+    # hurting others by thousands of calls a second that it cancels, which strangers
+    # may do, for whom this server is not made.
     ("grpc.http.overload_protection", 0),
     # Clients look up addresses anew when they connect, and so find new replicas.
     ("grpc.max_connection_age_ms", 1_800_000),
