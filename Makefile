@@ -4,8 +4,9 @@ RUN := $(VENV)/bin/python
 
 .PHONY: demo test lint format clean
 
+# Else TensorFlow's error about CUDA, on machines without, would be read first.
 demo: $(VENV)/.installed
-	$(RUN) examples/demo.py
+	TF_CPP_MIN_LOG_LEVEL=3 $(RUN) examples/demo.py
 
 test: $(VENV)/.installed
 	$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
