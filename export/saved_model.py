@@ -132,7 +132,8 @@ def _unpublished(base_path):
             # Others remove what goes by this name and is not locked.
             yield unlocked.rename(partial)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        for folder in (unlocked, partial):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_abandoned(partial):

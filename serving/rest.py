@@ -268,7 +268,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 http.HTTPStatus.NOT_IMPLEMENTED,
                 "Transfer-Encoding is not supported; send a Content-Length",
             )
-        if "gzip" in self.headers.get("Content-Encoding", ""):
+        if "gzip" in self.headers.get("Content-Encoding", "").lower():
             raise _Refusal(
                 http.HTTPStatus.BAD_REQUEST,
                 "Content-Encoding: gzip is not supported; send the JSON as it is",

@@ -353,7 +353,7 @@ def begin_post(address, body=SAMPLE):
             *(501, b"Transfer-Encoding is not supported"),
         ),
         (
-            b"POST %s HTTP/1.1\r\nContent-Encoding: gzip\r\n"
+            b"POST %s HTTP/1.1\r\nContent-Encoding: GZIP\r\n"
             b"Content-Length: 2\r\n\r\n\x1f\x8b",
             *(400, b"gzip is not supported"),
         ),

@@ -3,10 +3,7 @@
 import concurrent.futures
 import contextlib
 import logging
-import os
 import socket
-import subprocess
-import sys
 import threading
 import time
 import tracemalloc
@@ -606,20 +603,6 @@ def test_the_folder_of_one_model_is_an_error_in_words(models_dir):
         serving.Server(models_dir / "good")
     with pytest.raises(ValueError, match=f"give the folder of models, {models_dir}"):
         serving.Server(models_dir / "good" / "1")
-
-
-def test_what_tensorflow_says_of_missing_gpus_is_silenced():
-    environment = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
-    program = "import serving; serving.Server; import tensorflow as tf; tf.constant(0)"
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        env=environment,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=True,
-    )
-    assert "cpu_feature_guard" not in done.stderr
-    assert "cuInit" not in done.stderr
 
 
 def test_listening_to_others_without_tls_warns(publish, caplog):
