@@ -1,12 +1,15 @@
 """Promises that every variant keeps; `variants.CASES` lists them."""
 
+import dataclasses
+import pathlib
+import shutil
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from sums import unordered_sums
-from train_every_variant import assert_trained_alike, train
-from variants import CASES
+from variants import CASES, Case
 from writes import optimized_graph, unordered_writes
 
 import zoo
@@ -38,6 +41,73 @@ def assert_same(ours, theirs, atol=0.0):
         np.testing.assert_allclose(
             weight, theirs[name], rtol=0, atol=atol, err_msg=name
         )
+
+
+@dataclasses.dataclass
+class Training:
+    """A model that was trained for two epochs of three steps.
+
+    Attributes:
+        model: It, which a test may train further.
+        before: Its weights before the training.
+        after: Its weights after it.
+        history: What `fit` logged.
+        interrupted: Folder of checkpoints as they were after the first epoch.
+    """
+
+    model: zoo.Model
+    before: dict
+    after: dict
+    history: dict
+    interrupted: pathlib.Path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Trains a case, once for all tests: compiling the step takes seconds."""
+    trainings = {}
+
+    def of(case: Case):
+        if case.name not in trainings:
+            trainings[case.name] = _train(case, tmp_path_factory.mktemp(case.name))
+        return trainings[case.name]
+
+    return of
+
+
+def _train(case, folder):
+    model = case.build()
+    before = weights_of(model)
+    model.compile(**case.compile)
+    history = fit(
+        model,
+        case,
+        zoo.callbacks.BackupAndResume(folder / "whole"),
+        CopyAfterFirstEpoch(folder / "whole", folder / "interrupted"),
+    )
+    return Training(model, before, weights_of(model), history, folder / "interrupted")
+
+
+def fit(model, case, *callbacks):
+    return model.fit(
+        case.load_data(),
+        epochs=2,
+        steps_per_epoch=3,
+        verbose=0,
+        callbacks=[*callbacks],
+    ).history
+
+
+class CopyAfterFirstEpoch(keras.callbacks.Callback):
+    """Keeps what an interruption would leave."""
+
+    def __init__(self, checkpoints, copy):
+        super().__init__()
+        self.checkpoints, self.copy = checkpoints, copy
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            shutil.copytree(self.checkpoints, self.copy)
 
 
 @every_variant
@@ -72,21 +142,27 @@ def test_float16_without_a_gpu_is_warned_of():
 
 
 @every_variant
-def test_fit_moves_every_network_and_logs_what_it_promises(case):
-    model = case.build()
-    before = weights_of(model)
-    model.compile(**case.compile)
-    history = model.fit(case.load_data(), epochs=1, steps_per_epoch=3, verbose=0)
-    assert set(history.history) == {"loss", *model.logged}
-    assert all(np.isfinite(values).all() for values in history.history.values())
-    after = weights_of(model)
+def test_fit_moves_every_network_and_logs_what_it_promises(case, trained):
+    training = trained(case)
+    model = training.model
+    assert set(training.history) == {"loss", *model.logged}
+    assert all(np.isfinite(values).all() for values in training.history.values())
     for name in model.network_names:
         assert (name in trained_networks(model)) == any(
-            (after[key] != value).any()
-            for key, value in before.items()
+            (training.after[key] != value).any()
+            for key, value in training.before.items()
             if key.startswith(name + "/")
         )
-    assert int(model.steps) == 3
+
+
+@every_variant
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(case, trained):
+    whole = trained(case)
+    model = case.build()
+    model.compile(**case.compile)
+    fit(model, case, zoo.callbacks.BackupAndResume(whole.interrupted))
+    assert int(model.steps) == 6
+    assert_same(whole.after, weights_of(model))
 
 
 @every_variant
@@ -95,10 +171,8 @@ def test_one_seed_gives_the_same_initial_weights(case):
 
 
 @every_variant
-def test_comes_back_from_a_keras_file_with_its_optimizers(case, tmp_path):
-    model = case.build()
-    model.compile(**case.compile)
-    model.fit(case.load_data(), steps_per_epoch=2, verbose=0)
+def test_comes_back_from_a_keras_file_with_its_optimizers(case, trained, tmp_path):
+    model = trained(case).model
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_same(weights_of(model), weights_of(loaded))
@@ -109,10 +183,8 @@ def test_comes_back_from_a_keras_file_with_its_optimizers(case, tmp_path):
 
 
 @every_variant
-def test_comes_back_from_a_preset(case, tmp_path):
-    model = case.build()
-    model.compile(**case.compile)
-    model.fit(case.load_data(), steps_per_epoch=2, verbose=0)
+def test_comes_back_from_a_preset(case, trained, tmp_path):
+    model = trained(case).model
     model.save_to_preset(tmp_path / "preset")
     loaded = zoo.from_preset(tmp_path / "preset")
     assert type(loaded) is type(model)
@@ -130,18 +202,12 @@ def test_the_other_layout_of_images_is_refused():
 
 
 @every_variant
-def test_two_replicas_train_as_one(case):
-    """Fact: Keras sums gradients over replicas; SGD shows it and Adam would not."""
-    strategies = (zoo.strategy("mirrored", replicas) for replicas in (1, 2))
-    assert_trained_alike(*(train(case, strategy) for strategy in strategies))
-
-
-@every_variant
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_trains_in_mixed_precision(case, policy):
     model = case.build(dtype=policy)
     before = weights_of(model)
-    model.compile(**case.compile)
+    # One of the two compiled, which takes longer: the one that scales losses.
+    model.compile(**case.compile, run_eagerly=policy == "mixed_bfloat16")
     history = model.fit(case.load_data(), steps_per_epoch=2, verbose=0)
     assert all(np.isfinite(values).all() for values in history.history.values())
     if policy == "mixed_float16":
@@ -196,9 +262,8 @@ def test_predict_draws_the_conditions_that_decode_draws_in_half_precision(name):
 
 
 @every_variant
-def test_evaluate_changes_nothing(case):
-    model = case.build()
-    model.compile(**case.compile)
+def test_evaluate_changes_nothing(case, trained):
+    model = trained(case).model
     before = weights_of(model)
     test = zoo.load_data(**{**case.data, "split": "test"}, batch_size=32)
     first = model.evaluate(test, verbose=0, return_dict=True)
@@ -226,9 +291,8 @@ OF_IMAGES = {
     [case for case in CASES if case.name != "vae"],
     ids=lambda case: case.name,
 )
-def test_evaluate_does_not_depend_on_the_batch_size(case):
-    model = case.build()
-    model.compile(**case.compile)
+def test_evaluate_does_not_depend_on_the_batch_size(case, trained):
+    model = trained(case).model
     small, whole = (
         model.evaluate(
             zoo.load_data(**{**case.data, "split": "test"}, batch_size=size),
@@ -285,45 +349,14 @@ def test_predict_equals_call(case):
 
 
 @every_variant
-def test_an_interrupted_run_ends_as_an_uninterrupted_one(case, tmp_path):
-    train = case.load_data()
-
-    def trained(epochs, backup):
-        model = case.build()
-        model.compile(**case.compile)
-        model.fit(
-            train, epochs=epochs, steps_per_epoch=3, verbose=0, callbacks=[backup]
-        )
-        return model
-
-    whole = trained(3, zoo.callbacks.BackupAndResume(tmp_path / "whole"))
-    trained(1, zoo.callbacks.BackupAndResume(tmp_path / "parts"))
-    rest = trained(3, zoo.callbacks.BackupAndResume(tmp_path / "parts"))
-    assert int(rest.steps) == 9
-    assert_same(weights_of(whole), weights_of(rest))
-
-
-@every_variant
-def test_no_gradients_are_added_in_an_order_left_to_chance(case):
-    model = case.build()
-    model.compile(**case.compile)
+def test_no_order_within_a_step_is_left_to_chance(case, trained):
     batch = next(iter(zoo.data.epochs(case.load_data())))
-    step = tf.function(model.train_step).get_concrete_function(batch)
-
-    assert unordered_sums(step.graph) == []
-
-
-@every_variant
-def test_no_weight_is_updated_while_it_is_still_read(case):
-    model = case.build()
-    model.compile(**case.compile)
-    batch = next(iter(zoo.data.epochs(case.load_data())))
-    # Optimizers make their variables the first time.
-    tf.function(model.train_step)(batch)
-
-    graph = optimized_graph(tf.function(model.train_step), batch)
-
-    assert unordered_writes(graph) == []
+    # Of a trained model, whose optimizers have their variables.
+    step = tf.function(trained(case).model.train_step)
+    # Gradients that are added:
+    assert unordered_sums(step.get_concrete_function(batch).graph) == []
+    # And weights, which are not updated while they are still read:
+    assert unordered_writes(optimized_graph(step, batch)) == []
 
 
 def small_network(taken, given):
