@@ -25,7 +25,7 @@ tf.config.experimental.enable_op_determinism()
 
 
 # Minutes each, so they start first: no process is left alone with one at the end.
-_LONGEST = ("test_workers.py", "test_models.py", "test_interruption.py")
+_LONGEST = ("test_replicas.py", "test_models.py", "test_interruption.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -11,22 +11,26 @@ COUNT = 20
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    """Weights of an InceptionV3 that nobody trained."""
-    path = tmp_path_factory.mktemp("inception") / "inception.weights.h5"
+def inception():
+    """An InceptionV3 that nobody trained."""
     keras.utils.set_random_seed(0)
-    keras.applications.InceptionV3(weights=None).save_weights(path)
+    return keras.applications.InceptionV3(weights=None)
+
+
+@pytest.fixture(scope="module")
+def weights(inception, tmp_path_factory):
+    path = tmp_path_factory.mktemp("inception") / "inception.weights.h5"
+    inception.save_weights(path)
     return path
 
 
-def test_inception_embeds_resized_images(weights):
+def test_inception_embeds_resized_images(inception, weights):
     network = feature_networks.find(f"inception_v3:{weights}", "nothing built in")
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), np.uint8)
-    whole = keras.applications.InceptionV3(weights=str(weights))
     large = keras.ops.image.resize(
         images.astype("float32"), (299, 299), antialias=True
     ).numpy()
-    expected = whole.predict(np.round(large) / 127.5 - 1, verbose=0)
+    expected = inception.predict(np.round(large) / 127.5 - 1, verbose=0)
 
     features = network.embed(images)
 

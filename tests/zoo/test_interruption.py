@@ -215,24 +215,25 @@ def test_a_folder_that_cannot_be_is_refused_before_training(tmp_path):
 
 
 @pytest.mark.parametrize("most", [10, 20_000])
-def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(tmp_path, most):
+def test_a_full_disk_is_one_error_and_the_last_checkpoint_stays(
+    uninterrupted, tmp_path, most
+):
     """A limit on the size of files stands for the disk."""
-    out = tmp_path / "run"
-    done = train(out, "--epochs", "1")
-    assert done.returncode == 0, done.stderr
+    out = shutil.copytree(uninterrupted, tmp_path / "run")
     before = zoo.callbacks.BackupAndResume(out / "checkpoints").last()
 
     def limit():
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
 
-    done = train(out, "--resume", "--epochs", "2", preexec_fn=limit)
+    one_more = ["--resume", "--epochs", str(EPOCHS + 1)]
+    done = train(out, *one_more, preexec_fn=limit)
     assert done.returncode == 1, done.stdout
     assert "can't be written" in done.stderr
     assert "Traceback" not in done.stderr
     assert zoo.callbacks.BackupAndResume(out / "checkpoints").last() == before
 
-    done = train(out, "--resume", "--epochs", "2")
+    done = train(out, *one_more)
     assert done.returncode == 0, done.stderr
 
 
@@ -277,6 +278,39 @@ def test_a_worker_that_was_killed_is_named_before_those_it_took_along():
     for process in processes:
         process.wait()
     assert launcher._first_to_fail(processes) == 1
+
+
+#: A launcher that is stopped while it starts its second worker.
+STOPPED_EARLY = """
+import os, signal, subprocess
+from zoo.commands import launcher
+
+start, started = subprocess.Popen, []
+
+def start_and_stop(*arguments, **kwargs):
+    started.append(start(*arguments, **kwargs))
+    if len(started) == 2:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return started[-1]
+
+subprocess.Popen = start_and_stop
+launcher.launch(3)
+"""
+
+
+def test_a_launcher_that_is_stopped_early_leaves_no_worker():
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED_EARLY, *TRAIN[3:]],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,  # Workers that are left hold the pipes.
+    )
+    assert "ended with SIGTERM, so all were stopped" in done.stderr
+    lines = [s for s in done.stderr.splitlines() if s.startswith("worker ")]
+    assert len(lines) == 3
+    for line in lines:
+        assert not pathlib.Path("/proc", line.split()[-1]).exists()
 
 
 def test_workers_that_refuse_a_command_are_not_to_be_resumed(uninterrupted):

@@ -25,7 +25,14 @@ def launch(workers):
     # The last --strategy and --workers on a command line win.
     command = [sys.executable, "-m", "zoo", *sys.argv[1:]]
     command += ["--strategy", "multi_worker_mirrored", "--workers", "1"]
-    processes = []
+    processes, received = [], []
+
+    def pass_on(number, _):
+        received.append(number)
+        _signal_all(processes, number)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
     for index in range(workers):
         config = {
             "cluster": {"worker": hosts},
@@ -40,8 +47,8 @@ def launch(workers):
             )
         )
         click.echo(f"worker {index}: process {processes[-1].pid}", err=True)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda got, _: _signal_all(processes, got))
+        for number in received:  # While it was started, or before.
+            _signal_all(processes[-1:], number)
     first = _first_to_fail(processes)
     if first is None:
         return
