@@ -205,7 +205,9 @@ class DANN(DiscriminativeModel):
         It rises from 0, while the domain head still tells noise, to `domain_weight`
         (section 4).
         """
-        step = unscaled(self.network_optimizer).iterations
+        # What Keras hands to learning rates. `iterations` are fewer where gradients
+        # are accumulated.
+        step = unscaled(self.network_optimizer)._iterations
         p = progress(step.value, self.total_steps.value)
         return self.domain_weight * (2.0 / (1.0 + tf.exp(-10.0 * p)) - 1.0)
 

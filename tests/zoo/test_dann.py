@@ -10,6 +10,7 @@ import tensorflow as tf
 import zoo
 from zoo.dann import domain_accuracy, domain_entropy
 from zoo.layers import GradientReversal
+from zoo.schedules import InverseDecay
 
 
 def tiny(**kwargs):
@@ -69,6 +70,16 @@ def test_learning_rate_follows_the_schedule_of_the_paper():
     model.compile()
     model.fit(pairs(4), epochs=2, verbose=0)
     assert int(model.total_steps) == 8
+    rate = float(model.network_optimizer.learning_rate)
+    assert rate == pytest.approx(0.01 / 11**0.75)
+
+
+def test_schedules_count_the_steps_that_accumulate_gradients():
+    model = tiny(seed=0)
+    rate = InverseDecay(0.01)
+    model.compile(keras.optimizers.SGD(rate, gradient_accumulation_steps=2))
+    model.fit(pairs(4), epochs=2, verbose=0)
+    assert float(model.reversal()) == pytest.approx(2 / (1 + math.exp(-10)) - 1)
     rate = float(model.network_optimizer.learning_rate)
     assert rate == pytest.approx(0.01 / 11**0.75)
 
