@@ -1,5 +1,6 @@
 """What models that recognize images share: features, class probabilities, labels."""
 
+import copy
 import inspect
 import math
 
@@ -121,9 +122,12 @@ class DiscriminativeModel(Model):
         """See `Model._compile`; `total_steps` ends the schedules, None asks `fit`."""
         total_steps = checks.optional(checks.count, "total_steps", total_steps)
         super()._compile(optimizers, {**settings, "total_steps": total_steps}, **kwargs)
-        schedule = unscaled(self.network_optimizer)._learning_rate
-        if isinstance(schedule, ProgressSchedule):
+        optimizer = unscaled(self.network_optimizer)
+        if isinstance(optimizer._learning_rate, ProgressSchedule):
+            # A copy, for another model may be compiled with the same schedule.
+            schedule = copy.copy(optimizer._learning_rate)
             schedule.total_steps = self.total_steps
+            optimizer._learning_rate = schedule
 
     def _set(self, total_steps, **settings):
         """See `Model._set`."""

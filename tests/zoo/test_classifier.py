@@ -78,6 +78,16 @@ def test_a_schedule_of_no_model_says_so():
         CosineToZero(0.1)(0)
 
 
+def test_models_may_be_compiled_with_one_schedule():
+    schedule = CosineToZero(2.0)
+    models = [tiny(), tiny()]
+    for model, total_steps in zip(models, (4, 8), strict=True):
+        model.compile(keras.optimizers.SGD(schedule), total_steps=total_steps)
+        model.network_optimizer.iterations.assign(4)
+    rates = [float(model.network_optimizer.learning_rate) for model in models]
+    assert rates == pytest.approx([0, 1], abs=1e-6)
+
+
 def batches(count, rows=6):
     generator = np.random.default_rng(0)
     images = generator.uniform(-1, 1, (count * rows, 8, 8, 1)).astype(np.float32)
