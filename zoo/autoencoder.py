@@ -313,7 +313,7 @@ class AutoencoderModel(GenerativeModel):
             points = points.numpy()
             decoded = self.decode(points.reshape(-1, self.latent_dim))
             manifold = decoded.reshape(*points.shape[:2], *self.image_shape)
-        prior = self.prior.sample(tf.range(2000)).numpy()
+        prior = self.prior.sample(tf.range(2000, dtype=tf.int64)).numpy()
         latents = self.encode(images)
         return plots.latent_space(latents, labels, prior, manifold)
 

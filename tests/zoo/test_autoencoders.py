@@ -646,6 +646,15 @@ def test_no_reconstruction_is_measured_without_the_labels_it_takes(batch, tmp_pa
 # Pictures
 
 
+class Shifted(zoo.priors.Normal):
+    def sample(self, seeds):
+        return super().sample(seeds + tf.constant(1, tf.int64))
+
+
+def test_a_prior_is_pictured_by_seeds_of_64_bits(batch):
+    assert aae(prior=Shifted(2)).latent_space(batch[0]).width > 100
+
+
 def test_the_picture_has_a_manifold_where_there_is_a_walk(batch):
     images, labels = batch
     alone = aae().latent_space(images, labels)
