@@ -527,6 +527,9 @@ class Model(Unpacking, TrainingLoop):
         Yields:
             Dict to be filled with a loss for each player, a scalar or a list of the
             scalars it is the sum of. Behind the block it holds the scalar.
+
+        Raises:
+            ValueError: If a loss is no scalar.
         """
         losses = {}
         replicas = self.distribute_strategy.num_replicas_in_sync
@@ -545,6 +548,12 @@ class Model(Unpacking, TrainingLoop):
                     )
                     for term in terms
                 ]
+                for term in objectives[player]:
+                    if term.shape.rank:
+                        raise ValueError(
+                            f"The {player}'s loss is a scalar, the mean over its rows. "
+                            f"Received: a tensor of shape {tuple(term.shape)}"
+                        )
         gradients = {
             player: functools.reduce(
                 _sums_of_two,

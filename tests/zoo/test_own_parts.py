@@ -414,6 +414,19 @@ class Weighted(zoo.model.Model):
         return self.end_step(tf.shape(data)[0], net_loss=objectives["net"])
 
 
+class OfEachRow(losses.NonSaturating):
+    def generator(self, fake_logits):
+        return keras.ops.softplus(-fake_logits)
+
+
+def test_a_loss_of_each_row_is_refused():
+    # Its gradient would be that of the sum over the rows, and its log their mean.
+    model = gan()
+    model.compile(loss=OfEachRow())
+    with pytest.raises(ValueError, match=r"generator's loss is a scalar.*\(8,\)"):
+        model.fit(ROWS, batch_size=8, verbose=0)
+
+
 def test_a_variant_of_its_own_hands_on_what_compile_takes(tmp_path):
     model = Weighted(seed=0)
     model.compile(weight=7.0)
