@@ -1,7 +1,7 @@
 """Speed of training: `python -m benchmarks.train [SECTION ...]`.
 
-Every figure is a ratio of two things timed in turn in one process, round by round, and
-the median of the rounds: machines are noisy, ratios less so.
+What is compared is timed in turn, round by round, and each time and ratio is the median
+of the rounds: machines are noisy, ratios less so.
 """
 
 import contextlib
@@ -392,7 +392,7 @@ SECTIONS = {
     default=30,
     type=click.IntRange(1),
     show_default=True,
-    help="Steps a round, at least.",
+    help="Steps a round; variants takes more, and cost 10 at most.",
 )
 def main(sections, rounds, steps):
     """Time `fit` of the DCGAN and what it is compared with.

@@ -232,6 +232,10 @@ class LabelledPrior(Prior):
         """
         raise NotImplementedError
 
+    def get_config(self):
+        """See `Prior.get_config`."""
+        return {**super().get_config(), "num_classes": self.num_classes}
+
 
 @keras.saving.register_keras_serializable("zoo")
 class GaussianMixture(LabelledPrior):
@@ -288,7 +292,6 @@ class GaussianMixture(LabelledPrior):
         """See `Prior.get_config`."""
         return {
             **super().get_config(),
-            "num_classes": self.num_classes,
             "radius": self.radius,
             "along": self.along,
             "across": self.across,
@@ -338,7 +341,6 @@ class SwissRoll(LabelledPrior):
         """See `Prior.get_config`."""
         return {
             **super().get_config(),
-            "num_classes": self.num_classes,
             "radius": self.radius,
             "turns": self.turns,
         }

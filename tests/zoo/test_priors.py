@@ -7,16 +7,25 @@ import tensorflow as tf
 from scipy import integrate, stats
 
 import zoo
-from zoo import priors
+from zoo import priors, rng
 
 MIXTURE = priors.GaussianMixture(num_classes=7, radius=2.0, along=0.8, across=0.2)
 ROLL = priors.SwissRoll(num_classes=5, radius=2.0, turns=1.5)
+
+
+@keras.saving.register_keras_serializable("test_priors")
+class Steps(priors.LabelledPrior):
+    def sample_part(self, seeds, parts):
+        return rng.uniform(seeds, self.width) + tf.cast(parts, tf.float32)[:, None]
+
+
 EVERY = [
     priors.Normal(3, stddev=2.0),
     priors.Uniform(3, -2.0, 5.0),
     priors.StratifiedRange(1, -8.0, 8.0),
     MIXTURE,
     ROLL,
+    Steps(3, num_classes=4),
 ]
 every_prior = pytest.mark.parametrize("prior", EVERY, ids=lambda p: type(p).__name__)
 
