@@ -470,8 +470,9 @@ class AAE(AutoencoderModel):
                 )
 
         # Regularization phase: first the adversaries, then the encoder.
-        seeds, rows = self.row_seeds(tf.shape(images)[0], stream=1)
-        drawn = self._drawn(seeds, rows, labels)
+        count = tf.shape(images)[0]
+        seeds, _ = self.row_seeds(count, stream=1)
+        drawn = self._drawn(seeds, self.draw_latents(count, stream=1), labels)
         code = self._encode_in_training(images, stream=2, call=self.pass_through)
         encoded = self._encoded(code, labels)
         with self.minimizing("discriminator") as objectives:
@@ -496,7 +497,6 @@ class AAE(AutoencoderModel):
                 loss, accuracy = self.label_loss(labels, code.category_logits)
                 objectives["classifier"] = loss
             logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
-        count = tf.shape(images)[0]
         return self.end_step(count, self._label_weights(labels), **logs)
 
     def test_step(self, data):
@@ -505,10 +505,11 @@ class AAE(AutoencoderModel):
         count = tf.shape(images)[0]
         code = self.infer(images)
         reconstructions = self.decoder_in_use()(self._to_decode(code, labels))
-        seeds, rows = self.test_row_seeds(count)
+        seeds, _ = self.test_row_seeds(count)
         # The adversaries tell draws of q(z|x), and not its means, from the prior's.
         encoded = self._encoded(self.infer(images, rng.fold_in(seeds, 3)), labels)
-        real = self._judge(self._drawn(seeds, rows, labels), in_inference_mode)
+        drawn = self._drawn(seeds, self.prior.sample(seeds), labels)
+        real = self._judge(drawn, in_inference_mode)
         fake = self._judge(encoded, in_inference_mode)
         self.feed_metrics(images, self.draw(seeds))
         logs = {
@@ -573,13 +574,13 @@ class AAE(AutoencoderModel):
         heads = self._heads(decoder)
         return {"head_loss": heads.crowding(self.head_distance)}
 
-    def _drawn(self, seeds, rows, labels):
-        """Draws from the priors for each adversary, as it takes them."""
-        batch_size = tf.shape(rows)[0] * self.distribute_strategy.num_replicas_in_sync
+    def _drawn(self, seeds, latents, labels):
+        """Returns draws from the priors for each adversary, as it takes them.
+
+        Latents are of the whole prior, which labels may divide.
+        """
         if self.form == "labelled_prior":
             latents = self.prior.sample(seeds, labels)
-        else:
-            latents = self.prior.sample_batch(seeds, rows, batch_size)
         drawn = {"discriminator": self._with_labels(latents, labels)}
         if self.classifies:
             categories = self.conditions["labels"].draw(rng.fold_in(seeds, 1))

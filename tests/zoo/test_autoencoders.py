@@ -316,6 +316,17 @@ def test_a_mean_over_marked_rows_is_the_same_on_two_replicas():
     assert float(aae().mean_where(marked & False, values)) == 0
 
 
+def test_a_replica_of_fewer_rows_is_tested_on_draws_from_the_prior():
+    rows = tf.data.Dataset.from_tensors(np.linspace(-1, 1, 192).reshape(3, 8, 8, 1))
+    logs = []
+    for strategy in (zoo.strategy("none"), zoo.strategy("mirrored", 2)):
+        with strategy.scope():
+            model = aae(prior="stratified")
+            model.compile()
+        logs.append(model.evaluate(rows, verbose=0, return_dict=True))
+    assert logs[1] == pytest.approx(logs[0], rel=1e-5)
+
+
 def test_cluster_heads_by_hand():
     heads = ClusterHeads()
     styles, clusters = tf.constant([[1.0, 2.0]]), tf.constant([[0.25, 0.0, 0.75]])
