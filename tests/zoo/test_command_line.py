@@ -213,6 +213,20 @@ def test_sample_shows_real_images_on_the_left(preset, tmp_path):
         )
 
 
+def test_as_many_real_images_are_shown_as_samples(tmp_path):
+    # A class a column makes a whole row, more than was asked for.
+    asked = ["-n", 3, "--beside", "digits", "--out", tmp_path / "x.png"]
+    done = run("sample", "cgan_mnist", *asked)
+    assert done.exit_code == 0, done.output
+    real, _ = load_arrays("digits", limit=10)
+    samples = zoo.from_preset("cgan_mnist").generate(seeds=[0] * 10, labels=range(10))
+    left, right = (plots.image_grid(images, 10) for images in (real, samples))
+    with Image.open(tmp_path / "x.png") as shown:
+        np.testing.assert_array_equal(
+            shown, plots.beside(left, right, ("real", "generated"))
+        )
+
+
 def tiny_dtn():
     features = zoo.Classifier((16, 16, 1), 10, filters=(4,), seed=0).features
     return zoo.DTN(features, generator_filters=2, discriminator_filters=2, seed=0)

@@ -43,9 +43,9 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
     grid = plots.image_grid(samples, columns)
     if beside is not None:
         shape = data.shape_arguments(model.image_shape)
-        real, _ = data.load_arrays(beside, "train", **shape, limit=count)
+        real, _ = data.load_arrays(beside, "train", **shape, limit=len(samples))
         grid = plots.beside(
-            plots.image_grid(real[: len(samples)], columns), grid, ("real", "generated")
+            plots.image_grid(real, columns), grid, ("real", "generated")
         )
     grid.save(out)
     click.echo(f"{len(samples)} samples from seed {seed} on: {out}")
