@@ -6,6 +6,7 @@ Each function returns arrays, and `zoo.plots.table` makes a picture of them.
 """
 
 import itertools
+import math
 from typing import NamedTuple
 
 import keras
@@ -167,7 +168,7 @@ def nearest(queries, candidates, k=3):
 
     Raises:
         ValueError: If shapes or kinds of pixels differ, numbers are not finite, or
-            there are fewer than k candidates.
+            there are no queries or fewer than k candidates.
     """
     queries, candidates = np.asarray(queries), np.asarray(candidates)
     if queries.shape[1:] != candidates.shape[1:]:
@@ -181,14 +182,14 @@ def nearest(queries, candidates, k=3):
             "0 to 255 by zoo.images.from_uint8. Received: "
             f"{queries.dtype} and {candidates.dtype}"
         )
-    if not 1 <= k <= len(candidates):
+    k = checks.count("k", k)
+    if k > len(candidates):
         raise ValueError(
             f"Expected k of 1 to {len(candidates)}, the candidates. Received: k={k}"
         )
-    queries = arrays.as_finite("queries", queries.reshape(len(queries), -1), 2)
-    candidates = arrays.as_finite(
-        "candidates", candidates.reshape(len(candidates), -1), 2
-    )
+    width = math.prod(queries.shape[1:])
+    queries = arrays.as_finite("queries", queries.reshape(-1, width), 2)
+    candidates = arrays.as_finite("candidates", candidates.reshape(-1, width), 2)
     indices = np.empty((len(queries), k), np.int64)
     distances = np.empty((len(queries), k), np.float32)
     for part, squares in arrays.squared_distances(queries, candidates):
@@ -280,6 +281,7 @@ def invert(
     """
     _check_decodes(model)
     steps, starts = checks.count("steps", steps), checks.count("starts", starts)
+    learning_rate = checks.number("learning_rate", learning_rate, above=0)
     images = model.pixels(images)
     if not len(images):
         raise ValueError("Expected one image or more. Received: none")

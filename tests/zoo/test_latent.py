@@ -209,8 +209,11 @@ def test_inversion_keeps_each_images_class():
         (lambda m: latent.arithmetic(m, [1], [], [2]), "no seeds"),
         (lambda m: latent.invert(m, np.zeros([1, 3])), r"\(2,\).*shape \(1, 3\)"),
         (lambda m: latent.invert(m, np.zeros([0, 2])), "one image or more"),
+        (lambda m: latent.invert(m, np.zeros([1, 2]), learning_rate=-1), "above 0.*-1"),
         (lambda m: latent.nearest(np.zeros([1, 3]), np.zeros([9, 2])), "one shape"),
         (lambda m: latent.nearest(np.zeros([1, 2]), np.zeros([9, 2]), 10), "1 to 9"),
+        (lambda m: latent.nearest(np.zeros([1, 2]), np.zeros([9, 2]), 1.5), "k=1.5"),
+        (lambda m: latent.nearest(np.zeros([0, 2]), np.zeros([9, 2])), "a non-empty"),
         (lambda m: latent.features_of(m, np.zeros([1, 2])), "Received: GAN"),
     ],
 )
