@@ -201,7 +201,7 @@ def training_curves(history):
         if unit == "share":
             axes.set_ylim(-0.02, 1.02)
     grid[-1].set_xlabel("epoch")
-    grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    grid[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     return to_image(figure)
 
 
@@ -348,7 +348,7 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
     for axes in others:
         rows, columns, *shape = np.shape(manifold)
         grid = image_grid(np.reshape(manifold, (rows * columns, *shape)), columns)
-        axes.imshow(grid, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.imshow(grid, cmap="gray", vmin=0, vmax=255)
         axes.set_title("decoded along the prior")
         axes.axis("off")
     return to_image(figure)

@@ -52,6 +52,16 @@ def test_every_number_has_a_panel(panels):
     ]
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 200])
+def test_epochs_are_whole_numbers(epochs, monkeypatch):
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    (axes,) = plots.training_curves({"a_loss": [1.0] * epochs}).axes
+    low, high = axes.get_xlim()
+    shown = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert shown
+    assert all(tick == round(tick) for tick in shown)
+
+
 def test_a_grid_goes_row_by_row_on_white():
     levels = np.array([10, 20, 30], np.uint8)
     images = np.broadcast_to(levels[:, None, None, None], (3, 3, 4, 1))
@@ -140,6 +150,15 @@ def test_no_two_classes_share_a_colour(classes, monkeypatch):
     scatter = plots.latent_space(latents, labels).axes[0]
     colours = {tuple(points.get_facecolor()[0]) for points in scatter.collections}
     assert len(colours) == classes
+
+
+def test_large_images_are_averaged_in_the_picture_of_the_latents():
+    """Fine stripes become grey, and not the coarse ones of every other pixel."""
+    stripes = np.zeros((1, 1, 2000, 2000, 1), np.uint8)
+    stripes[:, :, :, ::2] = 255
+    picture = np.asarray(plots.latent_space(np.zeros((2, 2)), manifold=stripes))
+    middle = picture[250:350, 900:1000].astype(int)
+    assert abs(middle - 128).max() < 10
 
 
 def test_what_has_no_place_among_the_latents_is_refused():
