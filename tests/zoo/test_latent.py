@@ -11,7 +11,7 @@ from keras import layers
 from PIL import Image
 
 import zoo
-from zoo import latent
+from zoo import latent, plots
 from zoo.__main__ import main
 from zoo.data import load_arrays
 from zoo.metrics import arrays
@@ -227,6 +227,66 @@ def test_few_images_lie_among_many_latents(count):
     model = zoo.VAE((3,), 5, units=(4,), seed=0)
     picture = model.latent_space(np.zeros((count, 3), np.float32))
     assert min(picture.size) > 20
+
+
+def test_pictures_show_what_is_found(tmp_path, monkeypatch):
+    model = zoo.GAN((8, 8, 1), 3, generator_units=(8,), discriminator_units=(8,))
+    model.save_to_preset(tmp_path / "gan")
+    known_by = zoo.Classifier((8, 8, 1), 10, filters=(4,), seed=0)
+    known_by.save_to_preset(tmp_path / "classifier")
+    drawn = {}
+
+    def table(rows, titles, columns=()):
+        drawn.update(zip(titles, rows, strict=True))
+        return Image.new("L", (9, 9))
+
+    def assert_drawn(expected, command, *arguments):
+        drawn.clear()
+        asked = [command, tmp_path / "gan", *arguments, "--out", tmp_path / "x.png"]
+        done = CliRunner().invoke(main, list(map(str, asked)))
+        assert done.exit_code == 0, done.output
+        assert list(drawn) == list(expected)
+        for title, row in drawn.items():
+            np.testing.assert_allclose(row, expected[title], atol=1e-6)
+
+    monkeypatch.setattr(plots, "table", table)
+    points = latent.walk(model, [3, 1, 4], steps=2)
+    walks = {"3 → 1": points[:2], "1 → 4": points[2:]}
+    assert_drawn(walks, "walk", "--seeds", "3,1,4", "--steps", 2)
+
+    groups = {"a": [1, 2], "- b": [3], "+ c": [4]}
+    result = latent.arithmetic(model, *groups.values())
+    sums = {
+        title: [result.means[i], *model.generate(seeds=seeds)]
+        for i, (title, seeds) in enumerate(groups.items())
+    }
+    seeds = ("-a", "1,2", "-b", 3, "-c", 4)
+    assert_drawn({**sums, "=": result.image}, "arithmetic", *seeds)
+
+    queries = model.generate(2, seed=5)
+    levels, _ = load_arrays("digits", image_size=8)
+    candidates = zoo.images.from_uint8(levels)
+    embed = known_by.embed
+    for found, more in (
+        (latent.nearest(queries, candidates, 2), ()),
+        (
+            latent.nearest(embed(queries), embed(candidates), 2),
+            ("--features", tmp_path / "classifier"),
+        ),
+    ):
+        rows = {
+            f"seed {5 + i}": [queries[i], *candidates[found.indices[i]]]
+            for i in range(2)
+        }
+        asked = ["--data", "digits", "-n", 2, "-k", 2, "--seed", 5, *more]
+        assert_drawn(rows, "neighbours", *asked)
+
+    levels, _ = load_arrays("digits", "test", image_size=8, limit=2)
+    real = zoo.images.from_uint8(levels)
+    inverted = latent.invert(model, real, 3, 0.1, starts=2, seed=7).images
+    asked = ["--data", "digits", "-n", 2, "--steps", 3, "--learning-rate", 0.1]
+    asked += ["--starts", 2, "--seed", 7]
+    assert_drawn({"real": real, "inverted": inverted}, "invert", *asked)
 
 
 def test_every_verb_writes_its_picture(tmp_path):

@@ -82,6 +82,25 @@ def test_a_grid_is_of_images(shape):
         plots.image_grid(np.zeros(shape))
 
 
+def test_a_table_has_titles_at_its_rows_and_columns(monkeypatch):
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    levels = np.array([10, 20, 30], np.uint8).reshape(3, 1, 1, 1)
+    images = np.broadcast_to(levels, (3, 3, 5, 1))
+    rows = [images[:2], images[2:] / 127.5 - 1]
+    (axes,) = plots.table(rows, ["above", "below"], ["left"]).axes
+    (shown,) = axes.images
+    # White where the second row has no image.
+    filled = np.concatenate([images, np.full((1, 3, 5, 1), 255, np.uint8)])
+    np.testing.assert_array_equal(shown.get_array(), plots.image_grid(filled, 2))
+    titles = [
+        (tick.label1.get_text() or tick.label2.get_text(), tick.get_loc())
+        for axis in (axes.yaxis, axes.xaxis)
+        for tick in axis.get_major_ticks()
+    ]
+    # In the middle of two pixels of white and the image behind them.
+    assert titles == [("above", 2.5), ("below", 7.5), ("left", 3.5)]
+
+
 def test_pictures_beside_each_other_keep_their_pixels():
     pixels = np.random.default_rng(0)
     small = pixels.integers(0, 256, (20, 201), np.uint8)
