@@ -230,7 +230,7 @@ def densities(real, generated, grid, decision, boundary=None, title="", where=""
     Args:
         real: 1-D array of data.
         generated: 1-D array of samples.
-        grid: Points of the axis, ascending.
+        grid: Points of the axis, ascending. What lies beyond is counted at its ends.
         decision: Probability of being real that the discriminator gives each of them;
             or, with a boundary, its output, which has an axis of its own.
         boundary: Output above which a point counts as taken for real.
@@ -425,7 +425,8 @@ def _save_mp4(frames, path, frames_per_second):
     width, height = (2 * (side // 2) for side in frames[0].size)
     arguments = ["-y", "-loglevel", "error", "-f", "rawvideo", "-pix_fmt", "rgb24"]
     arguments += ["-s", f"{width}x{height}", "-r", str(frames_per_second), "-i", "-"]
-    arguments += ["-pix_fmt", "yuv420p", str(path)]
+    # ffmpeg would take what stands before a colon in a bare name for a protocol.
+    arguments += ["-pix_fmt", "yuv420p", str(path.absolute())]
     pixels = b"".join(
         on_white(frame).crop((0, 0, width, height)).tobytes() for frame in frames
     )

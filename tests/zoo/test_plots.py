@@ -1,5 +1,7 @@
 """Pictures show the numbers that they are given."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -142,6 +144,25 @@ def test_an_animation_has_the_colours_of_all_its_frames(tmp_path):
     assert (last == 0).all()
     with pytest.raises(ValueError, match=r"one size. Received: \[\(9, 9\), \(32, 32"):
         plots.save_animation([*frames, Image.new("L", (9, 9))], tmp_path / "x.gif")
+
+
+def test_an_mp4_is_what_ffmpeg_makes_of_the_frames(tmp_path, monkeypatch):
+    ffmpeg = tmp_path / "ffmpeg"
+    ffmpeg.write_text('#!/bin/sh\necho "$@" > "$0.asked"\ncat > "$0.pixels"\n')
+    ffmpeg.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.chdir(tmp_path)
+    frames = [Image.new("L", (5, 3), level) for level in (10, 20)]
+    plots.save_animation(frames, "at 20:30.mp4", 4)
+    asked = (tmp_path / "ffmpeg.asked").read_text()
+    # Else what stands before a colon is a protocol to ffmpeg.
+    assert asked.endswith(f" {tmp_path}/at 20:30.mp4\n")
+    assert " -s 4x2 -r 4 " in asked
+    pixels = (tmp_path / "ffmpeg.pixels").read_bytes()
+    assert pixels == bytes([10] * 4 * 2 * 3 + [20] * 4 * 2 * 3)
+    ffmpeg.write_text("#!/bin/sh\ncat > /dev/null\necho no codec >&2\nexit 1\n")
+    with pytest.raises(RuntimeError, match=r"could not write .*20:30\.mp4: no codec$"):
+        plots.save_animation(frames, "at 20:30.mp4", 4)
 
 
 def test_what_is_transparent_is_white_in_every_picture(tmp_path):
