@@ -22,8 +22,8 @@ def interpolate(start, end, steps, path="spherical"):
     """Lays points evenly on the way from one latent to another.
 
     Args:
-        start: Array `[width]`.
-        end: Array `[width]`.
+        start: Array `[width]`, or `[1, width]` as of one seed.
+        end: The same.
         steps: Number of points, both ends included.
         path: `"linear"`, or `"spherical"`: along the arc, which keeps to the lengths
             that a prior of many dimensions draws (White 2016, arXiv:1609.04468).
@@ -261,7 +261,8 @@ def invert(
 
     Adam on the latents from draws of the prior, the generator fixed, minimizes the mean
     squared error (Creswell & Bharath 2016, arXiv:1611.05644). Nothing keeps latents
-    inside the range of a bounded prior.
+    inside the range of a bounded prior. All starts of all images are computed at once:
+    pass a few hundred images at a time.
 
     Args:
         model: A `zoo.generative.GenerativeModel`.
