@@ -299,7 +299,7 @@ class DensityAnimation(keras.callbacks.Callback):
             raise ValueError(
                 "DensityAnimation films GANs of single numbers, image_shape (1,), "
                 "without conditions. "
-                f"Received a {type(model).__name__}"
+                f"Received: {type(model).__name__}"
                 + (f" of {model.image_shape}." if is_gan else ".")
             )
         super().set_model(model)
@@ -388,8 +388,8 @@ class LatentSpace(keras.callbacks.Callback):
         """Takes the model, if it has latents of images."""
         if not hasattr(model, "latent_space"):
             raise ValueError(
-                "LatentSpace draws where an AAE or a VAE puts images. Received a "
-                f"{type(model).__name__}, which encodes none."
+                "LatentSpace draws where an AAE or a VAE puts images. "
+                f"Received: {type(model).__name__}, which encodes none."
             )
         super().set_model(model)
 

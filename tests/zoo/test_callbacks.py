@@ -121,7 +121,7 @@ def test_pictures_of_other_models_are_refused(gan, train, tmp_path):
     for callback, words in ((latents, "encodes none"), (film, "single numbers")):
         with pytest.raises(ValueError, match=words):
             gan.fit(train, epochs=1, callbacks=[callback], verbose=0)
-    with pytest.raises(ValueError, match=r"without conditions\. Received a CGAN"):
+    with pytest.raises(ValueError, match=r"without conditions\. Received: CGAN"):
         film.set_model(zoo.CGAN((1,), num_classes=2))
     assert not list(tmp_path.iterdir())
 

@@ -104,12 +104,12 @@ def test_labels_for_a_model_without_use_for_them_are_refused(tmp_path):
     [
         (
             ["transfer", "PRESET", "--data", "digits"],
-            "holds a GAN. This command is for models of DTN.",
+            "is of the class GAN. This command is for models of DTN.",
         ),
         (["latents", "PRESET", "--data", "digits"], "is for models of AAE, VAE."),
         (
             ["sample", "classifier_mnist"],
-            "a Classifier. This command is for models of GAN, DCGAN,",
+            "the class Classifier. This command is for models of GAN, DCGAN,",
         ),
     ],
 )

@@ -20,8 +20,8 @@ def image_model(handle, kind=GenerativeModel):
     if not isinstance(model, kind):
         fitting = [v.__name__ for v in VARIANTS.values() if issubclass(v, kind)]
         raise ValueError(
-            f"{handle} holds a {type(model).__name__}. This command is for models of "
-            f"{', '.join(fitting)}."
+            f"{handle} is of the class {type(model).__name__}. This command is for "
+            f"models of {', '.join(fitting)}."
         )
     if len(model.image_shape) != 3:
         raise ValueError(
