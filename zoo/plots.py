@@ -63,7 +63,7 @@ def image_grid(images, columns=None):
 
 
 def table(rows, titles, columns=()):
-    """Draws rows of images, each behind its title.
+    """Draws rows of images, each behind its title; small ones are enlarged.
 
     Args:
         rows: Sequence of arrays `[n, height, width, 1 or 3]`, uint8, or float in
@@ -84,7 +84,7 @@ def table(rows, titles, columns=()):
     ]
     picture = image_grid(np.concatenate(filled), width)
     step_y, step_x = (side + _PADDING for side in rows[0].shape[1:3])
-    scale = 64 / step_y
+    scale = max(64, rows[0].shape[1]) / step_y
     figure = Figure(
         figsize=(
             scale * picture.width / 100 + 0.09 * max(map(len, titles)) + 0.3,

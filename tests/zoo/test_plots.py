@@ -103,6 +103,13 @@ def test_a_table_has_titles_at_its_rows_and_columns(monkeypatch):
     assert titles == [("above", 2.5), ("below", 7.5), ("left", 3.5)]
 
 
+@pytest.mark.parametrize("side", [28, 128])
+def test_no_image_of_a_table_is_drawn_smaller(side):
+    pixels = np.asarray(plots.table([np.zeros((3, side, side, 1), np.uint8)], ["a"]))
+    black = (pixels == 0).all(axis=-1).sum(axis=1).max()
+    assert black > 2.5 * max(64, side)
+
+
 def test_pictures_beside_each_other_keep_their_pixels():
     pixels = np.random.default_rng(0)
     small = pixels.integers(0, 256, (20, 201), np.uint8)
