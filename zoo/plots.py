@@ -184,7 +184,7 @@ def training_curves(history):
             f"Received: {len(history[short[0]])} of {short[0]}"
         )
     panels = _panels(history)
-    figure = Figure(figsize=(8, 3.2 * len(panels)), layout="constrained")
+    figure = Figure(figsize=(10, 3.2 * len(panels)), layout="constrained")
     grid = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (unit, curves) in zip(grid, panels.items(), strict=True):
         for name, values in curves.items():
@@ -197,7 +197,7 @@ def training_curves(history):
             )
         axes.set_ylabel(unit)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         if unit == "share":
             axes.set_ylim(-0.02, 1.02)
     grid[-1].set_xlabel("epoch")
@@ -334,7 +334,7 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
         figure.colorbar(bar, ax=scatter, label="class", shrink=0.8)
     for label in np.unique(labels):
         if label < 0:
-            colour, name = _REAL, "images"
+            colour, name = "black", "images"
         else:
             colour = colours(label)
             name = str(label) if most < _NAMED_CLASSES else None

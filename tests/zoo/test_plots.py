@@ -54,6 +54,18 @@ def test_every_number_has_a_panel(panels):
     ]
 
 
+def test_no_curve_is_behind_a_legend(monkeypatch):
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    names = [f"{of}{player}_accuracy" for of in ("", "val_") for player in "abcdef"]
+    figure = plots.training_curves({name: [0.0, 1.0] for name in names})
+    figure.draw_without_rendering()
+    for axes in figure.axes[1:]:
+        legend = axes.get_legend().get_window_extent()
+        assert legend.x0 > axes.get_window_extent().x1
+        assert legend.x1 < figure.bbox.x1
+        assert figure.bbox.y0 < legend.y0 < legend.y1 < figure.bbox.y1
+
+
 @pytest.mark.parametrize("epochs", [1, 2, 200])
 def test_epochs_are_whole_numbers(epochs, monkeypatch):
     monkeypatch.setattr(plots, "to_image", lambda figure: figure)
@@ -192,11 +204,13 @@ def test_values_of_unknown_epochs_are_refused():
 @pytest.mark.parametrize("classes", [10, 15, 100])
 def test_no_two_classes_share_a_colour(classes, monkeypatch):
     monkeypatch.setattr(plots, "to_image", lambda figure: figure)
-    labels = np.arange(classes)
-    latents = np.random.default_rng(0).normal(size=(classes, 2))
+    labels = np.arange(-1, classes)
+    latents = np.random.default_rng(0).normal(size=(classes + 1, 2))
     scatter = plots.latent_space(latents, labels).axes[0]
-    colours = {tuple(points.get_facecolor()[0]) for points in scatter.collections}
-    assert len(colours) == classes
+    unknown, *known = (points.get_facecolor()[0] for points in scatter.collections)
+    assert len(set(map(tuple, known))) == classes
+    # Those of unknown classes can be told from all others by eye.
+    assert np.abs(known - unknown).sum(axis=1).min() > 0.3
 
 
 def test_large_images_are_averaged_in_the_picture_of_the_latents():
