@@ -330,7 +330,7 @@ class DensityAnimation(keras.callbacks.Callback):
         outputs = self._outputs()
         return plots.densities(
             self.data,
-            self.model.generate(len(self.data)),
+            self.model.generate(len(self.data), batch_size=len(self.data)),
             self.grid,
             np.mean(tf.sigmoid(outputs) if loss.probabilistic else outputs, axis=0),
             boundary=None if loss.probabilistic else loss.boundary,

@@ -182,7 +182,7 @@ class Run:
         history = self._trim_log()
         return [
             keras.callbacks.CSVLogger(self.folder / "log.csv", append=True),
-            keras.callbacks.TensorBoard(self.folder / "events", write_graph=False),
+            _EpochEvents(self.folder / "events", write_graph=False),
             zoo.callbacks.TrainingCurves(self.folder / "curves.png", history),
             _Stopwatch(self.folder / SECONDS),
             *self._pictures(model),
@@ -292,6 +292,20 @@ def _worded(described):
         + (f" of classes {data['classes']}" if data["classes"] else "")
         for data in described
     )
+
+
+class _EpochEvents(keras.callbacks.TensorBoard):
+    """Writes the logs of epochs.
+
+    Keras's has nothing to write of a batch either, and to find that out takes it as
+    long as a small network's step.
+    """
+
+    def on_train_batch_begin(self, batch, logs=None):
+        """Does nothing."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Does nothing."""
 
 
 class _Stopwatch(keras.callbacks.Callback):

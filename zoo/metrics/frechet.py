@@ -64,7 +64,7 @@ def frechet_distance(mean1, cov1, mean2, cov2):
             "Both Gaussians must have the same dimension. "
             f"Received: {len(mean1)} and {len(mean2)}"
         )
-    return float(_frechet_distance(mean1, cov1, mean2, cov2))
+    return float(_frechet_distance(mean1, cov1, mean2, cov2, np))
 
 
 def _as_gaussian(suffix, mean, cov):
@@ -84,13 +84,14 @@ def _as_gaussian(suffix, mean, cov):
     return mean, cov
 
 
-def _frechet_distance(mean1, cov1, mean2, cov2):
+def _frechet_distance(mean1, cov1, mean2, cov2, ops):
+    """Computes it by `numpy`, whose LAPACK is quicker, or by `keras.ops` in graphs."""
     # For C1 = F1 F1' and C2 = F2 F2' the eigenvalues of C1 C2, other than 0, are the
     # squared singular values of F1' F2. So the trace of the root of C1 C2, which is not
     # symmetric, is the sum of those singular values: real, never negative, and there
     # without squaring small numbers into the rounding, as `scipy.linalg.sqrtm(C1 @ C2)`
     # does; that one turns complex or NaN on singular covariances.
-    factor1, factor2 = _covariance_factor(cov1), _covariance_factor(cov2)
+    factor1, factor2 = (_covariance_factor(cov, ops) for cov in (cov1, cov2))
     cross = ops.matmul(ops.transpose(factor1), factor2)
     root_trace = ops.sum(ops.linalg.svd(cross, compute_uv=False))
     distance = (
@@ -102,7 +103,7 @@ def _frechet_distance(mean1, cov1, mean2, cov2):
     return ops.maximum(distance, 0)
 
 
-def _covariance_factor(cov):
+def _covariance_factor(cov, ops):
     """Returns F with F F' = `cov`, from its symmetric eigen-decomposition.
 
     Eigenvalues within the rounding of 0 are 0 here: a root would lift a rounding of
@@ -225,7 +226,7 @@ class FrechetDistance(keras.metrics.Metric):
         sound = ops.all(ops.stack([ops.all(ops.isfinite(x)) for x in gaussians]))
         # The decomposition of a NaN would raise, and take `evaluate` down with it.
         gaussians = [ops.where(sound, x, 0) for x in gaussians]
-        return ops.where(sound, _frechet_distance(*gaussians), np.nan)
+        return ops.where(sound, _frechet_distance(*gaussians, ops), np.nan)
 
     def get_config(self):
         """Returns the constructor's arguments, without the network."""
