@@ -111,7 +111,7 @@ def test_a_film_without_a_picture_of_its_own_is_not_made(gan, train, tmp_path):
 
 def test_grids_of_a_model_without_images_are_refused():
     network = zoo.Classifier((16, 16, 1), num_classes=10, filters=(4,), seed=0)
-    with pytest.raises(ValueError, match="A Classifier makes no images"):
+    with pytest.raises(ValueError, match="Classifier makes no images"):
         zoo.callbacks.SampleGrid("grids").set_model(network)
 
 

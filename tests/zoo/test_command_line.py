@@ -547,7 +547,7 @@ def test_an_unknown_setting_of_the_data_is_one_error():
     ("arguments", "message"),
     [
         (["--data", "no_such_data"], "no_such_data"),
-        (["--data", "digits,digits"], "A GAN trains on one data set. Received"),
+        (["--data", "digits,digits"], "GAN trains on one data set. Received"),
         (["--loss", "no_such_loss"], "Expected one of"),
         (["--prior", '{"class_name": "NoSuch"}'], "can't be followed"),
         (["--discriminator-steps", "3"], "discriminator_steps"),

@@ -1,4 +1,8 @@
-"""Promises that every variant keeps; `variants.CASES` lists them."""
+"""Promises that every variant keeps; `variants.CASES` lists them.
+
+Steps run eagerly, for to compile each takes longer than all that is done with it here;
+`test_replicas.py` trains every variant compiled.
+"""
 
 import dataclasses
 import pathlib
@@ -64,7 +68,7 @@ class Training:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Trains a case, once for all tests: compiling the step takes seconds."""
+    """Trains a case, once for all tests."""
     trainings = {}
 
     def of(case: Case):
@@ -78,7 +82,7 @@ def trained(tmp_path_factory):
 def _train(case, folder):
     model = case.build()
     before = weights_of(model)
-    model.compile(**case.compile)
+    model.compile(**case.compile, run_eagerly=True)
     history = fit(
         model,
         case,
@@ -122,7 +126,7 @@ def test_a_class_says_what_it_logs_and_what_trains_it(case):
 @every_variant
 def test_levels_for_pixels_are_refused_in_training(case):
     model = case.build()
-    model.compile(**case.compile, run_eagerly=True)  # To compile it takes far longer.
+    model.compile(**case.compile, run_eagerly=True)
     levels = case.load_data().map(
         lambda *batch: tf.nest.map_structure(
             lambda x: x if x.dtype.is_integer or x.shape.rank < 4 else 127.5 * (x + 1),
@@ -159,7 +163,7 @@ def test_fit_moves_every_network_and_logs_what_it_promises(case, trained):
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(case, trained):
     whole = trained(case)
     model = case.build()
-    model.compile(**case.compile)
+    model.compile(**case.compile, run_eagerly=True)
     fit(model, case, zoo.callbacks.BackupAndResume(whole.interrupted))
     assert int(model.steps) == 6
     assert_same(whole.after, weights_of(model))
@@ -176,6 +180,7 @@ def test_comes_back_from_a_keras_file_with_its_optimizers(case, trained, tmp_pat
     model.save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras")
     assert_same(weights_of(model), weights_of(loaded))
+    loaded.run_eagerly = True
     # Optimizers, averages and noise go on where they were, or this would differ.
     for each in (model, loaded):
         each.fit(case.load_data(), steps_per_epoch=2, verbose=0)
@@ -206,11 +211,12 @@ def test_the_other_layout_of_images_is_refused():
 def test_trains_in_mixed_precision(case, policy):
     model = case.build(dtype=policy)
     before = weights_of(model)
-    # One of the two compiled, which takes longer: the one that scales losses.
-    model.compile(**case.compile, run_eagerly=policy == "mixed_bfloat16")
+    scales_losses = policy == "mixed_float16"
+    compiled = scales_losses and case.name in ("gan", "aae")
+    model.compile(**case.compile, run_eagerly=not compiled)
     history = model.fit(case.load_data(), steps_per_epoch=2, verbose=0)
     assert all(np.isfinite(values).all() for values in history.history.values())
-    if policy == "mixed_float16":
+    if scales_losses:
         for player in model.players():
             optimizer = getattr(model, f"{player}_optimizer")
             assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
@@ -244,7 +250,7 @@ def test_a_network_may_answer_in_half_precision(name, network):
         keras.layers.Activation("linear", dtype="bfloat16"), whole.output
     )
     setattr(model, network, keras.Model(whole.inputs, outputs))
-    model.compile(**case.compile)
+    model.compile(**case.compile, run_eagerly=True)
     logs = model.fit(case.load_data(), steps_per_epoch=2, verbose=0).history
     assert all(np.isfinite(values).all() for values in logs.values())
     if case.generates:

@@ -1,7 +1,7 @@
-"""Trains every variant for some steps of SGD, as one of several workers.
+"""Trains variants for some steps of SGD, as one of several workers.
 
-`python tests/support/train_every_variant.py FOLDER` writes the weights and the logs of
-each case into `FOLDER/<case>.npz`; the first worker does.
+`python tests/support/train_variants.py FOLDER CASE ...` writes the weights and the logs
+of each case into `FOLDER/<case>.npz`; the first worker does.
 """
 
 import os
@@ -50,15 +50,15 @@ def assert_trained_alike(one, two):
         np.testing.assert_allclose(two[name], expected, rtol=0, atol=atol, err_msg=name)
 
 
-def main(folder):
+def main(folder, *names):
     tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(0)
     strategy = zoo.strategy("multi_worker_mirrored")
-    for case in CASES:
+    for case in (case for case in CASES if case.name in names):
         trained = train(case, strategy)
         if zoo.distribution.is_chief(strategy):
             np.savez(pathlib.Path(folder) / f"{case.name}.npz", **trained)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])
