@@ -78,8 +78,8 @@ def signatures_of(model):
         TypeError: If models of this class have none.
     """
     raise TypeError(
-        f"Nothing is known to export of a {type(model).__name__}. Expected a model of "
-        "the zoo, or a class registered with export.signatures_of.register."
+        f"Nothing is known to export of the class {type(model).__name__}. Expected a "
+        "model of the zoo, or a class registered with export.signatures_of.register."
     )
 
 

@@ -6,7 +6,6 @@ import logging
 import os
 import pathlib
 import re
-import resource
 import signal
 import sys
 import threading
@@ -202,9 +201,7 @@ def start(
     logging.getLogger("serving").setLevel(logging.INFO)
     if models_dir is None and options["model_config_file"] is None:
         raise click.UsageError("give MODELS_DIR or --model-config-file")
-    # Every connection is an open file, and the usual soft limit is 1024.
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    _allow_open_files()
     # Only this command needs TensorFlow.
     from serving.saved_model import set_intra_op_parallelism
     from serving.server import Server
@@ -253,6 +250,16 @@ def start(
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _allow_open_files():
+    """Raises the limit of open files: each connection is one, and 1024 are usual."""
+    # Windows has no such limit, and some systems refuse what they said is allowed.
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource
+
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _client_options(command):

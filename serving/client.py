@@ -343,12 +343,12 @@ class _Calls:
     def metadata(self, model, *, version=None, version_label=None, timeout=None):
         """Asks for the Metadata of a model: its version and signatures."""
         target = _Target(model, version, version_label)
-        return self._run(self._fetch_metadata(target, self._until(timeout)))
+        return self._run(self._metadata(target, timeout))
 
     def status(self, model, *, version=None, version_label=None, timeout=None):
         """Asks for the VersionStatus of each version of a model, newest first."""
         target = _Target(model, version, version_label)
-        return self._run(self._status(target, self._until(timeout)))
+        return self._run(self._status(target, timeout))
 
     # As steps --------------------------------------------------------------------
 
@@ -391,6 +391,9 @@ class _Calls:
             f"the client of {self.address} was closed before the answer came",
         )
 
+    def _metadata(self, target, timeout):
+        return (yield from self._fetch_metadata(target, self._until(timeout)))
+
     def _fetch_metadata(self, target, until):
         request = messages.GetModelMetadataRequest(metadata_field=["signature_def"])
         target.write(request.model_spec)
@@ -408,7 +411,8 @@ class _Calls:
         self._known[target] = metadata
         return metadata
 
-    def _status(self, target, until):
+    def _status(self, target, timeout):
+        until = self._until(timeout)
         request = messages.GetModelStatusRequest()
         target.write(request.model_spec)
         response = yield from self._send("GetModelStatus", request, until)

@@ -170,8 +170,7 @@ class ModelManager:
 
     Args:
         find_models: Returns the ModelConfigs to serve, asked again at each poll.
-        roots: No model may lie, or link, outside these folders. None: each model
-            within its own base path.
+        roots: No model may lie, or link, outside these folders.
         batching_options: How requests are batched (None: not at all).
         per_model_batching: Whether a version's `batching_params.pbtxt` counts.
         max_message_bytes: The largest answer that will be computed.
@@ -183,7 +182,7 @@ class ModelManager:
     def __init__(
         self,
         find_models,
-        roots=None,
+        roots,
         batching_options=None,
         per_model_batching=False,
         max_message_bytes=prediction.MAX_MESSAGE_BYTES,
@@ -457,9 +456,7 @@ class ModelManager:
     def check_places(self, configs):
         """Raises `ServingError` for a model that lies outside the roots."""
         for config in configs:
-            if self._roots is not None and not links.lies_in(
-                config.base_path, self._roots
-            ):
+            if not links.lies_in(config.base_path, self._roots):
                 raise errors.ServingError(
                     grpc.StatusCode.PERMISSION_DENIED,
                     f"model {config.name}: the base_path {config.base_path} is outside "
@@ -510,8 +507,7 @@ class ModelManager:
         with self._lock:
             model.record(version, _State.LOADING)
         try:
-            roots = [config.base_path] if self._roots is None else self._roots
-            _refuse_links_out(path, roots)
+            _refuse_links_out(path, self._roots)
             return _Servable(self._open(config.name, version, path))
         except errors.ServingError as error:
             failure = error
@@ -546,11 +542,11 @@ class ModelManager:
             saved_model.SavedModel(path),
             name,
             version,
+            options,
             self._max_message_bytes,
-            on_batch=self._on_batch,
+            self._on_batch,
         )
         try:
-            model.start_batching(options)
             model.warm_up(saved_model.warmup_requests(path))
         except BaseException:
             model.close()

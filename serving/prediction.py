@@ -17,13 +17,23 @@ MAX_MESSAGE_BYTES = 128 << 20
 
 
 class Model:
-    """A loaded SavedModel with its batchers."""
+    """A loaded SavedModel with its batchers.
+
+    Args:
+        loaded: The SavedModel.
+        name: Its name, for the answers.
+        version: Its version, for the answers.
+        batching_options: How requests are joined (None: not at all).
+        max_message_bytes: The largest answer that will be computed.
+        on_batch: Called with (name, signature, rows, padded rows).
+    """
 
     def __init__(
         self,
         loaded,
         name,
         version,
+        batching_options=None,
         max_message_bytes=MAX_MESSAGE_BYTES,
         on_batch=None,
     ):
@@ -34,23 +44,22 @@ class Model:
         self._version = version
         self._max_bytes = max_message_bytes
         self._on_batch = on_batch
-        self._options = None
-        self._warm_sizes = {}
+        self._options = {}
+        if batching_options is not None:
+            self._options = dict.fromkeys(self.signatures, batching_options)
         self._batchers = {}
         self._lock = threading.Lock()
 
     def warm_up(self, requests):
         """Answers recorded requests, so that the first real one finds all ready."""
+        sizes = {}
         for request in requests:
-            signature, arrays, names = self._check(request)
-            rows = _rows(signature, arrays)
+            signature, arrays, names = self._check(request, answered=False)
             self._loaded.run(signature, arrays, names)
-            if rows:
-                self._warm_sizes.setdefault(signature.key, set()).add(rows)
-
-    def start_batching(self, options):
-        """Joins requests from now on, with BatchingOptions; None never does."""
-        self._options = options
+            if rows := _rows(signature, arrays):
+                sizes.setdefault(signature.key, set()).add(rows)
+        for key, options in self._options.items():
+            self._options[key] = options.with_sizes(sizes.get(key, ()))
 
     def predict(self, request, deadline=math.inf, on_cancel=None):
         """Returns the PredictResponse for a PredictRequest."""
@@ -78,7 +87,7 @@ class Model:
         ):
             return [signature.outputs[name].no_rows() for name in names]
         # A batch is padded by repeating a row, so what has none is asked alone.
-        if self._options is None or not rows:
+        if not self._options or not rows:
             if deadline <= time.monotonic():
                 raise errors.deadline_exceeded()
             return self._loaded.run(signature, arrays, names)
@@ -101,16 +110,17 @@ class Model:
 
         return batching.Batcher(
             lambda inputs: self._loaded.run(signature, inputs, names),
-            self._batching(signature),
+            self._options[signature.key],
             on_batch,
         )
 
-    def _batching(self, signature):
-        """Returns the BatchingOptions of a signature."""
-        return self._options.with_sizes(self._warm_sizes.get(signature.key, ()))
+    def _check(self, request, answered=True):
+        """Returns the signature, its input arrays and the asked outputs' names.
 
-    def _check(self, request):
-        """Returns the signature, its input arrays and the asked outputs' names."""
+        Args:
+            request: The PredictRequest.
+            answered: Whether an answer will be sent, for which it may be too large.
+        """
         key = request.model_spec.signature_name or signatures.DEFAULT
         signature = self.signatures.get(key)
         if signature is None:
@@ -129,9 +139,10 @@ class Model:
         names = _outputs(signature, request.output_filter)
         _check_dtypes(signature, inputs)
         _check_shapes(signature, shapes)
-        self._check_answer_size(signature, shapes, names)
-        if signature.batchable and self._options is not None:
-            self._batching(signature).check_rows(shapes[0][0])
+        if answered:
+            self._check_answer_size(signature, shapes, names)
+        if signature.batchable and self._options:
+            self._options[signature.key].check_rows(shapes[0][0])
         # Only now is memory taken: a few bytes can declare a large shape.
         arrays = [
             tensors.filled(inputs[name], shape)

@@ -64,12 +64,15 @@ _HTTP_STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: http.HTTPStatus.BAD_REQUEST,
     grpc.StatusCode.DEADLINE_EXCEEDED: http.HTTPStatus.GATEWAY_TIMEOUT,
     grpc.StatusCode.NOT_FOUND: http.HTTPStatus.NOT_FOUND,
+    grpc.StatusCode.ALREADY_EXISTS: http.HTTPStatus.CONFLICT,
     grpc.StatusCode.PERMISSION_DENIED: http.HTTPStatus.FORBIDDEN,
     grpc.StatusCode.RESOURCE_EXHAUSTED: http.HTTPStatus.TOO_MANY_REQUESTS,
     grpc.StatusCode.FAILED_PRECONDITION: http.HTTPStatus.BAD_REQUEST,
+    grpc.StatusCode.ABORTED: http.HTTPStatus.CONFLICT,
     grpc.StatusCode.OUT_OF_RANGE: http.HTTPStatus.BAD_REQUEST,
     grpc.StatusCode.UNIMPLEMENTED: http.HTTPStatus.NOT_IMPLEMENTED,
     grpc.StatusCode.UNAVAILABLE: http.HTTPStatus.SERVICE_UNAVAILABLE,
+    grpc.StatusCode.UNAUTHENTICATED: http.HTTPStatus.UNAUTHORIZED,
 }
 
 

@@ -234,7 +234,7 @@ def render_predict(response, by_rows, max_bytes):
             "'instances'"
         )
     # Row by row: as a whole, lists take a hundred bytes a number.
-    room = _Room(max_bytes)
+    room = _AnswerRoom(max_bytes)
     columns = {
         name: [
             room.take(json.dumps(_to_json(name, array[k : k + 1])[0]))
@@ -257,7 +257,7 @@ def render_predict(response, by_rows, max_bytes):
     return object_of({"predictions": _list(rows)})
 
 
-class _Room:
+class _AnswerRoom:
     """How many bytes an answer may still have."""
 
     def __init__(self, size):

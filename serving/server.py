@@ -141,6 +141,8 @@ class Server:
             raise ValueError("tls_client_ca needs tls_certificate and tls_key")
         if batching_parameters_file is not None and not enable_batching:
             raise ValueError("batching_parameters_file needs enable_batching")
+        if per_model_batching and not enable_batching:
+            raise ValueError("per_model_batching needs enable_batching")
         for name, value, least, most in (
             ("port", port, 0, 65535),
             ("rest_port", rest_port or 0, 0, 65535),
@@ -197,6 +199,8 @@ class Server:
         self._rest = None
         # Guards whether it serves, or is stopping, against start and stop at once.
         self._lifecycle = threading.Lock()
+        # Else a poll that found models to serve could say so after `stop` spoke.
+        self._reporting = threading.Lock()
         self._starts = self._serving = False
         self._stopping = threading.Event()
         self._stopped = threading.Event()
@@ -216,7 +220,7 @@ class Server:
         return self._rest and f"{_bracketed(self._host)}:{self._rest.port}"
 
     def start(self):
-        """Loads the models, then opens the ports; once.
+        """Takes the ports, loads the models, then answers; once.
 
         Raises:
             RuntimeError: If it was started before, or is stopped meanwhile.
@@ -340,8 +344,9 @@ class Server:
         self.models.reload(model_config.read_models(self._model_config_file))
 
     def _report_health(self):
-        serving = not self._stopping.is_set() and any(self.models.available().values())
-        self._health.report(serving)
+        with self._reporting:
+            available = any(self.models.available().values())
+            self._health.report(available and not self._stopping.is_set())
 
     def stop(self, grace=10.0, drain=0.0):
         """Says NOT_SERVING, finishes what is in flight, and frees everything.
@@ -377,9 +382,10 @@ class Server:
         end = time.monotonic() + grace
         # gRPC drops the calls that it has taken in and not handed out yet, as CANCELLED
         # (grpc/grpc#41785). Where callers pause after UNAVAILABLE, as ours do, it has
-        # handed out all by then; one that asks again at once may still be cut off.
+        # handed out all by then; one that asks again at once may still be cut off. That
+        # no call is in flight says nothing of those.
         self._messages_in_time.refuse()
-        time.sleep(_REFUSING_SECONDS if self._messages_in_time.in_flight else 0)
+        time.sleep(_REFUSING_SECONDS)
         stopped = self._grpc.stop(grace)
         if self._rest is not None:
             self._rest.stop(grace)

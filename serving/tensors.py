@@ -82,8 +82,8 @@ def from_numbers(values, dtype):
     bits and others are negative, and object for larger ones.
 
     Raises:
-        TypeError: If they are of another kind: truth values are for bool alone, and
-            for integers whole numbers.
+        TypeError: If they are of another kind: lists of truth values alone are for bool
+            alone, and for integers whole numbers.
         ValueError: If the lists are of unequal lengths.
         OverflowError: If the dtype has no room for some.
     """

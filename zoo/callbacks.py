@@ -182,7 +182,7 @@ class SampleGrid(keras.callbacks.Callback):
         if not hasattr(model, "sample_grid"):
             raise ValueError(
                 "SampleGrid shows the samples of a generator, or the images that a DTN "
-                f"transfers. A {type(model).__name__} makes no images."
+                f"transfers. {type(model).__name__} makes no images."
             )
         super().set_model(model)
 

@@ -114,7 +114,7 @@ def evaluate(
         )
     if pair != (model.domains == 2):
         raise ValueError(
-            f"A {type(model).__name__} is measured on "
+            f"{type(model).__name__} is measured on "
             f"{'one data set' if pair else 'a source and a target data set'}. "
             f"Received: {name!r}"
         )

@@ -83,13 +83,13 @@ class Recipe:
         if pair != (variant.domains == 2):
             wanted = "one data set" if pair else "two, a source and a target"
             raise ValueError(
-                f"A {variant.__name__} trains on {wanted}. "
+                f"{variant.__name__} trains on {wanted}. "
                 f"Received: data {self.data['name']!r}"
             )
         needed = variant.data_arguments_for(self.model)
         if self.data.get("labelled") is not None and not needed.get("labels"):
             raise ValueError(
-                f"A {variant.__name__} with these settings learns from no labels: "
+                f"{variant.__name__} with these settings learns from no labels: "
                 "leave out how many to keep. "
                 f"Received: labelled={self.data['labelled']}"
             )

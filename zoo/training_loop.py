@@ -222,7 +222,7 @@ class TrainingLoop(keras.Model):
                 player = next(iter(self.players()))
                 name = type(callback).__name__
                 raise ValueError(
-                    f"{name} adjusts model.optimizer, and a {type(self).__name__} has "
+                    f"{name} adjusts model.optimizer, and {type(self).__name__} has "
                     f"one for each of {sorted(self.players())}. Say which: "
                     f"zoo.callbacks.ForOptimizer({player!r}, {name}(...))."
                 )

@@ -813,6 +813,19 @@ def test_errors_of_the_server_travel_between_processes():
     )
 
 
+def test_the_time_of_a_coroutine_begins_when_it_is_awaited(server):
+    async def ask():
+        async with serving.AsyncClient(server.address) as client:
+            calls = [
+                ask("good", timeout=0.4) for ask in (client.status, client.metadata)
+            ]
+            await asyncio.sleep(0.5)
+            return [await call for call in calls]
+
+    states, metadata = asyncio.run(ask())
+    assert states[0].version == metadata.version == 2
+
+
 def test_a_client_closed_between_two_attempts_says_so():
     client = serving.Client("127.0.0.1:1", timeout=None, attempts=10**9)
     with concurrent.futures.ThreadPoolExecutor(1) as callers:
@@ -1176,6 +1189,7 @@ def test_a_certificate_of_the_client_needs_its_key(options):
         {"tls_certificate": "x"},
         {"tls_client_ca": "x"},
         {"enable_batching": False, "batching_parameters_file": "x"},
+        {"enable_batching": False, "per_model_batching": True},
     ],
 )
 def test_options_that_contradict(models_dir, options):

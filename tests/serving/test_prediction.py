@@ -40,12 +40,22 @@ def test_an_answer_too_large_to_send_is_not_computed(loaded, monkeypatch):
     assert not ran
 
 
+def test_a_model_warms_up_with_more_rows_than_an_answer_can_hold(loaded):
+    room = messages.OVERHEAD_BYTES + 10 * tiny_models.SIZE**2
+    model = prediction.Model(loaded, "m", 1, max_message_bytes=room)
+    model.warm_up([seeds(11)])
+    assert model.predict(seeds(10)).outputs
+
+
 def test_the_sizes_that_are_warm_are_computed(loaded):
     batches = []
     model = prediction.Model(
-        loaded, "m", 1, on_batch=lambda *told: batches.append(told)
+        loaded,
+        "m",
+        1,
+        batching.BatchingOptions(),
+        on_batch=lambda *told: batches.append(told),
     )
     model.warm_up(seeds(rows) for rows in (1, 6))
-    model.start_batching(batching.BatchingOptions())
     model.predict(seeds(5))
     assert batches == [("m", "sample", 5, 6)]

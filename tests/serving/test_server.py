@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import logging
+import random
 import socket
 import threading
 import time
@@ -335,28 +336,58 @@ def slowed(address, bytes_per_second):
         listener.shutdown(socket.SHUT_RDWR)
 
 
-def test_calls_at_the_moment_of_a_stop_are_answered_or_may_be_tried_again(publish):
-    publish("m", 1)
+def stopped_amid_calls(server, clients, ask, when):
+    """Returns the codes of the errors that callers see of a server that stops."""
+
+    def ask_on(client):
+        try:
+            while True:
+                ask(client)
+        except serving.ServingError as error:
+            return error.code
+
     with contextlib.ExitStack() as stack:
         # Left last: its threads end with the server.
-        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(32))
-        server = stack.enter_context(serving.Server(publish.models, port=0))
-        clients = [
-            stack.enter_context(serving.Client(server.address, attempts=1))
-            for _ in range(8)
+        pool = stack.enter_context(concurrent.futures.ThreadPoolExecutor(clients))
+        stack.enter_context(server)
+        asking = [
+            pool.submit(
+                ask_on,
+                stack.enter_context(serving.Client(server.address, attempts=1)),
+            )
+            for _ in range(clients)
         ]
-
-        def ask(client):
-            try:
-                while True:
-                    client.generate("m", 4)
-            except serving.ServingError as error:
-                return error.code
-
-        asking = [pool.submit(ask, client) for client in clients for _ in range(4)]
-        until(lambda: server.metrics.in_flight > 4)
+        time.sleep(0.2)
+        until(lambda: when(server))
         server.stop()
-        codes = {each.result() for each in asking}
+        return {each.result() for each in asking}
+
+
+def test_calls_at_the_moment_of_a_stop_are_answered_or_may_be_tried_again(publish):
+    publish("m", 1)
+    codes = stopped_amid_calls(
+        serving.Server(publish.models, port=0),
+        32,
+        lambda client: client.generate("m", 4),
+        when=lambda server: server.metrics.in_flight > 4,
+    )
+    assert codes == {grpc.StatusCode.UNAVAILABLE}
+
+
+def test_so_may_calls_that_grpc_alone_knows_of(publish):
+    publish("m", 1)
+
+    def ask(client):
+        client.status("m")
+        time.sleep(random.uniform(0, 0.006))
+
+    for _ in range(8):
+        codes = stopped_amid_calls(
+            serving.Server(publish.models, port=0),
+            4,
+            ask,
+            when=lambda server: server._messages_in_time.in_flight == 0,
+        )
         assert codes == {grpc.StatusCode.UNAVAILABLE}
 
 

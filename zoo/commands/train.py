@@ -119,9 +119,7 @@ def _recorded(out, variant):
         return None
     recipe = Recipe.load(path)
     if recipe.variant != variant:
-        raise ValueError(
-            f"The run in {out} trains a {recipe.variant}, not a {variant}."
-        )
+        raise ValueError(f"The run in {out} trains {recipe.variant}, not {variant}.")
     return recipe
 
 
