@@ -589,6 +589,31 @@ def test_photographs_are_turned_upright(tmp_path, orientation, ending):
     np.testing.assert_allclose(images[0, ..., 0], expected, atol=2)
 
 
+@pytest.mark.parametrize("ending", ["png", "webp", "jpg"])
+@pytest.mark.parametrize(
+    ("exif", "shape"),
+    [
+        (b"no EXIF", (4, 8, 3)),
+        (b"Exif\0\0MM\0*\0", (4, 8, 3)),
+        # Two tags: orientation 6, and a width that is no number.
+        (
+            b"Exif\0\0MM\0*\0\0\0\x08\0\2"
+            b"\1\x12\0\3\0\0\0\1\0\6\0\0"
+            b"\1\0\0\2\0\0\0\4wide"
+            b"\0\0\0\0",
+            (8, 4, 3),
+        ),
+    ],
+    ids=["other bytes", "cut short", "a damaged width"],
+)
+def test_photographs_with_damaged_exif_are_whole(tmp_path, ending, exif, shape):
+    PIL.Image.new("RGB", (8, 4), "white").save(tmp_path / f"a.{ending}", exif=exif)
+    assert describe(tmp_path).image_shape == shape
+    images = load_arrays(tmp_path)[0]
+    assert images.shape == (1, *shape)
+    assert (images == 255).all()
+
+
 # Strategies
 
 

@@ -2,12 +2,12 @@
 
 import functools
 import hashlib
+import struct
 import textwrap
 import warnings
 
 import numpy as np
 import PIL.Image
-import PIL.ImageOps
 
 from zoo.data.array_source import rows_a_chunk
 from zoo.data.source import Source, common_shape
@@ -15,9 +15,17 @@ from zoo.data.source import Source, common_shape
 _GREY_MODES = {"1", "L", "LA"}
 _COLOUR_MODES = {"P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _EXIF_ORIENTATION = 0x0112
+#: What turns an image upright, by its orientation; 1 is upright.
+_UPRIGHT = {
+    2: PIL.Image.Transpose.FLIP_LEFT_RIGHT,
+    3: PIL.Image.Transpose.ROTATE_180,
+    4: PIL.Image.Transpose.FLIP_TOP_BOTTOM,
+    5: PIL.Image.Transpose.TRANSPOSE,
+    6: PIL.Image.Transpose.ROTATE_270,
+    7: PIL.Image.Transpose.TRANSVERSE,
+    8: PIL.Image.Transpose.ROTATE_90,
+}
 _SIDEWAYS = (5, 6, 7, 8)
-
-
 #: Formats that pillow knows by name, and reads with other libraries only.
 _STUBS = {"BUFR", "GRIB", "HDF5", "MPEG", "WMF"}
 #: Folders that are splits where one is `train` and nothing else is beside them.
@@ -178,14 +186,20 @@ def _file_shape(file):
     with _opened(file) as image:
         width, height = image.size
         # Turned as the camera was held, height and width may change places.
-        if _has_exif(image) and image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS:
+        if _orientation(image) in _SIDEWAYS:
             width, height = height, width
         return height, width, 1 if image.mode in _GREY_MODES else 3
 
 
-def _has_exif(image):
+def _orientation(image):
+    """How the camera was held, 1 to 8; other values, or None, where nothing says so."""
     # Not by getexif, which decodes a whole PNG in search of it.
-    return "exif" in image.info
+    if "exif" not in image.info:
+        return None
+    try:
+        return image.getexif().get(_EXIF_ORIENTATION)
+    except (SyntaxError, struct.error):  # Damaged, which the pixels need not be.
+        return None
 
 
 def _opened(file):
@@ -206,7 +220,9 @@ def _opened(file):
 def _decode_file(file, channels):
     with _opened(file) as image:
         try:
-            upright = PIL.ImageOps.exif_transpose(image) if _has_exif(image) else image
+            # Not by exif_transpose, which fails where anything in EXIF is damaged.
+            turn = _UPRIGHT.get(_orientation(image))
+            upright = image if turn is None else image.transpose(turn)
             if upright.has_transparency_data:
                 white = PIL.Image.new("RGBA", upright.size, "white")
                 upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
