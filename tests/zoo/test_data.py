@@ -2,6 +2,7 @@ import http.server
 import io
 import itertools
 import json
+import os
 import textwrap
 import threading
 import types
@@ -781,6 +782,15 @@ def test_a_16_bit_image_is_named(tmp_path):
     save_image(tmp_path / "deep.png", np.zeros((6, 6), np.uint16))
     with pytest.raises(ValueError, match=r"8 bits a channel.*deep\.png.*I;16"):
         load_data(tmp_path)
+
+
+def test_images_that_are_refused_do_not_stay_open(tmp_path):
+    for number in range(3):
+        save_image(tmp_path / f"{number}.png", np.zeros((6, 6), np.uint16))
+    before = len(os.listdir("/dev/fd"))
+    with pytest.raises(ValueError, match="3 files are no images"):
+        load_data(tmp_path)
+    assert len(os.listdir("/dev/fd")) <= before
 
 
 def test_folders_of_the_wrong_form(tmp_path):

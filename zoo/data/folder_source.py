@@ -163,22 +163,23 @@ def _name_hash(relative_path):
 
 def _file_shapes(files):
     """Returns the shape of each file; one error names all that are no images."""
-    shapes, wrong = [], []
+    shapes, wrong = [], {}
     for file in files:
         try:
             shapes.append(_file_shape(file))
         except ValueError as error:
-            wrong.append((file, error))
+            # As text: the error itself would keep its file open.
+            wrong[str(file)] = str(error)
+    if not wrong:
+        return shapes
+    reason = next(iter(wrong.values()))
     if len(wrong) > 1:
-        names = ", ".join(str(file) for file, _ in wrong)
-        raise ValueError(
-            f"{len(wrong)} files are no images that can be read: "
-            f"{textwrap.shorten(names, 500, placeholder=' …')}. Of the first: "
-            f"{wrong[0][1]}"
+        names = textwrap.shorten(", ".join(wrong), 500, placeholder=" …")
+        reason = (
+            f"{len(wrong)} files are no images that can be read: {names}. Of the "
+            f"first: {reason}"
         )
-    if wrong:
-        raise wrong[0][1]
-    return shapes
+    raise ValueError(reason)
 
 
 def _file_shape(file):
@@ -210,6 +211,7 @@ def _opened(file):
             f"{file} cannot be read as an image ({type(error).__name__}); move it away."
         ) from None
     if image.mode not in _GREY_MODES | _COLOUR_MODES:
+        image.close()
         raise ValueError(
             "Images must be grey or colour with 8 bits a channel. "
             f"Received: {file} with pillow's mode {image.mode!r}"
