@@ -128,7 +128,7 @@ def _unpublished(base_path):
     unlocked = base_path / f".new{partial.name}"
     try:
         unlocked.mkdir()
-        with _locked(unlocked):
+        with locks.alone_in(unlocked):
             # Others remove what goes by this name and is not locked.
             yield unlocked.rename(partial)
     finally:
@@ -138,22 +138,9 @@ def _unpublished(base_path):
 
 def _remove_abandoned(partial):
     """Removes what an export that was killed has left; others hold the lock."""
-    with contextlib.suppress(OSError), _locked(partial) as is_mine:
+    with contextlib.suppress(OSError), locks.alone_in(partial) as is_mine:
         if is_mine:
             shutil.rmtree(partial)
-
-
-@contextlib.contextmanager
-def _locked(folder):
-    """Tries to lock a folder, and yields whether that worked."""
-    if os.name == "nt":  # It does not open folders.
-        yield False
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield locks.take(descriptor, wait=False)
-    finally:
-        os.close(descriptor)
 
 
 def _publish(partial, base_path, version):

@@ -40,7 +40,8 @@ def sha256_of(path):
 def locked(folder):
     """Waits until no other process fetches into a folder of the cache.
 
-    On Windows it does not wait: there two processes must not fetch one file at once.
+    Where there are no locks, such as on Windows, it does not wait: there two processes
+    must not fetch one file at once.
     """
     with open(folder / ".lock", "w") as file:
         locks.take(file, wait=True)

@@ -17,19 +17,19 @@ def take(descriptor, wait):
         wait: Whether to wait for the process that has the lock.
 
     Returns:
-        Whether the lock is taken. It is not where another process has it, or where
-        there are no locks.
+        Whether the lock is taken. It is not where the system, or the file system, has
+        no locks.
 
     Raises:
-        OSError: If `wait` is on and the file system has no locks.
+        BlockingIOError: If another process has it, and `wait` is off.
     """
     if fcntl is None:
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except OSError:
-        if wait:
-            raise
+    except BlockingIOError:
+        raise
+    except OSError:  # No locks here.
         return False
     return True
 
@@ -43,20 +43,17 @@ def alone_in(folder):
     Args:
         folder: The folder, which exists.
 
+    Yields:
+        Whether others are kept out.
+
     Raises:
         BlockingIOError: If another process is in it.
     """
-    if fcntl is None:
-        yield
+    if fcntl is None:  # Windows does not open folders either.
+        yield False
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise
-        except OSError:  # No locks here.
-            pass
-        yield
+        yield take(descriptor, wait=False)
     finally:
         os.close(descriptor)

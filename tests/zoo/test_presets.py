@@ -1,6 +1,8 @@
 """Presets: untrusted input, from a name, a folder or a server that breaks off."""
 
 import contextlib
+import errno
+import fcntl
 import functools
 import hashlib
 import http.server
@@ -614,6 +616,15 @@ def test_two_processes_fetch_one_preset_together(saved, site):
     assert names.count("metadata.json") == 2
     assert names.count("model.weights.h5") == 1
     assert not list(cache.rglob("*.partial"))
+
+
+def test_a_cache_without_locks_goes_without(saved, site, monkeypatch):
+    def flock(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    loaded = zoo.from_preset(site[0])
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
 
 
 def test_wrong_bytes_from_a_server_are_dropped(site, preset):
