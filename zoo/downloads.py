@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import http.client
-import shutil
 import time
 import urllib.error
 import urllib.request
@@ -14,6 +13,8 @@ from zoo import locks
 _TIMEOUT = 30
 #: How often a download that breaks off is tried, and seconds between two tries.
 _TRIES, _PAUSE = 3, 1
+#: Bytes that are read at a time.
+_PIECE = 2**16
 
 
 class _BrokenOff(ValueError):
@@ -26,7 +27,7 @@ def read(url):
     Raises:
         ValueError: If they can't be fetched.
     """
-    with _opened(url) as response:
+    with _named(url), _response(url) as response:
         return response.read()
 
 
@@ -82,10 +83,13 @@ def _receive_in_tries(url, partial, digest):
 def _receive(url, partial, digest):
     """Downloads a URL to a file, of which the beginning may be there; see `fetch`."""
     have = partial.stat().st_size if partial.exists() else 0
-    with _opened(url, start=have) as response:
-        # Without ranges, or from the beginning again, it is 200 and the whole file.
-        with open(partial, "ab" if response.status == 206 else "wb") as file:
-            shutil.copyfileobj(response, file)
+    with _named(url):
+        response = _response(url, start=have)
+    # Without ranges, or from the beginning again, it is 200 and the whole file.
+    mode = "ab" if response.status == 206 else "wb"
+    with response, open(partial, mode) as file:
+        while piece := _read_piece(url, response):
+            file.write(piece)
         missing, is_chunked = response.length, response.chunked
     if missing:
         raise _BrokenOff(
@@ -110,12 +114,16 @@ def _receive(url, partial, digest):
     )
 
 
+def _read_piece(url, response):
+    with _named(url):
+        return response.read(_PIECE)
+
+
 @contextlib.contextmanager
-def _opened(url, start=0):
-    """Opens a URL; whatever breaks until the block ends is one `ValueError`."""
+def _named(url):
+    """Makes one `ValueError` of whatever breaks while a block fetches from a URL."""
     try:
-        with _response(url, start) as response:
-            yield response
+        yield
     except (ConnectionError, TimeoutError, http.client.IncompleteRead) as error:
         raise _BrokenOff(f"{url} can't be fetched: {error}") from error
     # A malformed URL is an InvalidURL, a UnicodeError or some other ValueError.
@@ -123,7 +131,7 @@ def _opened(url, start=0):
         raise ValueError(f"{url} can't be fetched: {error}") from error
 
 
-def _response(url, start):
+def _response(url, start=0):
     request = urllib.request.Request(url)
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -133,7 +141,7 @@ def _response(url, start):
         if error.code != 416 or not start:
             raise
     # The server's file is not that long: what we have is no beginning of it.
-    return _response(url, 0)
+    return _response(url)
 
 
 def _partial(path):

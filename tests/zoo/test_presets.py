@@ -10,6 +10,7 @@ import importlib.metadata
 import json
 import pathlib
 import re
+import resource
 import shutil
 import subprocess
 import sys
@@ -625,6 +626,22 @@ def test_a_cache_without_locks_goes_without(saved, site, monkeypatch):
     monkeypatch.setattr(fcntl, "flock", flock)
     loaded = zoo.from_preset(site[0])
     np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+
+
+def test_a_full_cache_is_not_taken_for_a_broken_connection(saved, site):
+    """A limit on the size of files stands for the disk."""
+    url, handler, _ = site
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, limits[1]))
+    try:
+        with pytest.raises(ValueError, match=r"can't be cached: .* too large"):
+            zoo.from_preset(url)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    tries = [start for name, start in handler.requests if name == "model.weights.h5"]
+    assert tries == [0, 5000]
 
 
 def test_wrong_bytes_from_a_server_are_dropped(site, preset):
