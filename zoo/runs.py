@@ -233,25 +233,12 @@ class Run:
         if last is None or not path.exists():
             path.unlink(missing_ok=True)
             return {}
-        with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            # A row that a kill has cut short is of an epoch after the checkpoint.
-            rows = [
-                row
-                for row in reader
-                if None not in row.values() and int(row["epoch"]) < last[0]
-            ]
-        if not rows:
+        history, text = _logs_before(path, last[0])
+        if history:
+            files.write_bytes(path, text.encode())
+        else:
             path.unlink()
-            return {}
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, reader.fieldnames)
-        writer.writeheader()
-        writer.writerows(rows)
-        files.write_bytes(path, text.getvalue().encode())
-        # Keras has a column of NA for each number that validation did not give.
-        names = [n for n in reader.fieldnames if n != "epoch" and rows[0][n] != "NA"]
-        return {name: [float(row[name]) for row in rows] for name in names}
+        return history
 
     def finish(self, model):
         """Measures the trained model, and writes it into the run as a preset."""
@@ -266,6 +253,42 @@ class Run:
                 metadata["measured"] = self.recipe.measure(model)
             finally:  # Whatever became of that, the training is not lost.
                 model.save_to_preset(self.folder / MODEL, metadata)
+
+
+def _logs_before(path, epoch):
+    """Reads the logs of the epochs before one.
+
+    Returns:
+        Tuple of a dict, from name to a list of one number an epoch, and the file's text
+        without the other epochs. The dict is empty where there are none.
+
+    Raises:
+        ValueError: If the file is damaged.
+    """
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            # A row that a kill has cut short is of an epoch after the checkpoint.
+            rows = [
+                row
+                for row in reader
+                if None not in row.values() and int(row["epoch"]) < epoch
+            ]
+        if not rows:
+            return {}, ""
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, reader.fieldnames)
+        writer.writeheader()
+        writer.writerows(rows)
+        # Keras has a column of NA for each number that validation did not give.
+        names = [n for n in reader.fieldnames if n != "epoch" and rows[0][n] != "NA"]
+        history = {name: [float(row[name]) for row in rows] for name in names}
+    except (KeyError, ValueError, csv.Error) as error:
+        raise ValueError(
+            f"{path} is damaged: {error!r}. Delete it to go on without the logs of the "
+            "epochs that are done."
+        ) from error
+    return history, text.getvalue()
 
 
 def _described_in(path):

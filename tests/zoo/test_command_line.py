@@ -724,6 +724,29 @@ def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path, monkeypatch):
     assert run(*again).exit_code == 0
 
 
+def test_logs_that_a_spreadsheet_has_changed_are_named(tmp_path):
+    log = tmp_path / "run" / "log.csv"
+    settings = ["gan", "--image-size", 8, "--generator-units", 4, "--out", log.parent]
+    assert run("train", *settings, "--epochs", 1).exit_code == 0
+    recipe = Recipe.load(log.parent / "run.json")
+    model = recipe.build()
+    header, row = log.read_text().splitlines()
+    for damaged in (
+        f"{header};\n{row};\n".replace(",", ";"),
+        f"{header}\n1.0{row[1:]}\n",
+        f"{header}\n{row},0\n",
+        f"{header}\n{row[:-1]}?\n",
+    ):
+        log.write_text(damaged)
+        with pytest.raises(ValueError, match=f"{log} is damaged: .* Delete it to go"):
+            Run(log.parent, recipe, resume=True).callbacks(model)
+        assert log.read_text() == damaged
+    again = ["train", *settings, "--epochs", 2, "--resume"]
+    assert f"Error: {log} is damaged: " in run(*again).output
+    log.unlink()
+    Run(log.parent, recipe, resume=True).callbacks(model)
+
+
 def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path):
     settings = ["gan", "--image-size", 8, "--epochs", 1, "--out", tmp_path / "run"]
     done = run("train", *settings, "--generator-optimizer", "sgd:learning_rate=1e30")
