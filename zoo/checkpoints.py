@@ -74,7 +74,8 @@ class BackupAndResume(keras.callbacks.Callback):
         self._position = (0, 0)
         self._skipped = 0
         self._cut = False
-        self._damaged = []
+        # From folder to what is wrong with it, by the last look at all of them.
+        self._damaged = {}
 
     # Called by `zoo.Model.fit`
 
@@ -88,6 +89,12 @@ class BackupAndResume(keras.callbacks.Callback):
         if found is None:
             return None
         folder, position = found
+        if self._damaged:
+            warnings.warn(
+                f"Damaged checkpoints: {'; '.join(self._damaged.values())}. The "
+                f"training goes on from the one before, {folder}, and deletes them.",
+                stacklevel=3,
+            )
         there, here = position["compile"], model.settings()
         changed = sorted(k for k in {*there, *here} if there.get(k) != here.get(k))
         if changed:
@@ -125,26 +132,17 @@ class BackupAndResume(keras.callbacks.Callback):
         Raises:
             CheckpointError: If there are checkpoints, all of them damaged.
         """
-        self._damaged, reasons = [], []
+        self._damaged = {}
         for folder in reversed(self._all()):
             try:
-                position = _checked_position(folder)
+                return folder, _checked_position(folder)
             except (OSError, TypeError, ValueError) as error:
-                self._damaged.append(folder)
-                reasons.append(f"{folder} ({error})")
-                continue
-            if reasons:
-                warnings.warn(
-                    f"Damaged checkpoints: {'; '.join(reasons)}. The training goes on "
-                    f"from the one before, {folder}, and deletes them.",
-                    stacklevel=3,
-                )
-            return folder, position
-        if reasons:
+                self._damaged[folder] = f"{folder} ({error})"
+        if self._damaged:
             raise CheckpointError(
                 f"All checkpoints in {self.directory} are damaged: "
-                f"{'; '.join(reasons)}. Put a copy of one back, or delete "
-                f"{self.directory}, and the training begins anew."
+                f"{'; '.join(self._damaged.values())}. Put a copy of one back, or "
+                f"delete {self.directory}, and the training begins anew."
             )
         return None
 
@@ -272,7 +270,7 @@ class BackupAndResume(keras.callbacks.Callback):
         try:
             # They would stand where new ones come.
             while self._damaged:
-                shutil.rmtree(self._damaged.pop())
+                shutil.rmtree(self._damaged.popitem()[0])
             if final.exists():
                 return
             self.directory.mkdir(parents=True, exist_ok=True)
