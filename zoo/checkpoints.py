@@ -19,6 +19,7 @@ import warnings
 import keras
 import numpy as np
 
+from zoo import files
 from zoo.distribution import is_chief, spans_workers, sum_over_replicas
 from zoo.downloads import sha256_of
 
@@ -284,7 +285,7 @@ class BackupAndResume(keras.callbacks.Callback):
                 position["sha256"] = sha256_of(scratch / _STATE)
                 (scratch / _POSITION).write_text(json.dumps(position))
                 for path in scratch.iterdir():
-                    _flush(path)
+                    files.flush(path)
                 scratch.rename(final)
             finally:
                 shutil.rmtree(scratch, ignore_errors=True)
@@ -332,11 +333,3 @@ def _in_short(error):
     if getattr(error, "errno", None):
         return os.strerror(error.errno)
     return textwrap.shorten(str(error), 300, placeholder=" …")
-
-
-def _flush(path):
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

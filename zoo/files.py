@@ -1,6 +1,7 @@
 """Files that are written whole or not at all."""
 
 import json
+import os
 
 
 def write_bytes(path, content):
@@ -13,9 +14,21 @@ def write_bytes(path, content):
     partial = path.with_name(f"{path.name}.partial")
     try:
         partial.write_bytes(content)
+        flush(partial)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def flush(path):
+    """Waits until a file is on the disk.
+
+    Args:
+        path: `pathlib.Path` of the file.
+    """
+    # Windows flushes only what is open for writing.
+    with open(path, "r+b") as file:
+        os.fsync(file)
 
 
 def write_json(path, value):
