@@ -695,6 +695,15 @@ def test_workers_take_their_rows_in_order():
             {"name": "digits", "labelled": 10, "labelled_share": 1.0},
             r"rows with and without labels.*labelled_share=1.0",
         ),
+        (
+            {
+                "name": "digits",
+                "split": "train[:40]",
+                "labelled": 10,
+                "batch_size": 100,
+            },
+            r"digits has 40.*batch_size=100 .*takes 50.* size of 80 or less",
+        ),
         *(
             ({"name": "gaussian", **asked}, r"neither images nor labels")
             for asked in (

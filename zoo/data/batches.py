@@ -94,14 +94,20 @@ def semi_supervised(selection, batch_size, seed, labelled, share):
             "A batch must have rows with and without labels. Received: "
             f"batch_size={batch_size}, labelled_share={share}"
         )
+    size, others = selection.size, batch_size - known_rows
+    if others > size:
+        raise ValueError(
+            f"There are fewer images than one batch takes: {selection.name} has "
+            f"{size}. Received: batch_size={batch_size} with labelled_share={share}, "
+            f"which takes {others}. Take a batch size of {int(size / (1 - share))} or "
+            "less."
+        )
     all_images, all_labels = selection.arrays()
     chosen = _balanced_choice(all_labels, labelled, rng.fold_in(seed, _CHOICE))
     known = InMemory(all_images[chosen], all_labels[chosen])
     whole = InMemory(all_images, np.full_like(all_labels, -1))
 
-    whole_plan = _plan(
-        selection.name, whole.size, batch_size - known_rows, True, seed, _SOURCE
-    )
+    whole_plan = _plan(selection.name, size, others, True, seed, _SOURCE)
     known_plan = Plan(
         count=whole_plan.steps * known_rows,
         batch_size=known_rows,
