@@ -497,6 +497,24 @@ def test_the_first_of_images_that_come_by_class_are_warned_of():
         load_arrays(images, limit=3)
 
 
+def test_parts_of_which_nothing_is_taken_are_not_warned_of(tmp_path):
+    images, labels = np.zeros((6, 6, 6), np.uint8), np.repeat([0, 1, 2], 2)
+    for split in ("train", "test"):
+        np.savez(tmp_path / f"{split}.npz", image=images, label=labels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_arrays(tmp_path, "train+test", limit=6)
+    with pytest.warns(UserWarning, match="'train'.* first 3 are taken") as warned:
+        load_arrays(tmp_path, "train+test", limit=3)
+    assert len(warned) == 1
+
+
+@pytest.mark.parametrize("limit", [-1, 0, 2.5])
+def test_a_limit_is_a_number_of_images(limit):
+    with pytest.raises(ValueError, match=f"1 or more. Received: limit={limit}"):
+        load_arrays("digits", limit=limit)
+
+
 def test_folder_of_images_without_labels(tmp_path):
     save_image(tmp_path / "a.png", np.zeros((6, 6), np.uint8))
     save_image(tmp_path / "b.jpg", np.zeros((8, 6), np.uint8))

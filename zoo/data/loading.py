@@ -171,9 +171,9 @@ def load_arrays(
         split: As for `load_data`.
         image_size: As for `load_data`.
         channels: As for `load_data`.
-        limit: How many images at most, the first ones, with a warning where these lack
-            classes because the labels of an array or `.npz` file are in order. `None`
-            loads all, into memory.
+        limit: How many images at most, 1 or more, the first ones, with a warning where
+            these lack classes because the labels of an array or `.npz` file are in
+            order. `None` loads all, into memory.
         labels: Whether there must be labels.
 
     Returns:
@@ -182,6 +182,7 @@ def load_arrays(
     Raises:
         ValueError: As `load_data` does.
     """
+    limit = checks.optional(checks.count, "limit", limit)
     selection = select(name, split, image_size, channels)
     if labels:
         selection.check_labels("what is asked for")

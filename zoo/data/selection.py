@@ -119,8 +119,9 @@ class Selection:
         for split, start, whole_stop in self.parts:
             stop = min(whole_stop, start + limit)
             limit -= stop - start
+            # Also a part of which nothing is taken: it has its say in the shape.
             parts.append((split, start, stop))
-            if stop < whole_stop and self.source.comes_by_class(split):
+            if start < stop < whole_stop and self.source.comes_by_class(split):
                 warnings.warn(
                     f"The images of {self.name}, {split!r}, come one class after the "
                     f"other, and only the first {stop - start} are taken: shuffle the "
