@@ -118,21 +118,17 @@ def evaluate(
             f"{'one data set' if pair else 'a source and a target data set'}. "
             f"Received: {name!r}"
         )
-    arguments = {
-        "name": name,
-        "split": split,
-        **data.shape_arguments(model.image_shape),
-        "limit": count,
-    }
+    shape = data.shape_arguments(model.image_shape)
+    chosen = {"name": name, "split": split, **shape}
     measurements, shares = [], None
     if isinstance(model, GenerativeModel):
         measurements, shares = _samples(
-            model, features, arguments, seed, parzen, progress
+            model, features, chosen, count, seed, parzen, progress
         )
     if type(model).measure is not Model.measure:
         model.progress = progress
         seen_through = {"features": features} if isinstance(model, DTN) else {}
-        measurements += model.measure(**arguments, **seen_through)
+        measurements += model.measure(**chosen, limit=count, **seen_through)
     return Evaluation(
         preset=str(handle),
         sha256=presets.fingerprint(folder),
@@ -170,21 +166,21 @@ def _check_asked(model, features, parzen):
         )
 
 
-def _samples(model, features, arguments, seed, parzen, progress):
+def _samples(model, features, chosen, count, seed, parzen, progress):
     """Compares samples with real images; returns numbers and shares of the classes."""
-    compared = _first(arguments)
+    compared = select(**chosen).first(count)
     if parzen:
         validation = _apart(compared, VALIDATION, _VALIDATION_COUNT)
         if validation is None:
             raise ValueError(
                 f"The width of Parzen windows is chosen on {VALIDATION}, which "
                 f"{compared.name} lacks, or which is among the images to compare with. "
-                f"Choose another split. Received: split={arguments['split']!r}"
+                f"Choose another split. Received: split={chosen['split']!r}"
             )
     if compared.size < LEAST:
         raise ValueError(
             f"Distances need at least {LEAST} images, and {compared.name} has "
-            f"{compared.size} in {arguments['split']!r}."
+            f"{compared.size} in {chosen['split']!r}."
         )
     real, _ = compared.arrays()
     if real.shape[1:] != model.image_shape:
@@ -192,7 +188,7 @@ def _samples(model, features, arguments, seed, parzen, progress):
             f"The model makes images of shape {model.image_shape}, and those of "
             f"{compared.name} are {real.shape[1:]}."
         )
-    network = feature_networks.find(features, arguments["name"])
+    network = feature_networks.find(features, chosen["name"])
     count = len(real)
     # The distance between real images that nobody could tell apart is the floor; of the
     # same images it would be 0.
@@ -221,7 +217,8 @@ def _samples(model, features, arguments, seed, parzen, progress):
             )
             for images in (real, train, generated)
         )
-    provenance = network.provenance([_native_shape(arguments), model.image_shape])
+    native = data.native_shape(**chosen)
+    provenance = network.provenance([native, model.image_shape])
     common = {"real_count": count, "generated_count": count, "seed": seed}
     numbers = _distances(real_features, generated_features, seed)
     probabilities = network.classify(generated_features)
@@ -253,12 +250,6 @@ def _samples(model, features, arguments, seed, parzen, progress):
     if parzen:
         measurements += _parzen(generated, real, validation.arrays()[0], common)
     return measurements, shares
-
-
-def _first(arguments):
-    """Selects the images that `zoo.data.load_arrays` would load."""
-    known = {k: v for k, v in arguments.items() if k != "limit"}
-    return select(**known).first(arguments["limit"])
 
 
 def _apart(selection, split, count):
@@ -328,7 +319,3 @@ def _parzen(generated, real, validation, common):
         ),
         Measurement("parzen_sigma_finer", finer.sigma, **common),
     ]
-
-
-def _native_shape(arguments):
-    return data.native_shape(**{k: v for k, v in arguments.items() if k != "limit"})
