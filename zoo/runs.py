@@ -7,8 +7,8 @@
         data.json         how many images and classes there were
         checkpoints/      what `--resume` goes on from
         log.csv           the logs of each epoch
-        seconds.json      how long the training took
         events/           the same for TensorBoard, with the sample grids
+        seconds.json      how long the training took
         latents.png       where images lie among an autoencoder's latents
         samples/          grids of the same seeds, or transfers, and samples.gif
         densities/        of a one-dimensional GAN instead, densities.gif and .png
