@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+from keras.src.saving.serialization_lib import in_safe_mode
 
 from zoo import (
     checks,
@@ -512,6 +513,13 @@ def _frozen_copy(features):
         # A recipe names them, and means the same wherever it is trained.
         features = presets.built_in(features)
     if isinstance(features, (str, os.PathLike)):
+        # A model's file holds f itself, and one from elsewhere is not to say what is
+        # fetched, past the hash that pins it.
+        if in_safe_mode():
+            raise ValueError(
+                "The file of a DTN holds features as a network, and is not allowed to "
+                f"name a preset. Received: features={features!r}"
+            )
         features = Model.from_preset(features)
     if isinstance(features, DiscriminativeModel):
         features = features.features

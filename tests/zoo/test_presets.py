@@ -343,6 +343,28 @@ def test_code_in_a_preset_does_not_run(preset, tmp_path, switched_off):
     assert not trace.exists()
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_preset_names_no_other_preset(preset, nested):
+    network = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Flatten()])
+    widths = {"generator_filters": 2, "discriminator_filters": 2, "kernel_size": 3}
+    dtn = keras.saving.serialize_keras_object(zoo.DTN(network, seed=0, **widths))
+
+    def name_another(config):
+        # Itself, so that it would be asked for without an end.
+        dtn["config"]["features"] = str(preset)
+        if nested:
+            config["config"]["generator"] = dtn
+        else:
+            config.update(dtn)
+
+    edit_config(preset, name_another)
+    with pytest.raises(ValueError, match="is not allowed to name a preset"):
+        zoo.from_preset(preset)
+    # What `keras.saving.load_model` builds of a `.keras` file.
+    with pytest.raises(ValueError, match="is not allowed to name a preset"):
+        keras.saving.deserialize_keras_object(dtn)
+
+
 @pytest.mark.parametrize(
     ("module", "name"), [("os", "system"), ("keras.src.utils.file_utils", "get_file")]
 )
