@@ -73,8 +73,8 @@ class DTN(AveragedModel):
             one. f keeps its own.
 
     Raises:
-        ValueError: If `features` is missing or maps no images to rows, or a network
-            that is given does not fit it.
+        ValueError: If `features` is missing or maps no images to rows, both of known
+            shapes, or a network that is given does not fit it.
 
     Example::
 
@@ -534,6 +534,11 @@ def _frozen_copy(features):
         raise ValueError(
             "features maps images (height, width, channels) to rows. "
             f"Received: a network from {shapes[0]} to {shapes[1]}"
+        )
+    if None in (*shapes[0], *shapes[1]):
+        raise ValueError(
+            "features must map rows of known shapes to such. It maps "
+            f"{shapes[0]} to {shapes[1]}: give its Input the sizes."
         )
     copy = rebuilding.clone("features", features)
     copy.trainable = False

@@ -249,6 +249,12 @@ def test_errors_name_what_is_wrong(classifier):
         zoo.DTN("no_such_preset")
     with pytest.raises(ValueError, match="maps images"):
         zoo.DTN(classifier.label_head)
+    pooled = keras.layers.GlobalAveragePooling2D()
+    with pytest.raises(ValueError, match=r"rows of known shapes.*\(None, None, 3\) to"):
+        zoo.DTN(keras.Sequential([keras.Input((None, None, 3)), pooled]))
+    of_any_width = keras.layers.Lambda(lambda x: x[:, 0, 0], output_shape=(None,))
+    with pytest.raises(ValueError, match=r"rows of known shapes.*to \(None,\)"):
+        zoo.DTN(keras.Sequential([keras.Input((16, 16, 3)), of_any_width]))
     with pytest.raises(ValueError, match="classifier_digits"):
         zoo.DTN.check_measurable(["digits", "digits"])
     model = tiny(classifier)
