@@ -185,10 +185,13 @@ class AAE(AutoencoderModel):
             dtype=dtype,
         )
         self._check_prior()
-        network_checks.check_built(discriminator=discriminator)
-        self._remember_given(
-            encoder=encoder, decoder=decoder, discriminator=discriminator
-        )
+        given = {
+            "encoder": encoder,
+            "decoder": decoder,
+            "discriminator": discriminator,
+        }
+        network_checks.check_built(**given)
+        self._remember_given(**given)
         with self._networks_policy():
             self.discriminator = discriminator or self.build_discriminator()
             if self.classifies:

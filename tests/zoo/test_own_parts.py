@@ -245,6 +245,10 @@ def test_networks_share_no_layer():
     coder = keras.Sequential([keras.Input((3,)), layers.Dense(3)])
     with pytest.raises(ValueError, match="encoder and decoder share the layer"):
         zoo.VAE(encoder=coder, decoder=coder)
+    for name in ("encoder", "decoder"):
+        given = {name: generator, "discriminator": discriminator}
+        with pytest.raises(ValueError, match=f"{name} and discriminator share the"):
+            zoo.AAE((3,), 3, units=(4,), **given)
 
 
 @pytest.mark.parametrize("end", ["inputs", "outputs"])
