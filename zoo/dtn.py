@@ -58,9 +58,8 @@ class DTN(AveragedModel):
 
     Args:
         features: f, which has to be given: a `zoo.Classifier` or `zoo.DANN` trained on
-            the source domain, the preset of one (a built-in name, before a folder of
-            that name), or a built Keras model from images to rows. Its weights and
-            statistics stay as they are.
+            the source domain, the preset of one, or a built Keras model from images to
+            rows. Its weights and statistics stay as they are.
         generator_filters: Channels of the generator's last hidden layer.
         discriminator_filters: Channels of the discriminator's first layer.
         kernel_size: Side of the kernels.
@@ -509,9 +508,6 @@ def total_variation(images):
 
 def _frozen_copy(features):
     """Returns f as a network of its own that no training moves."""
-    if isinstance(features, str) and features in presets.list_presets():
-        # A recipe names them, and means the same wherever it is trained.
-        features = presets.built_in(features)
     if isinstance(features, (str, os.PathLike)):
         # A model's file holds f itself, and one from elsewhere is not to say what is
         # fetched, past the hash that pins it.

@@ -186,7 +186,8 @@ class Model(Unpacking, TrainingLoop):
 
         Args:
             handle: Name of a built-in preset (`zoo.list_presets()`), a preset's or a
-                run's folder, or a base URL.
+                run's folder, or a base URL. A folder by the name of a built-in preset
+                is `./NAME`.
             sha256: Expected SHA-256 of the preset's `metadata.json`.
             dtype: Dtype policy to compute by, such as `"bfloat16"`; None for the one
                 that the model was saved with. Networks that somebody gave to the model

@@ -172,6 +172,9 @@ def _copy_others(folder, target):
 def resolve(handle, sha256=None):
     """Returns the local folder of a handle, downloading it if it is a URL.
 
+    The name of a built-in preset is that preset's, wherever it is used: `./NAME` and
+    `pathlib.Path(NAME)` are the folder.
+
     Raises:
         ValueError: If there is no such preset.
     """
@@ -180,6 +183,8 @@ def resolve(handle, sha256=None):
             "Expected the name of a built-in preset, a folder or a base URL. "
             f"Received: {handle!r}"
         )
+    if isinstance(handle, str) and handle in list_presets():
+        return built_in(handle)
     handle = os.fspath(handle)
     scheme, separator, _ = handle.partition("://")
     if separator and scheme.lower() not in ("http", "https"):
@@ -195,8 +200,6 @@ def resolve(handle, sha256=None):
     for candidate in (folder, folder / "model"):
         if (candidate / METADATA).exists():
             return candidate
-    if handle in list_presets():
-        return built_in(handle)
     if folder.suffix == ".keras" and folder.is_file():
         raise ValueError(
             f"{folder} is a model as `save` writes it, and no preset. Load it by "
@@ -236,8 +239,9 @@ def built_in(name):
         )
     if not known[name]["trained"]:
         raise ValueError(
-            f"The preset {name!r} is a recipe that has not been trained yet. Train "
-            f"it: python -m zoo train {name} --out runs/{name}"
+            f"The preset {name!r} is a recipe that has not been trained yet, and a "
+            f"folder of this name is ./{name}. Train it: python -m zoo train {name} "
+            f"--out runs/{name}"
         )
     return BUILT_IN / name
 

@@ -92,6 +92,15 @@ def test_an_empty_folder_name_starts_nothing(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_by_a_shipped_name_is_shown_as_a_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("zoo.commands.train._train", lambda *training: None)
+    for out, handle in (("gan_mnist", "./gan_mnist"), ("mine", "mine")):
+        done = run("train", "gan", "--image-size", 8, "--out", out)
+        assert done.exit_code == 0, done.output
+        assert f"python -m zoo sample {handle} --out samples.png" in done.output
+
+
 def test_labels_for_a_model_without_use_for_them_are_refused(tmp_path):
     done = run("train", "dcgan", "--labelled", 100, "--out", tmp_path / "run")
     assert done.exit_code == 1

@@ -301,10 +301,11 @@ def test_a_folder_named_as_a_feature_network_is_not_taken_for_it(tmp_path, monke
         "classifier_mnist"
     )
     built_in = zoo.presets.BUILT_IN / "classifier_mnist"
-    network = feature_networks.find(None, "mnist")
-    assert network.hash == zoo.presets.fingerprint(built_in)
-    assert network.name == "classifier_mnist"
-    named = feature_networks.find("classifier_mnist", "mnist")
+    for handle in (None, "classifier_mnist"):
+        network = feature_networks.find(handle, "mnist")
+        assert network.hash == zoo.presets.fingerprint(built_in)
+        assert network.name == "classifier_mnist"
+    named = feature_networks.find("./classifier_mnist", "mnist")
     assert named.hash == zoo.presets.fingerprint(tmp_path / "classifier_mnist")
 
 

@@ -421,6 +421,17 @@ def test_unknown_names_say_what_there_is(tmp_path):
         zoo.from_preset(tmp_path)
 
 
+def test_a_built_in_name_is_no_folder_s(saved, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("gan_mnist", "dcgan_svhn_32"):
+        shutil.copytree(saved[1], name)
+        for path in (f"./{name}", f"{name}/", pathlib.Path(name)):
+            assert presets.resolve(path).absolute() == tmp_path / name
+    assert presets.resolve("gan_mnist") == presets.BUILT_IN / "gan_mnist"
+    with pytest.raises(ValueError, match=r"not been trained yet.* \./dcgan_svhn_32"):
+        presets.resolve("dcgan_svhn_32")
+
+
 def test_a_saved_model_is_no_preset(saved, tmp_path):
     path = tmp_path / "gan.keras"
     saved[0].save(path)

@@ -11,7 +11,7 @@ import click
 import keras
 import tensorflow as tf
 
-from zoo import checks, distribution, recipes, runs
+from zoo import checks, distribution, presets, recipes, runs
 from zoo.adversarial import AdversarialModel
 from zoo.checkpoints import BackupAndResume, DivergenceError
 from zoo.commands import flags, launcher
@@ -272,13 +272,15 @@ def run_training(
     with run.started() if chief else contextlib.nullcontext():
         _train(run, model, train_data, chief)
     click.echo(f"The model is in {run.folder / runs.MODEL}.")
+    # The name of a built-in preset alone is that preset's.
+    handle = f"./{out}" if out in presets.list_presets() else out
     if isinstance(model, AdversarialModel) and model.image_shape == (1,):
         click.echo(f"Look at it: {run.folder / runs.DENSITIES}")
     elif isinstance(model, GenerativeModel) and len(model.image_shape) == 3:
-        click.echo(f"Look at it: python -m zoo sample {out} --out samples.png")
+        click.echo(f"Look at it: python -m zoo sample {handle} --out samples.png")
     elif isinstance(model, DTN):
         source, _ = recipe.data["name"]
-        click.echo(f"Look at it: python -m zoo transfer {out} --data {source}")
+        click.echo(f"Look at it: python -m zoo transfer {handle} --data {source}")
 
 
 def _warn_of_another_length(recipe, train_data):
