@@ -152,10 +152,17 @@ def save(model, folder, metadata=None):
                 },
             },
         )
-        if folder.exists():
-            _copy_others(folder, partial)
-            folder.rename(pathlib.Path(scratch) / "replaced")
-        partial.rename(folder)
+        replaced = pathlib.Path(scratch) / "replaced"
+        try:
+            if folder.exists():
+                _copy_others(folder, partial)
+                folder.rename(replaced)
+            partial.rename(folder)
+        except BaseException:
+            # It would go with the scratch folder.
+            if replaced.exists() and not folder.exists():
+                replaced.rename(folder)
+            raise
 
 
 def _copy_others(folder, target):

@@ -101,6 +101,23 @@ def test_a_preset_is_of_the_average(tmp_path):
     assert np.abs(loaded.generate(3) - trained).max() > 1e-4
 
 
+def test_a_preset_that_can_t_be_replaced_stays(saved, preset, monkeypatch):
+    rename = pathlib.Path.rename
+
+    def failing(path, target):
+        if target == preset and path.name != "replaced":
+            raise OSError("no more room")
+        return rename(path, target)
+
+    monkeypatch.setattr(pathlib.Path, "rename", failing)
+    other = zoo.GAN((3,), 3, generator_units=(8,), discriminator_units=(4,), seed=0)
+    with pytest.raises(OSError, match="no more room"):
+        other.save_to_preset(preset)
+    loaded = zoo.from_preset(preset)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    assert [*preset.parent.iterdir()] == [preset]
+
+
 def test_a_preset_is_saved_where_one_is_and_behind_a_link(saved, tmp_path, monkeypatch):
     (tmp_path / "here").mkdir()
     (tmp_path / "link").symlink_to("here")
