@@ -13,7 +13,7 @@ import numpy as np
 from zoo import data, feature_networks, metrics, presets
 from zoo.data.selection import select
 from zoo.dtn import DTN
-from zoo.generative import GenerativeModel, seeds_of
+from zoo.generative import GenerativeModel, consecutive_seeds
 from zoo.images import check_finite, to_uint8
 from zoo.metrics import Measurement
 from zoo.model import Model, silent
@@ -198,7 +198,7 @@ def _samples(model, features, chosen, count, seed, parzen, progress):
     conditions = {} if asked is None else {"labels": asked}
     passes = 3 * count + (0 if train is None else len(train))
     with progress(length=passes) as bar:
-        seeds = seeds_of(count, seed, None)
+        seeds = consecutive_seeds(count, seed)
 
         def draw(rows):
             given = {name: values[rows] for name, values in conditions.items()}

@@ -227,7 +227,9 @@ class GenerativeModel(AveragedModel):
             ValueError: If neither or both of `n` and `seeds` are given, or a condition
                 is unknown, missing, of another shape, or out of range.
         """
-        seeds = seeds_of(n, seed, seeds)
+        if (n is None) == (seeds is None):
+            raise ValueError(f"Pass either n or seeds. Received: n={n}, seeds={seeds}")
+        seeds = checked_seeds(seeds) if n is None else consecutive_seeds(n, seed)
         return self._conditioned_batches(
             self.draw, seeds, self.conditions, conditions, batch_size
         )
@@ -296,7 +298,7 @@ class GenerativeModel(AveragedModel):
         labels = np.ravel(conditions.pop("labels", np.arange(classes.num_classes)))
         rows = max(1, n // len(labels))
         samples = self.generate(
-            seeds=np.repeat(seeds_of(rows, seed, None), len(labels)),
+            seeds=np.repeat(consecutive_seeds(rows, seed), len(labels)),
             labels=np.tile(labels, rows),
             **conditions,
         )
@@ -339,21 +341,30 @@ def join(first, conditions):
     return [first, *conditions] if conditions else first
 
 
-def seeds_of(n, seed, seeds):
-    """Resolves the arguments of `generate` to an int64 numpy array of seeds."""
-    if (n is None) == (seeds is None):
-        raise ValueError(f"Pass either n or seeds. Received: n={n}, seeds={seeds}")
-    if seeds is not None:
-        seeds = np.asarray(seeds)
-        # Without seeds the dtype says nothing.
-        if seeds.ndim != 1 or (
-            seeds.size and (seeds.dtype.kind not in "iu" or seeds.max() >= 2**63)
-        ):
-            raise ValueError(
-                "seeds is a list of integers of 64 bits, from -2**63 to 2**63 - 1. "
-                f"Received: {seeds!r}"
-            )
-        return seeds.astype(np.int64)
+def checked_seeds(seeds):
+    """Returns seeds that a user gives, integers `[n]`, as an int64 numpy array.
+
+    Raises:
+        ValueError: If they are no list of integers of 64 bits.
+    """
+    seeds = np.asarray(seeds)
+    # Without seeds the dtype says nothing.
+    if seeds.ndim != 1 or (
+        seeds.size and (seeds.dtype.kind not in "iu" or seeds.max() >= 2**63)
+    ):
+        raise ValueError(
+            "seeds is a list of integers of 64 bits, from -2**63 to 2**63 - 1. "
+            f"Received: {seeds!r}"
+        )
+    return seeds.astype(np.int64)
+
+
+def consecutive_seeds(n, seed):
+    """Returns the seeds `seed` ... `seed + n - 1` as an int64 numpy array.
+
+    Raises:
+        ValueError: If n is no integer from 0 on, or a seed none of 64 bits.
+    """
     for name, value in (("n", n), ("seed", seed)):
         if not isinstance(value, numbers.Integral):
             raise ValueError(f"{name} is an integer. Received: {name}={value!r}")

@@ -12,7 +12,7 @@ from zoo import checks, losses, network_checks, networks, priors, rng
 from zoo.adversarial import AdversarialModel, accuracies
 from zoo.conditions import Classes, Vectors
 from zoo.data import drop_unlabelled, load_arrays
-from zoo.generative import seeds_of
+from zoo.generative import consecutive_seeds
 from zoo.metrics import Measurement, code_matching_error
 
 
@@ -519,7 +519,7 @@ class InfoGAN(AdversarialModel):
                 f"Received: code={code}"
             )
         columns = columns or self._columns()
-        seeds = np.repeat(seeds_of(rows, seed, None), columns)
+        seeds = np.repeat(consecutive_seeds(rows, seed), columns)
         given = {
             name: np.repeat(values, columns, axis=0)
             for name, values in self.checked_conditions(conditions, rows).items()

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from zoo import checks
-from zoo.generative import GenerativeModel, seeds_of
+from zoo.generative import GenerativeModel, checked_seeds, consecutive_seeds
 from zoo.metrics import arrays
 
 
@@ -287,7 +287,7 @@ def invert(
     if not len(images):
         raise ValueError("Expected one image or more. Received: none")
     count = len(images)
-    seeds = seeds_of(count * starts, seed, None)
+    seeds = consecutive_seeds(count * starts, seed)
     checked = model.checked_conditions(conditions, count)
     tiled = {name: np.concatenate([v] * starts) for name, v in checked.items()}
     given = _completed(model, seeds, tiled)
@@ -328,7 +328,7 @@ def _check_decodes(model):
 
 def _completed(model, seeds, checked):
     """Returns dict of the decoder's conditions as tensors, drawn where left open."""
-    completed = model.complete(checked, tf.constant(seeds_of(None, 0, seeds)))
+    completed = model.complete(checked, tf.constant(checked_seeds(seeds)))
     return dict(zip(model.conditions, completed, strict=True))
 
 
@@ -339,7 +339,7 @@ def _fixed(model, seed, conditions):
 
 def _latents(model, seeds, given):
     """Returns the latents of seeds, of the prior under one row's conditions or each."""
-    seeds = seeds_of(None, 0, seeds)
+    seeds = checked_seeds(seeds)
     repeated = {n: np.resize(v, (len(seeds), *v.shape[1:])) for n, v in given.items()}
     return model.sample_prior(tf.constant(seeds), **repeated).numpy()
 
