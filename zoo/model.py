@@ -638,7 +638,14 @@ class Model(Unpacking, TrainingLoop):
         Returns:
             Two float32 scalars. Their mean over replicas is the mean over rows.
         """
-        entropies, hits = label_rows(labels, logits, label_smoothing)
+        classes = logits.shape[-1]
+        logits = tf.cast(logits, tf.float32)
+        targets = tf.one_hot(labels, classes)
+        targets = targets * (1 - label_smoothing) + label_smoothing / classes
+        # Of each row; those of rows without a label mean nothing.
+        entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
+        hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
+        hits = tf.cast(hits, tf.float32)
         known = labels >= 0
         return self.mean_where(known, entropies), self.mean_where(known, hits)
 
@@ -740,20 +747,6 @@ def in_training_mode(network, inputs):
 def in_inference_mode(network, inputs):
     """Calls a network that is being used."""
     return network(inputs, training=False)
-
-
-def label_rows(labels, logits, label_smoothing=0.0):
-    """Returns the cross entropy and the hit (0 or 1) of each row, as float32 `[n]`.
-
-    See `Model.label_loss`. Those of rows without a label mean nothing.
-    """
-    classes = logits.shape[-1]
-    logits = tf.cast(logits, tf.float32)
-    targets = tf.one_hot(labels, classes)
-    targets = targets * (1 - label_smoothing) + label_smoothing / classes
-    entropies = -tf.reduce_sum(targets * tf.nn.log_softmax(logits), axis=-1)
-    hits = tf.argmax(logits, axis=-1) == tf.cast(labels, tf.int64)
-    return entropies, tf.cast(hits, tf.float32)
 
 
 def _arguments_of(function):
