@@ -163,6 +163,29 @@ def test_values_of_arguments_that_default_to_none(argument, text, value):
     assert flag(zoo.AAE, argument).type.convert(text, None, None) == value
 
 
+@pytest.mark.parametrize(
+    ("name", "argument"),
+    [
+        ("aae_mnist_semisupervised", "labelled"),
+        ("dann_mnist_mnist_m", "image_size"),
+        ("dann_mnist_mnist_m", "channels"),
+    ],
+)
+def test_what_a_recipe_asks_of_its_data_is_left_out_by_none(
+    name, argument, monkeypatch
+):
+    followed = []
+    monkeypatch.setattr(
+        "zoo.commands.train.run_training",
+        lambda recipe, *how: followed.append(recipe),
+    )
+    flag_of_it = f"--{argument.replace('_', '-')}"
+    for value in (12, "none"):
+        done = run("train", name, flag_of_it, value)
+        assert done.exit_code == 0, done.output
+    assert [recipe.data[argument] for recipe in followed] == [12, None]
+
+
 def test_objects_by_their_short_names():
     text = "gaussian_mixture:num_classes=5,radius=4"
     config = flag(zoo.AAE, "prior").type.convert(text, None, None)

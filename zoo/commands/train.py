@@ -156,6 +156,8 @@ def _data_flags(data, domains):
     named = data["name"]
     # A variant by itself has one data set, which does not do for two domains.
     one_for_two = domains == 2 and isinstance(named, str)
+    # `none` leaves out what a recipe has.
+    count = flags.OrNone(click.INT)
 
     def option(name, kind, text, default=None):
         return click.Option(
@@ -173,9 +175,9 @@ def _data_flags(data, domains):
             ),
         ),
         option("split", str, "Split, such as train[:50000].", "train"),
-        option("image_size", int, "Side to resize images to."),
-        option("channels", int, "1 for grey, 3 for colour."),
-        option("labelled", int, "Keep only so many labels."),
+        option("image_size", count, "Side to resize images to; none for their own."),
+        option("channels", count, "1 for grey, 3 for colour; none for their own."),
+        option("labelled", count, "Keep only so many labels; none for all."),
         option("labelled_share", float, "Share of a batch with those labels.", 0.5),
         option("mean", float, "Mean of gaussian.", 4),
         option("std", float, "Deviation of gaussian.", 0.5),
