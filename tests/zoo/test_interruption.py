@@ -14,9 +14,11 @@ import time
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from workers import run_workers
 
 import zoo
+from zoo.__main__ import main
 from zoo.commands import launcher
 
 #: A training of 4 epochs of 46 steps, a moment each.
@@ -35,6 +37,12 @@ def train(out, *arguments, **kwargs):
         check=False,
         **kwargs,
     )
+
+
+def train_here(out, *arguments):
+    """Runs the command in this process: where nothing is trained, that is quicker."""
+    asked = [*TRAIN[3:], "--out", str(out), *arguments]
+    return CliRunner().invoke(main, asked, catch_exceptions=False)
 
 
 def endless(out, *arguments):
@@ -110,8 +118,8 @@ def test_a_run_folder_holds_what_it_promises(uninterrupted):
 
 def test_resuming_a_finished_run_says_so(uninterrupted, tmp_path):
     out = shutil.copytree(uninterrupted, tmp_path / "run")
-    done = train(out, "--resume")
-    assert done.returncode == 0, done.stderr
+    done = train_here(out, "--resume")
+    assert done.exit_code == 0, done.output
     assert f"All {EPOCHS} epochs are done already" in done.stdout
     assert_ends_as(uninterrupted, out)
 
@@ -181,36 +189,34 @@ def test_a_damaged_checkpoint_loses_the_epoch_after_the_one_before(
 
 def test_resuming_with_fewer_epochs_than_are_done_is_refused(uninterrupted):
     settings = (uninterrupted / "run.json").read_text()
-    done = train(uninterrupted, "--resume", "--epochs", "3")
-    assert done.returncode == 1
+    done = train_here(uninterrupted, "--resume", "--epochs", "3")
+    assert done.exit_code == 1
     assert "has done 4 epochs, and 3 are asked for" in done.stderr
     assert (uninterrupted / "run.json").read_text() == settings
 
 
 def test_resuming_with_other_settings_is_refused(uninterrupted):
-    done = train(uninterrupted, "--resume", "--batch-size", "64")
-    assert done.returncode == 1
+    done = train_here(uninterrupted, "--resume", "--batch-size", "64")
+    assert done.exit_code == 1
     assert "batch_size: 32 there, 64 asked for" in done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_another_run_s_folder_is_refused(uninterrupted, tmp_path):
-    done = train(uninterrupted)
-    assert done.returncode == 1
+    done = train_here(uninterrupted)
+    assert done.exit_code == 1
     assert "holds a run already" in done.stderr
 
     (tmp_path / "letter.txt").write_text("not yours")
-    done = train(tmp_path)
-    assert done.returncode == 1
+    done = train_here(tmp_path)
+    assert done.exit_code == 1
     assert "is no run" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
 
 
 def test_a_folder_that_cannot_be_is_refused_before_training(tmp_path):
     (tmp_path / "file").write_text("")
-    done = train(tmp_path / "file" / "run")
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    done = train_here(tmp_path / "file" / "run")
+    assert done.exit_code == 1
     assert "Epoch 1" not in done.stdout
 
 
