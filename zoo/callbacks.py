@@ -149,7 +149,8 @@ class SampleGrid(keras.callbacks.Callback):
         every: `"epoch"`, or a number of steps.
         n: Number of samples.
         seed: First of their seeds.
-        columns: Samples a row; None for a class a column, or a square grid.
+        columns: Samples a row; None as for `sample_grid`: a class a column, or a square
+            grid.
         log_dir: Folder for TensorBoard events with the same pictures, or None.
         **conditions: Passed on to the model's `sample_grid`, such as `labels`.
 

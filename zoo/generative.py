@@ -273,14 +273,16 @@ class GenerativeModel(AveragedModel):
     def sample_grid(self, n=64, seed=0, columns=None, **conditions):
         """Generates what a picture of samples shows.
 
-        A model of classes fills a row from one seed, with one class a column; any other
-        takes a seed a sample.
+        A model of classes fills a row from one seed, with one class a column; or, where
+        few classes would make a thin strip, from several, with as many columns side by
+        side for each class. Any other model takes a seed a sample.
 
         Args:
             n: How many samples. With a class a column, as many whole rows as fit, and
                 one at least.
             seed: First seed.
-            columns: Samples a row; None for a class each, or a square grid.
+            columns: Samples a row; None for one of each class, of few classes several,
+                or without classes for a square grid.
             **conditions: As `generate` takes them; `labels` are those of the columns.
 
         Returns:
@@ -296,13 +298,16 @@ class GenerativeModel(AveragedModel):
             columns = columns or math.ceil(math.sqrt(n))
             return self.generate(n, seed, **conditions), columns
         labels = np.ravel(conditions.pop("labels", np.arange(classes.num_classes)))
-        rows = max(1, n // len(labels))
+        each = max(1, math.isqrt(n) // len(labels))
+        columns = each * len(labels)
+        rows = max(1, n // columns)
+        seeds = consecutive_seeds(rows * each, seed).reshape(rows, each)
         samples = self.generate(
-            seeds=np.repeat(consecutive_seeds(rows, seed), len(labels)),
-            labels=np.tile(labels, rows),
+            seeds=np.tile(seeds, len(labels)).ravel(),
+            labels=np.tile(np.repeat(labels, each), rows),
             **conditions,
         )
-        return samples, len(labels)
+        return samples, columns
 
     def get_config(self):
         """Returns the constructor's arguments."""

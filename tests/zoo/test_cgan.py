@@ -107,6 +107,18 @@ def test_a_grid_has_a_class_a_column_and_a_seed_a_row():
     np.testing.assert_allclose(samples, expected, atol=1e-6)
 
 
+def test_a_grid_of_few_classes_is_no_strip():
+    model = small()
+    samples, columns = model.sample_grid(17, labels=[2, 0])
+    assert columns == 4
+    seeds = [0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7]
+    expected = model.generate(seeds=seeds, labels=[2, 2, 0, 0] * 4)
+    np.testing.assert_allclose(samples, expected, atol=1e-6)
+    samples, columns = model.sample_grid(9, labels=1)
+    assert columns == 3
+    np.testing.assert_allclose(samples, model.generate(9, labels=1), atol=1e-6)
+
+
 def test_a_subclass_may_pass_its_arguments_on():
     class Mine(zoo.CGAN):
         def __init__(self, **arguments):

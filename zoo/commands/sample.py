@@ -33,8 +33,9 @@ from zoo.commands.handles import image_model
 def sample(preset_or_run, count, seed, columns, labels, out, beside):
     """Write a grid of samples of a preset, by name, folder or URL, or of a run.
 
-    A model of classes has one class a column, and one seed a row, unless --columns says
-    how many samples a row has: then each has its own seed.
+    A model of classes has one class a column, and one seed a row; few classes have
+    several columns each, side by side, and as many seeds a row. With --columns, which
+    says how many samples a row has, each sample has its own seed.
     """
     model = image_model(preset_or_run)
     conditions = {} if labels is None else {"labels": labels}
