@@ -319,7 +319,9 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
     if prior is not None:
         drawn = (np.asarray(prior) - centre) @ axes_of_plane
         scatter.scatter(*drawn.T, s=4, color="#cccccc", linewidths=0, label="prior")
-    scatter.set(aspect="equal", xlabel=f"{coordinate} 1", ylabel=f"{coordinate} 2")
+    # The limits give way, and not the box: its layout would not leave room for all text.
+    scatter.set_aspect("equal", adjustable="datalim")
+    scatter.set(xlabel=f"{coordinate} 1", ylabel=f"{coordinate} 2")
     points = (latents - centre) @ axes_of_plane
     labels = np.full(len(points), -1) if labels is None else np.asarray(labels)
     if labels.shape != (len(points),) or not np.issubdtype(labels.dtype, np.integer):

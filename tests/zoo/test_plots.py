@@ -222,6 +222,13 @@ def test_large_images_are_averaged_in_the_picture_of_the_latents():
     assert abs(middle - 128).max() < 10
 
 
+def test_nothing_is_cut_off_where_latents_nearly_fill_a_square():
+    latents = np.array([[0, 0], [1, 1.07]])
+    picture = np.asarray(plots.latent_space(latents, np.arange(2), latents))
+    for edge in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        assert (edge == 255).all()
+
+
 def test_what_has_no_place_among_the_latents_is_refused():
     latents = np.zeros((3, 2))
     with pytest.raises(ValueError, match=r"integer labels \[3\], one for each"):
