@@ -16,8 +16,9 @@ import numpy as np
 
 def did_you_mean(given, known):
     """Returns " Did you mean 'x'?" of the known names nearest to one, "" for none."""
-    near = difflib.get_close_matches(given, known, n=3)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+    names = {name.lower(): name for name in known}
+    near = difflib.get_close_matches(given.lower(), names, n=3)
+    return f" Did you mean {' or '.join(repr(names[n]) for n in near)}?" if near else ""
 
 
 def count(name, value, least=1):

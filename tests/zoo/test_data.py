@@ -414,6 +414,13 @@ def test_own_sets_are_found_here_before_zoo_data_dir(tmp_path, monkeypatch):
     assert describe("mine.npz").size == 3
 
 
+def test_a_slash_at_the_end_tells_a_folder_from_a_known_set(tmp_path, monkeypatch):
+    (tmp_path / "mnist").mkdir()
+    np.savez(tmp_path / "mnist" / "train.npz", image=numbered(3)[0])
+    monkeypatch.chdir(tmp_path)
+    assert describe("mnist/").size == 3
+
+
 def test_npz(mnist_m):
     assert describe(mnist_m, "test") == DataInfo((28, 28, 3), 10, 3_000)
     with np.load(mnist_m / "test.npz") as members:
@@ -460,6 +467,9 @@ def test_splits_of_images_without_classes(tmp_path):
             save_image(path, np.zeros((6, 6), np.uint8))
     for split, count in (("train", 3), ("validation", 2)):
         assert describe(tmp_path, split) == DataInfo((6, 6, 1), None, count)
+    save_image(tmp_path / "own/Train/a.png", np.zeros((6, 6), np.uint8))
+    save_image(tmp_path / "own/TEST/b.png", np.zeros((6, 6), np.uint8))
+    assert describe(tmp_path / "own", "test") == DataInfo((6, 6, 1), None, 1)
 
 
 def test_class_names_are_those_of_labelled_splits(tmp_path):
@@ -676,6 +686,7 @@ def test_workers_take_their_rows_in_order():
     [
         ({"name": "mnst"}, r"no such data set.*Did you mean 'mnist'.*'mnst'"),
         ({"name": "digist"}, r"Did you mean 'digits'"),
+        ({"name": "MNIST"}, r"Did you mean 'mnist'"),
         ({"name": "./nowhere"}, r"nothing is there.*nowhere"),
         ({"name": 3}, r"a name, a path, an array.*int 3"),
         ({"name": ""}, r"a name, a path, an array.*str ''"),

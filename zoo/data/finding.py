@@ -42,8 +42,9 @@ def find_source(name):
     if _looks_like_path(name):
         return _source_at(path)
     known = tfds_names()
-    # "emnist/letters" and "mnist:3.0.1" name a configuration and a version.
-    if re.split("[/:]", name)[0] in known:
+    # "emnist/letters" and "mnist:3.0.1" name a configuration and a version, and "mnist/"
+    # a folder, as shells complete it.
+    if re.split("[/:]", name)[0] in known and not name.endswith("/"):
         return TfdsSource(name)
     own = (
         [pathlib.Path(os.environ[DATA_DIR]).expanduser()]

@@ -87,8 +87,10 @@ def _split_folders(path):
     has_images = any(
         _may_be_image(entry) for entry in _visible(path) if not entry.is_dir()
     )
-    if not has_images and "train" in names and _SPLITS.issuperset(names):
-        return {name: path / name for name in names}
+    splits = {name.lower(): path / name for name in names}
+    known = "train" in splits and _SPLITS.issuperset(splits)
+    if known and not has_images and len(splits) == len(names):
+        return splits
     return {"train": path}
 
 

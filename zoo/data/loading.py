@@ -50,12 +50,13 @@ def load_data(
     - `"gaussian"`: `size` fresh draws an epoch from N(mean, std²), float32 `[B, 1]`.
     - The name of a tensorflow-datasets set, such as `"mnist"` or `"svhn_cropped"`,
       read from the environment variable `TFDS_DATA_DIR` if that is set, downloaded and
-      prepared if need be. A name that starts with `.`, `/` or `~` is always a path,
-      and any other is one if tensorflow-datasets does not know it.
+      prepared if need be. A name that starts with `.`, `/` or `~`, or ends in `/`, is
+      always a path, and any other is one if tensorflow-datasets does not know it.
     - A folder of images. Subfolders are classes, numbered in the order of their names;
       but `train`, with or without `test`, `val`, `valid` and `validation` and nothing
-      else, are splits, of images or of classes. The files are taken in an order of
-      their names' hashes. White shows through what is transparent.
+      else, are splits, of images or of classes; `Train` is `train`, too. The files are
+      taken in an order of their names' hashes. White shows through what is
+      transparent.
     - An `.npz` file with `image` (uint8 `[N, H, W]` or `[N, H, W, C]`) and perhaps
       `label` (integers `[N]`), or a folder of one such `<split>.npz` a split. These,
       and folders of images, are looked for in the working directory and then in the
