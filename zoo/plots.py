@@ -4,6 +4,7 @@ import math
 import pathlib
 import shutil
 import subprocess
+import warnings
 
 import numpy as np
 from matplotlib import colormaps
@@ -46,8 +47,7 @@ def image_grid(images, columns=None):
             "A grid takes at least one image, as [n, height, width, 1 to 4]. "
             f"Received: shape {images.shape}"
         )
-    if images.dtype != np.uint8:
-        images = to_uint8(images)
+    images = _levels(images)
     count, height, width, channels = images.shape
     columns = min(columns or math.ceil(math.sqrt(count)), count)
     rows = math.ceil(count / columns)
@@ -62,6 +62,28 @@ def image_grid(images, columns=None):
     return Image.fromarray(grid.squeeze(-1) if channels == 1 else grid)
 
 
+def _levels(images):
+    """Returns images as uint8; warns of floats that are not from -1 to 1."""
+    if images.dtype == np.uint8:
+        return images
+    # A row of a table may have no image.
+    least, most = np.min(images, initial=0), np.max(images, initial=0)
+    if most > 2:
+        warnings.warn(
+            "Pixels are from -1 to 1, or uint8 from 0 to 255. These are up to "
+            f"{most:.4g}, and what is above 1 is drawn white. Map levels from 0 to 255 "
+            "by zoo.images.from_uint8.",
+            stacklevel=3,
+        )
+    elif 0 <= least < most <= 1:
+        warnings.warn(
+            "Pixels are from -1 to 1, or uint8. These are from 0 to 1, so the picture "
+            "is pale. Map them by 2 * x - 1.",
+            stacklevel=3,
+        )
+    return to_uint8(images)
+
+
 def table(rows, titles, columns=()):
     """Draws rows of images, each behind its title; small ones are enlarged.
 
@@ -73,8 +95,15 @@ def table(rows, titles, columns=()):
 
     Returns:
         `PIL.Image.Image`.
+
+    Raises:
+        ValueError: If there are not as many titles as rows.
     """
-    rows = [row if row.dtype == np.uint8 else to_uint8(row) for row in rows]
+    if len(rows) != len(titles):
+        raise ValueError(
+            f"Expected a title for each of {len(rows)} rows. Received: {titles}"
+        )
+    rows = [_levels(np.asarray(row)) for row in rows]
     width = max(map(len, rows))
     filled = [
         np.concatenate(
@@ -319,7 +348,7 @@ def latent_space(latents, labels=None, prior=None, manifold=None):
     if prior is not None:
         drawn = (np.asarray(prior) - centre) @ axes_of_plane
         scatter.scatter(*drawn.T, s=4, color="#cccccc", linewidths=0, label="prior")
-    # The limits give way, and not the box: its layout would not leave room for all text.
+    # Limits give way and not the box, whose layout then leaves room for all text.
     scatter.set_aspect("equal", adjustable="datalim")
     scatter.set(xlabel=f"{coordinate} 1", ylabel=f"{coordinate} 2")
     points = (latents - centre) @ axes_of_plane

@@ -184,6 +184,9 @@ def test_classes_of_other_data_are_not_counted(folder, classifier):
     names = {m.name for m in report.measurements}
     assert "frechet_distance" in names
     assert not names & {"label_accuracy", "smallest_class_share"}
+    asked = ["--data", "digits", "--split", "train", "--count", 20]
+    done = run("evaluate", folder / "cgan", *asked, "--features", folder / "of_mnist")
+    assert "Distances are better the lower; precision, recall" in done.output
 
 
 def test_without_labels_what_needs_them_is_left_out_or_said(folder, classifier):

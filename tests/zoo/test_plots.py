@@ -1,6 +1,7 @@
 """Pictures show the numbers that they are given."""
 
 import os
+import warnings
 
 import numpy as np
 import pytest
@@ -96,6 +97,17 @@ def test_a_grid_is_of_images(shape):
         plots.image_grid(np.zeros(shape))
 
 
+def test_pixels_of_another_range_are_warned_of():
+    levels = np.array([0.0, 60.0, 255.0]).reshape(3, 1, 1, 1)
+    for pixels, what in ((levels, "are up to 255"), (levels / 255, "are from 0 to 1")):
+        with pytest.warns(UserWarning, match=what):
+            plots.image_grid(pixels)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for pixels in (levels / 127.5 - 1, np.zeros((1, 1, 1, 1)), levels.astype("u1")):
+            plots.image_grid(pixels)
+
+
 def test_a_table_has_titles_at_its_rows_and_columns(monkeypatch):
     monkeypatch.setattr(plots, "to_image", lambda figure: figure)
     levels = np.array([10, 20, 30], np.uint8).reshape(3, 1, 1, 1)
@@ -113,6 +125,8 @@ def test_a_table_has_titles_at_its_rows_and_columns(monkeypatch):
     ]
     # In the middle of two pixels of white and the image behind them.
     assert titles == [("above", 2.5), ("below", 7.5), ("left", 3.5)]
+    with pytest.raises(ValueError, match=r"for each of 2 rows. Received: \['above"):
+        plots.table(rows, ["above"])
 
 
 @pytest.mark.parametrize("side", [28, 128])

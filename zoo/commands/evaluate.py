@@ -77,9 +77,13 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     if measured.class_shares is not None:
         shares = " ".join(f"{100 * share:.1f}" for share in measured.class_shares)
         click.echo(f"classes of the samples in %: {shares}")
+    names = {each.name for each in measured.measurements}
+    if "frechet_distance" in names:
+        has_floor = "frechet_distance_of_train" in names
+        floor = ", down to that of the train split" if has_floor else ""
         click.echo(
-            "Distances are better the lower, down to that of the train split; "
-            "precision, recall, density and coverage the higher."
+            f"Distances are better the lower{floor}; precision, recall, density and "
+            "coverage the higher."
         )
     if out:
         files.write_json(out, dataclasses.asdict(measured))

@@ -42,7 +42,7 @@ def find_source(name):
     if _looks_like_path(name):
         return _source_at(path)
     known = tfds_names()
-    # "emnist/letters" and "mnist:3.0.1" name a configuration and a version, and "mnist/"
+    # "emnist/letters" and "mnist:3.0.1" name a configuration and a version; "mnist/" is
     # a folder, as shells complete it.
     if re.split("[/:]", name)[0] in known and not name.endswith("/"):
         return TfdsSource(name)

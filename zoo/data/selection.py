@@ -219,7 +219,8 @@ def _part(source, text):
     if name not in source.splits:
         raise ValueError(
             f"{source.name} has the splits {', '.join(source.splits)}, each also with "
-            f"a slice such as [:1000] or [90%:]. Received: {text!r}"
+            "a slice such as [:1000] or [90%:]: choose one by split= (--split). "
+            f"Received: {text!r}"
         )
     size = source.size(name)
     start = _bound(start, size, default=0)
