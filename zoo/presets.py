@@ -104,7 +104,7 @@ def save(model, folder, metadata=None):
         folder: Where to write. A preset that is there is replaced; other files beside
             it stay.
         metadata: Dict of what else is known, such as `dataset`, `licence`, `paper`,
-            `recipe` and `measured`.
+            `recipe`, `measured`, and `classes`, a list of their names.
 
     Raises:
         FileExistsError: If the folder holds something other than a preset.

@@ -114,6 +114,12 @@ class Run:
         # Of a folder this looks at every file.
         return self.recipe.describe_data()
 
+    @property
+    def _class_names(self):
+        """Names of the classes of the data, or of the source's; None without any."""
+        classes = self._described[0]["classes"] if self._described else None
+        return classes if isinstance(classes, list) else None
+
     @contextlib.contextmanager
     def writing(self):
         """Says of a file that can't be written what became of the run."""
@@ -249,6 +255,8 @@ class Run:
                 "recipe": settings,
                 "training_seconds": _seconds(self.folder / SECONDS),
             }
+            if names := self._class_names:
+                metadata["classes"] = names
             try:
                 metadata["measured"] = self.recipe.measure(model)
             finally:  # Whatever became of that, the training is not lost.

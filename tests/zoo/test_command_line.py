@@ -881,3 +881,15 @@ def test_settings_that_cannot_be_are_one_line(tmp_path, arguments, message):
     assert isinstance(done.exception, SystemExit)
     assert re.search(message, done.output)
     assert not (tmp_path / "run").exists()
+
+
+def test_names_of_classes_are_those_of_a_folder_wherever_the_model_goes(tmp_path):
+    for kind in ("cat", "dog"):
+        (tmp_path / "photos" / kind).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / "photos" / kind / "a.png")
+    units = {"generator_units": (4, 4, 4)}
+    recipe = Recipe("cgan", {"name": str(tmp_path / "photos")}, model=units)
+    Run(tmp_path / "run", recipe).finish(recipe.build())
+    (tmp_path / "run" / "model").rename(tmp_path / "mine")
+    done = run("sample", tmp_path / "mine", "-n", 2, "--out", tmp_path / "x.png")
+    assert done.output.endswith("The classes are 0 cat, 1 dog.\n")

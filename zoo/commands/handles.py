@@ -31,6 +31,16 @@ def image_model(handle, kind=GenerativeModel):
     return model
 
 
+def class_names(handle):
+    """Returns the names of the classes that a preset or run knows, or None.
+
+    A run has them of a folder of images, whose subfolders are its classes.
+    """
+    names = presets.metadata_of(handle).get("classes")
+    named = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return names if named else None
+
+
 def trained_on(handle):
     """Returns the names of the data that a preset or run was trained on, as a list.
 

@@ -5,7 +5,7 @@ import click
 from zoo import data, images, plots
 from zoo.commands import outputs
 from zoo.commands.flags import Integers
-from zoo.commands.handles import image_model
+from zoo.commands.handles import class_names, image_model
 
 
 @click.command()
@@ -50,3 +50,7 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
         )
     grid.save(out)
     click.echo(f"{len(samples)} samples from seed {seed} on: {out}")
+    names = class_names(preset_or_run)
+    if names is not None and "labels" in model.conditions:
+        named = ", ".join(f"{number} {name}" for number, name in enumerate(names))
+        click.echo(f"The classes are {named}.")
