@@ -77,6 +77,7 @@ def walk(model, seeds, steps=10, path="spherical", **conditions):
         ValueError: If there are fewer than two seeds, or an argument is wrong.
     """
     _check_decodes(model)
+    seeds = checked_seeds(seeds)
     if len(seeds) < 2:
         raise ValueError(f"A walk needs two seeds or more. Received: seeds={seeds}")
     given = _fixed(model, seeds[:1], conditions)
@@ -126,6 +127,7 @@ def arithmetic(model, a, b, c, **conditions):
         ValueError: If a group is empty, or a condition is wrong.
     """
     _check_decodes(model)
+    a, b, c = map(checked_seeds, (a, b, c))
     if not (len(a) and len(b) and len(c)):
         raise ValueError(f"A group has no seeds. Received: a={a}, b={b}, c={c}")
     given = _fixed(model, a[:1], conditions)

@@ -207,6 +207,8 @@ def test_inversion_keeps_each_images_class():
         (lambda m: latent.walk(m, [1, 2], path="round"), "'linear' or 'spherical'"),
         (lambda m: latent.walk(m, [1, 2], labels=1), "takes no conditions here"),
         (lambda m: latent.arithmetic(m, [1], [], [2]), "no seeds"),
+        (lambda m: latent.arithmetic(m, 1, 2, 3), "seeds is a list of integers"),
+        (lambda m: latent.walk(m, 3), "seeds is a list of integers"),
         (lambda m: latent.invert(m, np.zeros([1, 3])), r"\(2,\).*shape \(1, 3\)"),
         (lambda m: latent.invert(m, np.zeros([0, 2])), "one image or more"),
         (lambda m: latent.invert(m, np.zeros([1, 2]), learning_rate=-1), "above 0.*-1"),
