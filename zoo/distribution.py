@@ -7,6 +7,8 @@ import os
 
 import tensorflow as tf
 
+from zoo import checks
+
 NAMES = ("none", "mirrored", "multi_worker_mirrored", "tpu")
 
 
@@ -30,10 +32,12 @@ def strategy(name="none", replicas=None):
             logical devices, which must happen before TensorFlow's first operation.
 
     Raises:
-        ValueError: If the name is unknown, or what it needs is not there.
+        ValueError: If the name is unknown, `replicas` no number of 1 or more, or what
+            the strategy needs is not there.
     """
     if name not in NAMES:
         raise ValueError(f"Expected one of {NAMES}. Received: strategy={name!r}")
+    replicas = checks.optional(checks.count, "replicas", replicas)
     if replicas is not None and name != "mirrored":
         raise ValueError(
             f"replicas is for the strategy 'mirrored'. Received: {name!r} with "

@@ -35,6 +35,12 @@ def test_as_many_replicas_as_asked_for_and_one_strategy_for_the_same_devices():
     assert zoo.strategy("mirrored", 2) is zoo.strategy("mirrored", 2)
 
 
+@pytest.mark.parametrize("replicas", [0, -1, "2"])
+def test_replicas_are_counted(replicas):
+    with pytest.raises(ValueError, match=f"of 1 or more.*replicas={replicas!r}"):
+        zoo.strategy("mirrored", replicas)
+
+
 def test_more_replicas_than_devices_are_refused():
     tf.config.list_logical_devices()  # Now there are no more of them.
     with pytest.raises(ValueError, match=r"999 replicas .*need 999 .*Ask for the str"):
