@@ -173,13 +173,17 @@ class Vectors(Condition):
 
         Raises:
             ValueError: If they have another shape.
+            tf.errors.InvalidArgumentError: While training, if a number is NaN, as where
+                an attribute is missing, or infinite. XLA leaves such checks out.
         """
         if values.shape.rank != 2 or values.shape[1] != self.spec.shape[1]:
             raise ValueError(
                 f"Expected {name} of shape {list(self.spec.shape)}. "
                 f"Received: shape {values.shape}"
             )
-        return tf.cast(values, tf.float32)
+        return tf.debugging.assert_all_finite(
+            tf.cast(values, tf.float32), f"{name} must be finite numbers."
+        )
 
     def _check_values(self, name, array):
         missing = np.isnan(array) if self.prior is not None else False

@@ -125,3 +125,12 @@ def test_labels_of_a_training_batch():
     for wrong in map(np.asarray, (3, -2, np.uint64(2**64 - 1))):
         with pytest.raises(tf.errors.InvalidArgumentError, match="or -1: unlabelled"):
             classes.in_training("labels", tf.constant(wrong[None]))
+
+
+def test_vectors_of_a_training_batch():
+    vectors = Vectors(2)
+    assert (
+        vectors.in_training("conditions", tf.zeros([1, 2], tf.int32)).dtype == "float32"
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError, match="conditions must be fin"):
+        vectors.in_training("conditions", tf.constant([[0.0, np.nan]]))
