@@ -11,6 +11,7 @@ import contextlib
 import functools
 import inspect
 import json
+import math
 import random
 import types
 import warnings
@@ -568,10 +569,29 @@ class Model(Unpacking, TrainingLoop):
         with tf.control_dependencies([losses[player] for player in players]):
             for player in players:
                 variables = self._trained_by(player)
+                optimizer = self._optimizer(player)
+                if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+                    gradients[player] = self._overflowing_everywhere(gradients[player])
                 if variables:  # None are left of networks that the user froze.
-                    self._optimizer(player).apply_gradients(
+                    optimizer.apply_gradients(
                         zip(gradients[player], variables, strict=True)
                     )
+
+    def _overflowing_everywhere(self, gradients):
+        """Returns gradients, NaN on each replica where those of any are not finite.
+
+        Keras asks one replica alone, before gradients are added up, whether to leave an
+        update out: it would add the others' infinities to the weights, and of several
+        workers some would wait for those that update nothing.
+        """
+        if self.distribute_strategy.num_replicas_in_sync == 1:
+            return gradients
+        known = [tf.convert_to_tensor(g) for g in gradients if g is not None]
+        finite = [tf.reduce_all(tf.math.is_finite(g)) for g in known]
+        share = self.mean_of_replicas(tf.cast(tf.reduce_all(finite), tf.float32))
+        return [
+            g if g is None else tf.where(share < 1.0, math.nan, g) for g in gradients
+        ]
 
     def _regularization(self, player):
         """Returns scalars: the penalties of the weights that a player trains."""

@@ -1,7 +1,11 @@
 """Two replicas, of one process or of two, train as one does."""
 
+import math
+
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from train_variants import assert_trained_alike, train
 from variants import CASES
 from workers import run_workers
@@ -49,3 +53,25 @@ def test_two_workers_train_as_one_process(name, by_one_replica, by_two_workers):
     (case,) = (case for case in CASES if case.name == name)
     two = np.load(by_two_workers / f"{name}.npz")
     assert_trained_alike(by_one_replica(case), two)
+
+
+def test_no_replica_updates_where_one_of_them_overflows():
+    """Keras asks the first replica alone whether its gradients are finite."""
+    strategy = zoo.strategy("mirrored", 2)
+    with strategy.scope():
+        gan = zoo.GAN((1,), 1, generator_units=(1,), discriminator_units=(1,), seed=0)
+        gan.compile(keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(), 8.0))
+    weights = gan.generator.trainable_variables
+    before = [weight.numpy() for weight in weights]
+
+    def update():
+        replica = tf.distribute.get_replica_context().replica_id_in_sync_group
+        size = tf.where(tf.equal(replica, 1), math.inf, 1.0)
+        with gan.minimizing("generator") as losses:
+            losses["generator"] = size * sum(map(tf.reduce_sum, weights))
+
+    strategy.run(update)
+    for was, weight in zip(before, weights, strict=True):
+        for on_replica in strategy.experimental_local_results(weight.value):
+            np.testing.assert_array_equal(on_replica, was)
+    assert gan.generator_optimizer.dynamic_scale.numpy() == 4.0
