@@ -315,16 +315,15 @@ class Model(Unpacking, TrainingLoop):
             network_checks.warn_of_unsynchronized(
                 network for player in chosen for network in self.players()[player]
             )
-        halves = {
-            player
-            for player in chosen
-            for network in self.players()[player]
-            # A model given to the zoo may say something else than its layers.
-            for layer in network_checks.all_layers(network)
-            if layer.compute_dtype == "float16"
+        # One is enough: the losses of other players may come to them through it.
+        in_halves = any(
+            layer.compute_dtype == "float16"
             and not isinstance(layer, keras.layers.InputLayer)
-        }
-        if halves and not tf.config.list_physical_devices("GPU"):
+            for name in self.network_names
+            # A model given to the zoo may say something else than its layers.
+            for layer in network_checks.all_layers(getattr(self, name))
+        )
+        if in_halves and not tf.config.list_physical_devices("GPU"):
             warnings.warn(
                 "float16 is for GPUs: without one, as here, a step can take a hundred "
                 "times as long. Processors have mixed_bfloat16.",
@@ -342,7 +341,7 @@ class Model(Unpacking, TrainingLoop):
                 **{"jit_compile": False, **keras_arguments},
             )
             for player, optimizer in chosen.items():
-                if player in halves and not isinstance(
+                if in_halves and not isinstance(
                     optimizer, keras.optimizers.LossScaleOptimizer
                 ):
                     optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
