@@ -16,6 +16,11 @@ class Unpacking:
     It knows the model's `image_shape`, and nothing of its networks.
     """
 
+    @property
+    def _takes_pixels(self):
+        """Whether samples are pixels, from -1 to 1, and no vectors of any range."""
+        return len(self.image_shape) == 3
+
     def _check_images(self, images):
         if isinstance(images, (tuple, list)):
             raise ValueError(
@@ -54,7 +59,7 @@ class Unpacking:
                 XLA, `compile(jit_compile=True)`, leaves such checks out.
         """
         self._check_images(images)
-        if len(self.image_shape) == 3:
+        if self._takes_pixels:
             images = tf.convert_to_tensor(images)
             tf.debugging.assert_less_equal(
                 tf.reduce_max(tf.abs(images)),
@@ -122,8 +127,7 @@ class Unpacking:
         if images.dtype == np.uint8:
             images = from_uint8(images)
         self._check_images(images)
-        of_pixels = images.size and len(self.image_shape) == 3
-        if of_pixels and np.abs(images).max() > _MAX_PIXEL:
+        if self._takes_pixels and images.size and np.abs(images).max() > _MAX_PIXEL:
             raise ValueError(
                 f"{type(self).__name__} takes float pixels from -1 to 1. Received "
                 f"numbers from {images.min()} to {images.max()}: map levels from 0 to "

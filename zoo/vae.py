@@ -29,7 +29,8 @@ class VAE(AutoencoderModel):
     The optimizer is `autoencoder_optimizer`.
 
     Args:
-        image_shape: Shape of an image. Follows from `decoder` where that is given.
+        image_shape: Shape of an image, or `(length,)` of a vector of pixels. Follows
+            from `decoder` where that is given.
         latent_dim: Length of a latent row; None for 8, or 2 for a prior in the plane.
         prior: `"normal"`, `"gaussian_mixture"` or a `zoo.priors.Prior` with `log_prob`.
         units: Widths of the hidden layers of both networks.
@@ -59,6 +60,8 @@ class VAE(AutoencoderModel):
     logged = ("reconstruction_loss", "divergence_loss", "euclidean_error")
     euclidean_name = "euclidean_error"
     default_latent_dim = 8
+    #: Those of vectors too, or the bound would have no end.
+    _takes_pixels = True
 
     def __init__(
         self,

@@ -700,3 +700,14 @@ def test_least_squares_part_at_a_half():
         np.zeros((8, 8, 8, 1), np.float32), verbose=0, return_dict=True
     )
     assert (logs["real_accuracy"], logs["fake_accuracy"]) == (0, 1)
+
+
+def test_a_vae_takes_vectors_of_pixels_alone():
+    """Other numbers are no shares of ones: of them the bound has no end."""
+    model = VAE((3,), 2, units=(4,), seed=0)
+    rows = np.array([[0.0, 1.0, -5.0]], np.float32)
+    with pytest.raises(ValueError, match=r"from -1 to 1.*-5\.0 to 1\.0"):
+        model.encode(rows)
+    model.compile(run_eagerly=True)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="from -1 to 1"):
+        model.train_on_batch(rows)
