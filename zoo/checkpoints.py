@@ -109,8 +109,11 @@ class BackupAndResume(keras.callbacks.Callback):
                 "them, or name another directory to train anew."
             )
         try:
-            model.load_weights(folder / _STATE)
-        except (OSError, ValueError, KeyError) as error:
+            with warnings.catch_warnings():
+                # Keras would go on without the state of an optimizer.
+                warnings.filterwarnings("error", "Skipping variable loading")
+                model.load_weights(folder / _STATE)
+        except (OSError, ValueError, KeyError, UserWarning) as error:
             raise CheckpointError(
                 f"The checkpoint {folder} does not fit this model and its compile "
                 f"arguments: {_in_short(error)}"

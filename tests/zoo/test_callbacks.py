@@ -543,3 +543,18 @@ def test_a_film_goes_on_with_another_number_of_samples(tmp_path):
         sizes.append(max(Image.open(path).size for path in tmp_path.glob("*.png")))
     with Image.open(tmp_path / "samples.gif") as film:
         assert film.size == sizes[1] > sizes[0]
+
+
+def test_a_checkpoint_of_other_frozen_layers_is_refused(tmp_path):
+    """Keras would only warn, and go on without the optimizer's state."""
+
+    def fit_two_rows(frozen):
+        gan = zoo.GAN((1,), 1, generator_units=(1,), discriminator_units=(1,), seed=0)
+        gan.generator.layers[1].trainable = not frozen
+        gan.compile(run_eagerly=True)
+        backup = zoo.callbacks.BackupAndResume(tmp_path)
+        gan.fit(np.zeros((2, 1), "f4"), callbacks=[backup], verbose=0)
+
+    fit_two_rows(frozen=False)
+    with pytest.raises(CheckpointError, match="does not fit this model .*Skipping"):
+        fit_two_rows(frozen=True)
