@@ -310,7 +310,9 @@ class Model(Unpacking, TrainingLoop):
                 f"their gradients. Pass one to each of {sorted(chosen)}."
             )
         for player, optimizer in chosen.items():
-            optimizer_checks.check(f"{player}_optimizer", optimizer, strategy)
+            optimizer_checks.check(
+                f"{player}_optimizer", optimizer, self._trained_by(player), strategy
+            )
         if strategy.num_replicas_in_sync > 1:
             network_checks.warn_of_unsynchronized(
                 network for player in chosen for network in self.players()[player]
@@ -686,6 +688,25 @@ class Model(Unpacking, TrainingLoop):
             self.steps.assign_add(1)
         self._add_to_means(values, count, weights)
         return self._results([self._loss_tracker, *self._running_means.metrics])
+
+    def make_train_function(self, force=False):
+        """See `TrainingLoop.make_train_function`; Keras calls it in each `fit`.
+
+        Raises:
+            ValueError: If layers were frozen or released since `compile`. A step that
+                is compiled would take no notice, and a file would lack the state of the
+                optimizer, which Keras loads for the very same weights alone.
+        """
+        for player in self.players():
+            if not optimizer_checks.is_built_for(
+                self._optimizer(player), self._trained_by(player)
+            ):
+                raise ValueError(
+                    f"Layers that the {player}'s optimizer trains were frozen, or "
+                    "released, since compile, which settles what is trained. Compile "
+                    "again."
+                )
+        super().make_train_function(force)
 
     def make_test_function(self, force=False):
         """See `TrainingLoop.make_test_function`; builds `compile(metrics=)` as well.

@@ -18,15 +18,26 @@ _NUMBERS = (
 )
 
 
-def check(name, optimizer, strategy):
+def is_built_for(optimizer, variables):
+    """Says whether an optimizer has the state of these variables and no others."""
+    return {id(v) for v in optimizer._trainable_variables} == set(map(id, variables))
+
+
+def check(name, optimizer, variables, strategy):
     """Raises `ValueError` where an optimizer would not do what it is asked to.
 
     Args:
         name: Argument of `compile` that gave it, for the message.
         optimizer: A Keras optimizer.
+        variables: What it is to train.
         strategy: The `tf.distribute` strategy that it works under.
     """
     inner = unscaled(optimizer)
+    if optimizer.built and not is_built_for(optimizer, variables):
+        raise ValueError(
+            f"{name} has the state of other weights: of another model's, or of those "
+            "before layers were frozen or released. Pass a new optimizer."
+        )
     for argument in _NUMBERS:
         value = getattr(inner, argument, None)
         if isinstance(value, str):  # Keras meets it in the first step.

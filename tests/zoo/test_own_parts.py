@@ -588,3 +588,19 @@ def test_replicas_feed_metrics_by_name(variant):
     found[1].compile(metrics=[metric])
     two, one = (m.evaluate(data, verbose=0, return_dict=True) for m in found)
     assert two[metric] == pytest.approx(one[metric], rel=1e-5)
+
+
+def test_what_is_trained_is_as_compile_found_it():
+    model = gan()
+    model.compile(keras.optimizers.Adam())
+    trained = model.generator_optimizer
+    model.generator.layers[1].trainable = False
+    with pytest.raises(ValueError, match="generator's .* since compile.*Compile again"):
+        model.fit(ROWS, verbose=0)
+    with pytest.raises(ValueError, match="generator_optimizer has .* other weights"):
+        model.compile(trained)
+    with pytest.raises(ValueError, match="discriminator_optimizer has .* other weigh"):
+        model.compile(discriminator_optimizer=trained)
+    model.generator.layers[1].trainable = True
+    model.compile(trained)
+    assert model.generator_optimizer is trained
