@@ -556,5 +556,5 @@ def test_a_checkpoint_of_other_frozen_layers_is_refused(tmp_path):
         gan.fit(np.zeros((2, 1), "f4"), callbacks=[backup], verbose=0)
 
     fit_two_rows(frozen=False)
-    with pytest.raises(CheckpointError, match="does not fit this model .*Skipping"):
+    with pytest.raises(CheckpointError, match=r"does not fit this model .*Skipping"):
         fit_two_rows(frozen=True)

@@ -595,11 +595,13 @@ def test_what_is_trained_is_as_compile_found_it():
     model.compile(keras.optimizers.Adam())
     trained = model.generator_optimizer
     model.generator.layers[1].trainable = False
-    with pytest.raises(ValueError, match="generator's .* since compile.*Compile again"):
+    with pytest.raises(
+        ValueError, match=r"generator's .* since compile.*Compile again"
+    ):
         model.fit(ROWS, verbose=0)
-    with pytest.raises(ValueError, match="generator_optimizer has .* other weights"):
+    with pytest.raises(ValueError, match=r"generator_optimizer has .* other weights"):
         model.compile(trained)
-    with pytest.raises(ValueError, match="discriminator_optimizer has .* other weigh"):
+    with pytest.raises(ValueError, match=r"discriminator_optimizer has .* other weigh"):
         model.compile(discriminator_optimizer=trained)
     model.generator.layers[1].trainable = True
     model.compile(trained)
