@@ -47,23 +47,25 @@ def check_architecture(model, constructor, architectures):
 
 
 def check_built(**networks):
-    """Raises `ValueError` for a network without weights, or without known shapes.
+    """Raises `ValueError` for a network that a model can't train, save or rebuild.
 
-    And for one that regularizes activities: each player's loss is its paper's. Weights
-    may be regularized. And for two that share a layer.
+    That is one without weights yet, or without known shapes; one that takes a dict; one
+    that regularizes activities, for each player's loss is its paper's (weights may be
+    regularized); and two that share a layer.
 
     Args:
         **networks: The networks, or None, by the arguments that took them.
     """
-    for name, network in networks.items():
-        if network is not None and not isinstance(network, keras.Model):
+    given = {name: network for name, network in networks.items() if network is not None}
+    for name, network in given.items():
+        if not isinstance(network, keras.Model):
             raise ValueError(f"{name} must be a Keras model. Received: {network!r}")
-        if network is not None and not network.built:
+        if not network.built:
             raise ValueError(
                 f"The {name} has no weights yet. Give it an Input, or call `build` on "
                 "it, before you pass it."
             )
-        if network is not None and not getattr(network, "inputs", None):
+        if not getattr(network, "inputs", None):
             raise ValueError(
                 f"{name} must be a functional or sequential Keras model, whose inputs "
                 f"and outputs have known shapes. Received: {network!r}"
@@ -74,30 +76,33 @@ def check_built(**networks):
                 f"{name} must take tensors, or a list of them, and no dict. "
                 f"Received: {network!r}"
             )
-        for shape in [] if network is None else row_shapes(network):
+        for shape in row_shapes(network):
             if None in shape:
                 raise ValueError(
                     f"{name} must take rows of known shapes. It takes rows of shape "
                     f"{shape}: give its Input the sizes."
                 )
-        for layer in () if network is None else all_layers(network):
+        for layer in all_layers(network):
             if layer.activity_regularizer is not None:
                 raise ValueError(
                     f"The {name}'s layer {layer.name!r} regularizes its activity, "
                     "which would have no effect here. Regularize its weights, or "
                     "override train_step."
                 )
-    _check_apart(networks)
+    _check_apart(given)
 
 
 def _check_apart(networks):
-    """Raises `ValueError` where two of `check_built`'s networks share a layer.
+    """Raises `ValueError` where two networks share a layer.
 
     Keras saves the weights of such a layer with the first of them alone.
+
+    Args:
+        networks: Dict of them, by the arguments that took them.
     """
     owners = {}
     for name, network in networks.items():
-        for layer in () if network is None else all_layers(network):
+        for layer in all_layers(network):
             owner = owners.setdefault(id(layer), name)
             if owner != name:
                 raise ValueError(
