@@ -101,12 +101,16 @@ class Recipe:
                 **needed,
             )
 
+    def _which_data(self):
+        """Returns the arguments of `data` that say which images there are."""
+        return {name: self.data[name] for name in _DESCRIBING if name in self.data}
+
     def load_arrays(self, limit):
         """Returns the first images of the data, float in [-1, 1], and their labels.
 
         Of two domains it takes the source.
         """
-        known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
+        known = self._which_data()
         if not isinstance(known["name"], str):
             known["name"], *_ = known["name"]
         images, labels = data.load_arrays(**known, limit=limit)
@@ -117,7 +121,7 @@ class Recipe:
 
         How many images, how many classes, and how these are called where folders say.
         """
-        known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
+        known = self._which_data()
         names = known.pop("name")
         described = [
             data.describe(name, **known)
@@ -135,9 +139,7 @@ class Recipe:
     def build(self):
         """Returns the model, built for the data, uncompiled."""
         variant = VARIANTS[self.variant]
-        known = dataclasses.asdict(
-            data.describe(**{k: v for k, v in self.data.items() if k in _DESCRIBING})
-        )
+        known = dataclasses.asdict(data.describe(**self._which_data()))
         wanted = inspect.signature(variant.__init__).parameters
         arguments = {
             name: known[name]
@@ -171,8 +173,7 @@ class Recipe:
         return {each.label: round(each.value, 4) for each in measured}
 
     def _test_data(self):
-        known = {k: v for k, v in self.data.items() if k in _DESCRIBING}
-        return {**known, "split": self.test_split}
+        return {**self._which_data(), "split": self.test_split}
 
     def compile_model(self, model):
         """Compiles a model with the recipe's arguments, objects for their configs.
