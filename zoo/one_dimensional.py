@@ -35,7 +35,9 @@ class Generator(keras.Model):
             initializers = networks.glorot_initializers(seed)
             noise = keras.Input((1,), name="latents")
             x = networks.mlp(noise, [hidden_size], "softplus", initializers)
-            samples = layers.Dense(1, kernel_initializer=next(initializers))(x)
+            samples = layers.Dense(
+                1, kernel_initializer=next(initializers), dtype="float32"
+            )(x)
             super().__init__(noise, samples, name=name)
         self.hidden_size = hidden_size
         self.seed = seed

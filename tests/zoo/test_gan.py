@@ -383,6 +383,7 @@ def test_one_dimensional_networks_keep_their_precision(network):
     again = type(whole).from_config(whole.get_config())
     for each in (whole, again):
         assert each.layers[1].compute_dtype == "bfloat16"
+        assert each.layers[-1].compute_dtype == "float32"
 
 
 def test_replicas_together_cover_the_range():
