@@ -59,10 +59,11 @@ _CONNECT_SECONDS = 10
 _LAST_ATTEMPT = 0.25
 
 # gRPC's own words where UNAVAILABLE is not a server's answer: there is none, it hung up
-# before a call was sent, or it and the client do not trust one another.
+# before a call was sent, it and the client do not trust one another, or it speaks HTTP.
 _NOT_REACHED = re.compile("connect|resol", re.IGNORECASE)
 _HUNG_UP = re.compile("(to connect|connections to).*(Socket closed|reset by peer)")
 _NOT_TRUSTED = re.compile("Tls handshake|SSL_ERROR|erification")
+_NOT_GRPC = "http1.x server"
 _NOT_SERVED = ("Servable not found", "Could not find")
 _NO_LABEL = "Unrecognized servable version label"
 
@@ -780,6 +781,11 @@ def _in_words(error, address):
         message = (
             f"{address} hangs up: it may want TLS, or a certificate of the client, or "
             f"be no gRPC server ({message})"
+        )
+    elif code == grpc.StatusCode.UNAVAILABLE and _NOT_GRPC in message:
+        message = (
+            f"{address} speaks HTTP and not gRPC: it may be the port of a REST API "
+            f"({message})"
         )
     elif code == grpc.StatusCode.UNAVAILABLE and _NOT_REACHED.search(message):
         message = f"no answer from {address}, is a server running there? ({message})"

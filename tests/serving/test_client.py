@@ -642,6 +642,14 @@ def test_nobody_there():
         client.generate("good", 1)
 
 
+def test_the_port_of_a_rest_api_is_named(server):
+    with (
+        serving.Client(server.rest_address, attempts=1) as client,
+        pytest.raises(serving.ServingError, match="speaks HTTP and not gRPC: it may"),
+    ):
+        client.status("good")
+
+
 def test_a_proxy_in_between_is_named(monkeypatch):
     for name in ("grpc_proxy", "https_proxy", "no_grpc_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
