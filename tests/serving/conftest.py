@@ -1,5 +1,6 @@
 """One set of SavedModels and one server for all tests that do not change them."""
 
+import gc
 import shutil
 import sys
 
@@ -10,6 +11,18 @@ sys.path.insert(0, __file__.rpartition("/")[0])
 import tiny_models
 
 import serving
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen():
+    """Leaves what is imported out of each search for garbage, as `start` does.
+
+    Every version that is unloaded has one, and the objects of TensorFlow are many.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")
