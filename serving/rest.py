@@ -57,6 +57,9 @@ _MAX_BODIES_BYTES = 256 << 20
 _EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _EXHAUSTED_SECONDS = 0.1
 
+# How often it looks whether it is to stop: for so long a stop may wait.
+_POLL_SECONDS = 0.05
+
 _STOPPING = "The server is stopping"
 
 _HTTP_STATUS = {
@@ -538,7 +541,10 @@ class RestServer:
             ) from error
         self.port = self._http.server_address[1]
         self._thread = threading.Thread(
-            target=self._http.serve_forever, name="serving-rest", daemon=True
+            target=self._http.serve_forever,
+            args=(_POLL_SECONDS,),
+            name="serving-rest",
+            daemon=True,
         )
 
     def start(self):
