@@ -3,6 +3,7 @@
 import gc
 import shutil
 import sys
+import threading
 
 import pytest
 
@@ -11,6 +12,7 @@ sys.path.insert(0, __file__.rpartition("/")[0])
 import tiny_models
 
 import serving
+from serving import saved_model
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -57,6 +59,22 @@ def publish(saved_models, tmp_path):
     (tmp_path / "models").mkdir()
     publish.models = tmp_path / "models"
     return publish
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """An event that the runs of `slow` wait for, rather than keep a processor busy."""
+    end = threading.Event()
+    run = saved_model.SavedModel.run
+
+    def run_in_the_end(self, signature, arrays, outputs):
+        if signature.key == "slow":
+            assert end.wait(60)
+        return run(self, signature, arrays, outputs)
+
+    monkeypatch.setattr(saved_model.SavedModel, "run", run_in_the_end)
+    yield end
+    end.set()
 
 
 @pytest.fixture(scope="session")

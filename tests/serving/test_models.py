@@ -138,20 +138,21 @@ def test_a_new_version_takes_over_without_a_dropped_request(publish, start, conn
         first_pixel(client, version=1)
 
 
-def test_a_request_in_flight_keeps_its_version_alive(publish, start, connect):
+def test_a_request_in_flight_keeps_its_version_alive(publish, start, connect, held):
     publish("m", 1)
     server = start()
     client = connect(server)
     client.metadata("m")
     with concurrent.futures.ThreadPoolExecutor(1) as caller:
-        turns = {"turns": np.array([100_000])}
+        turns = {"turns": np.array([7])}
         slow = caller.submit(client.predict, "m", turns, "slow")
         until(lambda: 'signature="slow"' in server.metrics.render().decode())
         publish("m", 2, "other")
         server.models.poll()
         assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]
         assert first_pixel(client) == 60
-        assert slow.result()["turns"] == [100_000]
+        held.set()
+        assert slow.result()["turns"] == [7]
 
 
 def test_a_failed_version_leaves_the_old_one_and_is_not_retried(

@@ -199,7 +199,7 @@ def test_names_cannot_leave_the_folder(predict, name):
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-def test_a_deadline_is_kept_while_others_compute(server):
+def test_a_deadline_is_kept_while_others_compute(server, held):
     """The waiting request is dropped when its time is up, uncomputed."""
     with (
         serving.Client(server.address) as client,
@@ -207,15 +207,14 @@ def test_a_deadline_is_kept_while_others_compute(server):
     ):
         client.metadata("good")
         before = _begun(server, "slow")
-        busy = caller.submit(
-            client.predict, "good", {"turns": np.array([150_000])}, "slow"
-        )
+        busy = caller.submit(client.predict, "good", {"turns": np.array([7])}, "slow")
         until(lambda: _begun(server, "slow") != before)
         with pytest.raises(serving.ServingError) as caught:
             client.predict("good", {"turns": np.array([1])}, "slow", timeout=0.05)
         assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
         assert not busy.done()
-        assert busy.result()["turns"] == [150_000]
+        held.set()
+        assert busy.result()["turns"] == [7]
 
 
 def _begun(server, signature):
@@ -410,10 +409,10 @@ def test_a_stop_waits_for_calls_whose_message_is_on_its_way(publish, tiny):
         assert server._messages_in_time.in_flight == 0
 
 
-def test_a_stop_leaves_a_version_that_still_loads(publish):
+def test_a_stop_leaves_a_version_that_still_loads(publish, held):
     publish("m", 1)
     server = serving.Server(publish.models, port=0, poll_seconds=0.02).start()
-    record = tiny_models.predict_request("m", "slow", turns=np.array([300_000]))
+    record = tiny_models.predict_request("m", "slow", turns=np.array([1]))
     publish("m", 2, change=lambda path: tiny_models.write_warmup(path, [record]))
     spec = record.model_spec
     loading = messages.ModelVersionStatus.State.LOADING
@@ -421,6 +420,7 @@ def test_a_stop_leaves_a_version_that_still_loads(publish):
     server.stop(grace=0)
     assert server.models.statuses(spec)[0].state == loading
     assert server.models.available() == {"m": []}
+    held.set()
     server._poller.join()  # Of the process, which goes on here.
     publish("m", 3)
     server.models.poll()
@@ -429,8 +429,8 @@ def test_a_stop_leaves_a_version_that_still_loads(publish):
     assert (newest.version, newest.state) == (2, messages.ModelVersionStatus.State.END)
 
 
-def test_a_stop_while_it_starts_gives_up_the_ports(publish):
-    record = tiny_models.predict_request("m", "slow", turns=np.array([300_000]))
+def test_a_stop_while_it_starts_gives_up_the_ports(publish, held):
+    record = tiny_models.predict_request("m", "slow", turns=np.array([1]))
     publish("m", 1, change=lambda path: tiny_models.write_warmup(path, [record]))
     server = serving.Server(publish.models, port=0, rest_port=0)
     with concurrent.futures.ThreadPoolExecutor() as threads:
@@ -438,6 +438,7 @@ def test_a_stop_while_it_starts_gives_up_the_ports(publish):
         until(lambda: "m" in server.models.available())
         server.stop(grace=0)
         assert not starting.done()
+        held.set()
         with pytest.raises(RuntimeError, match="was stopped while it started"):
             starting.result()
     server.stop()
@@ -645,7 +646,7 @@ def test_listening_to_others_without_tls_warns(publish, caplog):
     assert "without TLS" in caplog.text
 
 
-def test_too_many_requests_at_once_are_refused_at_once(publish):
+def test_too_many_requests_at_once_are_refused_at_once(publish, held):
     publish("good", 1)
     with (
         serving.Server(publish.models, port=0, max_concurrent_requests=2) as server,
@@ -653,7 +654,7 @@ def test_too_many_requests_at_once_are_refused_at_once(publish):
         concurrent.futures.ThreadPoolExecutor(2) as callers,
     ):
         client.metadata("good")
-        slow = {"turns": np.array([100_000])}
+        slow = {"turns": np.array([7])}
         busy = [callers.submit(client.predict, "good", slow, "slow") for _ in range(2)]
         until(lambda: server.metrics.in_flight == 2)
         with pytest.raises(serving.ServingError) as caught:
@@ -664,6 +665,7 @@ def test_too_many_requests_at_once_are_refused_at_once(publish):
         health = health_pb2_grpc.HealthStub(client.channel)
         answer = health.Check(health_pb2.HealthCheckRequest())
         assert answer.status == health_pb2.HealthCheckResponse.SERVING
+        held.set()
         for call in busy:
-            assert call.result()["turns"] == [100_000]
+            assert call.result()["turns"] == [7]
         assert client.status("good")[0].state == "AVAILABLE"
