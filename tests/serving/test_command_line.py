@@ -31,7 +31,9 @@ from zoo.plots import image_grid
 
 
 @pytest.fixture
-def run():
+def run(monkeypatch):
+    monkeypatch.setenv("TF_USE_LEGACY_KERAS", "")  # Else what `start` sets would stay.
+
     def run(*arguments):
         return CliRunner().invoke(main, [str(argument) for argument in arguments])
 
@@ -366,12 +368,12 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture
-def process(saved_models, tmp_path):
-    """A `python -m serving start` of its own."""
-    folder = tmp_path / "served"
+@contextlib.contextmanager
+def started(saved_models, place):
+    """A `python -m serving start`, which writes into a folder."""
+    folder = place / "served"
     shutil.copytree(saved_models / "tiny", folder / "good" / "1")
-    log = (tmp_path / "log.txt").open("w")
+    log = (place / "log.txt").open("w")
     command = [sys.executable, "-m", "serving", "start", folder, "--port", "0"]
     process = subprocess.Popen(
         [*command, "--tensorflow-intra-op-parallelism", "1"],
@@ -381,7 +383,7 @@ def process(saved_models, tmp_path):
     )
     try:
         line = process.stdout.readline()
-        process.log = tmp_path / "log.txt"
+        process.log = place / "log.txt"
         assert line.startswith("gRPC on 127.0.0.1:"), process.log.read_text()
         process.address = line.split()[-1]
         yield process
@@ -392,9 +394,23 @@ def process(saved_models, tmp_path):
         log.close()
 
 
+@pytest.fixture(scope="module")
+def process(saved_models, tmp_path_factory):
+    """A `python -m serving start` for the tests that let it run."""
+    with started(saved_models, tmp_path_factory.mktemp("started")) as process:
+        yield process
+
+
 def _memory(process):
     status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_start_is_the_quicker_for_no_keras(process):
+    libraries = pathlib.Path(f"/proc/{process.pid}/maps").read_text()
+    assert "/tensorflow/" in libraries
+    assert "/optree/" not in libraries  # Keras has no library of its own.
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
@@ -423,8 +439,15 @@ def test_10000_connections_opened_and_left(process, tiny):
     assert process.poll() is None
 
 
-def test_sigterm_turns_health_and_finishes_what_is_in_flight(process):
-    channel = grpc.insecure_channel(process.address)
+@pytest.fixture
+def ending(saved_models, tmp_path):
+    """A `python -m serving start` for a test that ends it."""
+    with started(saved_models, tmp_path) as process:
+        yield process
+
+
+def test_sigterm_turns_health_and_finishes_what_is_in_flight(ending):
+    channel = grpc.insecure_channel(ending.address)
     statuses = queue.Queue()
 
     def watch():
@@ -449,10 +472,10 @@ def test_sigterm_turns_health_and_finishes_what_is_in_flight(process):
     in_flight = slow(150_000)
     with pytest.raises(grpc.FutureTimeoutError):
         in_flight.result(timeout=0.3)
-    process.send_signal(signal.SIGTERM)
+    ending.send_signal(signal.SIGTERM)
     assert statuses.get(timeout=60) == state.NOT_SERVING
     assert in_flight.result(timeout=60)
-    assert process.wait(timeout=60) == 0
+    assert ending.wait(timeout=60) == 0
     watcher.join(timeout=60)
     channel.close()
-    assert "Traceback" not in process.log.read_text()
+    assert "Traceback" not in ending.log.read_text()
