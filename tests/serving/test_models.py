@@ -1198,8 +1198,13 @@ set_intra_op_parallelism(1)
 print(tf.config.threading.get_intra_op_parallelism_threads())
 set_intra_op_parallelism(2)
 """
-    command = [sys.executable, "-c", script]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    ended = subprocess.run(
+        [sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "TF_USE_LEGACY_KERAS": "1"},  # It starts without Keras.
+    )
     assert ended.stdout == "1\n"
     assert "RuntimeError: Intra op parallelism cannot be modified" in ended.stderr
 

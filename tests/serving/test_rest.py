@@ -597,13 +597,19 @@ def test_large_bodies_wait_for_their_turn_no_longer_than_for_an_answer(
     assert "longer than 0.2 seconds to read" in answer["error"]
 
 
-def test_without_file_descriptors_connections_wait_and_nobody_spins(models_dir):
+def test_without_file_descriptors_connections_wait_and_nobody_spins():
     """In a process of its own, whose descriptors are used up."""
-    script = f"""
-import resource, socket, time
-import serving
-server = serving.Server({str(models_dir)!r}, port=0, rest_port=0).start()
-host, port = server.rest_address.split(":")
+    script = """
+import resource, socket, time, types
+from serving import messages, metrics, rest
+services = types.SimpleNamespace(
+    get_model_status=lambda request: messages.GetModelStatusResponse()
+)
+server = rest.RestServer(
+    services, metrics.Metrics(8), "127.0.0.1", 0, 1 << 20, (None, None, None)
+)
+server.start()
+host, port = "127.0.0.1", server.port
 callers = [socket.create_connection((host, int(port))) for _ in range(2)]
 callers.append(socket.socket())
 most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -615,11 +621,11 @@ try:
 except OSError:
     pass
 tries = []
-class Counting(type(server._rest._http)):
+class Counting(type(server._http)):
     def get_request(self):
         tries.append(self)
         return super().get_request()
-server._rest._http.__class__ = Counting
+server._http.__class__ = Counting
 callers[-1].connect((host, int(port)))
 time.sleep(0.5)
 print(len(tries))
@@ -627,7 +633,7 @@ for file in taken:
     file.close()
 callers[-1].sendall(b"GET /v1/models/good HTTP/1.1\\r\\n\\r\\n")
 print(callers[-1].recv(12))
-server.stop()
+server.stop(grace=10)
 """
     command = [sys.executable, "-c", script]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
