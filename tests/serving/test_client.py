@@ -28,7 +28,6 @@ import tensorflow as tf
 import tiny_models
 from waiting import until
 
-import export
 import serving
 import zoo
 from serving import client as client_module
@@ -1303,16 +1302,21 @@ def test_an_output_is_asked_for_once(client):
 
 
 def test_one_condition_may_be_for_all_rows(tmp_path):
-    model = zoo.CGAN((4, 4, 1), condition_dim=3, generator_units=(4, 4), seed=0)
-    export.to_saved_model(model, tmp_path / "m", batch_sizes=(1,))
-    one = [0.5, 0.2, 0.1]
-    with (
-        serving.Server(tmp_path, port=0) as server,
-        serving.Client(server.address) as client,
-    ):
-        for_all = client.generate("m", 3, conditions=one)
+    class Conditioned(tf.Module):
+        @tf.function(
+            input_signature=[
+                tf.TensorSpec([None], tf.int64, "seeds"),
+                tf.TensorSpec([None, 3], tf.float32, "conditions"),
+            ]
+        )
+        def sample(self, seeds, conditions):
+            return {"samples": conditions + tf.cast(seeds, tf.float32)[:, None]}
+
+    one = np.array([0.5, 0.25, 0.125], np.float32)
+    with client_of(Conditioned(), tmp_path / "m") as client:
+        for_all = client.generate("m", 3, conditions=one.tolist())
         of_each = client.generate("m", 3, conditions=[one] * 3)
         with pytest.raises(serving.RequestError, match=r"takes conditions.*\[2\]"):
             client.generate("m", 3, conditions=one[:2])
+    np.testing.assert_array_equal(for_all, [one, one + 1, one + 2])
     np.testing.assert_array_equal(for_all, of_each)
-    assert len(for_all) == 3
