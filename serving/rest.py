@@ -282,10 +282,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         lengths = {v.strip() for v in self.headers.get_all("Content-Length", ())}
         if not lengths and self.command != "POST":
             return 0
-        length = lengths.pop() if len(lengths) == 1 else ""
-        if not (length.isascii() and length.isdigit()):
+        if not lengths:
             raise _Refusal(
                 http.HTTPStatus.LENGTH_REQUIRED, "Send a Content-Length with the body"
+            )
+        length = lengths.pop()
+        if lengths or not (length.isascii() and length.isdigit()):
+            raise _Refusal(
+                http.HTTPStatus.BAD_REQUEST, "The Content-Length is not one number"
             )
         if len(length) > 18 or int(length) > self.server.max_body_bytes:
             raise _Refusal(

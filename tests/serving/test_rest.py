@@ -332,11 +332,11 @@ def begin_post(address, body=SAMPLE):
     ("content", "status", "words"),
     [
         (b"POST %s HTTP/1.1\r\nHost: x\r\n\r\n", 411, b"Content-Length"),
-        (b"POST %s HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 411, b"Content-Length"),
-        (b"GET %s HTTP/1.1\r\nContent-Length: x\r\n\r\n", 411, b"Content-Length"),
+        (b"POST %s HTTP/1.1\r\nContent-Length: -5\r\n\r\n", 400, b"not one number"),
+        (b"GET %s HTTP/1.1\r\nContent-Length: x\r\n\r\n", 400, b"not one number"),
         (
             b"POST %s HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}",
-            *(411, b"Content-Length"),
+            *(400, b"not one number"),
         ),
         (
             b"POST %s HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n",
