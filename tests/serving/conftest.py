@@ -62,6 +62,12 @@ def publish(saved_models, tmp_path):
 
 
 @pytest.fixture
+def prompt_stops(monkeypatch):
+    """Servers that stop do not pause for calls that only gRPC knows of."""
+    monkeypatch.setattr("serving.server._REFUSING_SECONDS", 0)
+
+
+@pytest.fixture
 def held(monkeypatch):
     """An event that the runs of `slow` wait for, rather than keep a processor busy."""
     end = threading.Event()

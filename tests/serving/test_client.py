@@ -33,6 +33,8 @@ import zoo
 from serving import client as client_module
 from serving import generate_descriptors, messages, prediction, tensors
 
+pytestmark = pytest.mark.usefixtures("prompt_stops")
+
 
 def test_neither_tensorflow_nor_keras_is_imported():
     program = (

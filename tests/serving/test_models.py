@@ -24,7 +24,7 @@ from serving import messages, model_config, models, saved_model, versions
 
 
 @pytest.fixture
-def start(publish):
+def start(publish, prompt_stops):
     """Starts a Server over the published models, polling only when told to."""
     running = []
 
