@@ -370,6 +370,8 @@ class _Calls:
             try:
                 return (yield _Send(method, request, left))
             except grpc.RpcError as error:
+                if self._closed and error.code() == grpc.StatusCode.CANCELLED:
+                    raise self._closed_error() from None
                 pause = self._pause(attempt, until)
                 if error.code() != grpc.StatusCode.UNAVAILABLE or pause is None:
                     raise _in_words(error, self.address) from None

@@ -69,12 +69,17 @@ def prompt_stops(monkeypatch):
 
 @pytest.fixture
 def held(monkeypatch):
-    """An event that the runs of `slow` wait for, rather than keep a processor busy."""
+    """An event that the runs of `slow` wait for, rather than keep a processor busy.
+
+    `begun` is another one, which they set first.
+    """
     end = threading.Event()
+    end.begun = threading.Event()
     run = saved_model.SavedModel.run
 
     def run_in_the_end(self, signature, arrays, outputs):
         if signature.key == "slow":
+            end.begun.set()
             assert end.wait(60)
         return run(self, signature, arrays, outputs)
 

@@ -866,14 +866,19 @@ def test_a_client_closed_between_two_attempts_says_so():
 
 def test_a_closed_client_says_so(server, held):
     client = serving.Client(server.address)
-    client.close()
+    slow = {"turns": np.array([1])}
+    with concurrent.futures.ThreadPoolExecutor(1) as callers:
+        call = callers.submit(client.predict, "good", slow, "slow")
+        assert held.begun.wait(60)
+        client.close()
+        with pytest.raises(serving.ServingError, match="closed before the answer"):
+            call.result()
     with pytest.raises(serving.RequestError, match="is closed"):
         client.generate("good", 1)
 
     async def ask():
         client = serving.AsyncClient(server.address)
         await client.generate("good", 1)
-        slow = {"turns": np.array([1])}
         call = asyncio.create_task(client.predict("good", slow, "slow"))
         await asyncio.sleep(0.1)
         await client.close()
