@@ -754,7 +754,7 @@ def rest_proxy(address, spoil, content_type="application/json"):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as proxy:
-        thread = threading.Thread(target=proxy.serve_forever)
+        thread = threading.Thread(target=proxy.serve_forever, args=(0.02,))
         thread.start()
         yield f"127.0.0.1:{proxy.server_port}"
         proxy.shutdown()
