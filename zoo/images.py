@@ -4,6 +4,8 @@ Inside, pixels are float32 in [-1, 1]; at the edges (files, signatures, clients)
 are uint8. Both conversions take and return numpy arrays or tensors of any shape.
 """
 
+import warnings
+
 import numpy as np
 import tensorflow as tf
 
@@ -20,6 +22,24 @@ def check_finite(images, what):
         raise ValueError(
             f"{what} are no images: {np.sum(~finite)} of {len(images)} have pixels "
             "that are not finite numbers."
+        )
+
+
+def warn_of_unit_range(images, stacklevel=3):
+    """Warns of images whose pixels are from 0 to 1, as other libraries have them.
+
+    Args:
+        images: Array `[n, ...]`.
+        stacklevel: As `warnings.warn` takes it, counted from here.
+    """
+    if not images.size or not np.issubdtype(images.dtype, np.floating):
+        return
+    least, most = images.min(), images.max()
+    if 0 <= least < most <= 1:
+        warnings.warn(
+            "The pixels of these images are from 0 to 1, and those that the models "
+            "make and take are from -1 to 1. Map them by 2 * x - 1.",
+            stacklevel=stacklevel,
         )
 
 

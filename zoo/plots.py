@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from zoo.images import to_uint8
+from zoo.images import to_uint8, warn_of_unit_range
 
 _PADDING = 2
 #: So many frames of an animation, about, its colours are taken from.
@@ -67,7 +67,7 @@ def _levels(images):
     if images.dtype == np.uint8:
         return images
     # A row of a table may have no image.
-    least, most = np.min(images, initial=0), np.max(images, initial=0)
+    most = np.max(images, initial=0)
     if most > 2:
         warnings.warn(
             "Pixels are from -1 to 1, or uint8 from 0 to 255. These are up to "
@@ -75,12 +75,7 @@ def _levels(images):
             "by zoo.images.from_uint8.",
             stacklevel=3,
         )
-    elif 0 <= least < most <= 1:
-        warnings.warn(
-            "Pixels are from -1 to 1, or uint8. These are from 0 to 1, so the picture "
-            "is pale. Map them by 2 * x - 1.",
-            stacklevel=3,
-        )
+    warn_of_unit_range(images, stacklevel=4)
     return to_uint8(images)
 
 

@@ -18,6 +18,7 @@ from keras.optimizers.schedules import LearningRateSchedule
 from zoo import checks, data
 from zoo.checkpoints import BackupAndResume
 from zoo.distribution import spans_workers
+from zoo.images import warn_of_unit_range
 
 #: Callbacks of Keras that adjust the only optimizer of a model.
 _ADJUSTING = (
@@ -128,7 +129,8 @@ class TrainingLoop(keras.Model):
         split = kwargs.get("validation_split") or 0.0
         steps = steps_per_epoch and steps_per_epoch * (epochs - initial_epoch)
         self._check_division(x, batch_size, split, steps)
-        _warn_of_range(x)
+        if isinstance(x, np.ndarray) and x.ndim == 4:
+            warn_of_unit_range(x)
         callbacks = self._checked_callbacks(callbacks)
         backup = next((c for c in callbacks if isinstance(c, BackupAndResume)), None)
         listening = backup.listening() if backup else contextlib.nullcontext()
@@ -356,23 +358,6 @@ def _warn_of_forgetting(callbacks):
             "The training goes on, and may end otherwise than without the "
             "interruption. In every fit of Keras these begin anew: "
             f"{', '.join(sorted(names))}.",
-            stacklevel=3,
-        )
-
-
-def _warn_of_range(x):
-    """Warns of an array of images whose pixels are from 0 to 1."""
-    if (
-        isinstance(x, np.ndarray)
-        and x.ndim == 4
-        and x.size
-        and np.issubdtype(x.dtype, np.floating)
-        and x.min() >= 0
-        and x.max() <= 1
-    ):
-        warnings.warn(
-            "The pixels of these images are from 0 to 1, and those that the models "
-            "make and take are from -1 to 1. Map them by 2 * x - 1.",
             stacklevel=3,
         )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from zoo.images import from_uint8
+from zoo.images import from_uint8, warn_of_unit_range
 
 #: Float pixels beyond this, or below its negative, are levels, and not noise or a
 #: network's own output that oversteps -1 to 1 a little.
@@ -39,9 +39,11 @@ class Unpacking:
                 "data."
             )
         if tuple(images.shape[1:]) != self.image_shape:
+            batch = ", ".join(map(str, ("n", *self.image_shape)))
             raise ValueError(
                 f"{type(self).__name__} was built for samples of shape "
-                f"{self.image_shape}. Received a batch of shape {tuple(images.shape)}."
+                f"{self.image_shape}, in batches [{batch}]. Received a batch of shape "
+                f"{tuple(images.shape)}."
             )
         if tf.as_dtype(images.dtype).is_integer:
             raise ValueError(
@@ -133,4 +135,7 @@ class Unpacking:
                 f"numbers from {images.min()} to {images.max()}: map levels from 0 to "
                 "255 by zoo.images.from_uint8."
             )
+        if self._takes_pixels:
+            # For whoever called what calls this.
+            warn_of_unit_range(images, stacklevel=4)
         return images.astype(np.float32)

@@ -177,8 +177,13 @@ def test_errors_name_what_is_wrong():
     model = tiny()
     with pytest.raises(ValueError, match=r"1 or more.*total_steps=-5"):
         model.compile(total_steps=-5)
-    with pytest.raises(ValueError, match="built for samples of shape"):
-        model.classify(np.zeros((2, 8, 9, 1), np.uint8))
+    for shape in ((2, 8, 9, 1), (8, 8, 1)):
+        with pytest.raises(ValueError, match=r"samples.* in batches \[n, 8, 8, 1\]"):
+            model.classify(np.zeros(shape, np.uint8))
+    for wrong in (model.classify, model.embed):
+        with pytest.warns(UserWarning, match="from 0 to 1.*from -1 to 1") as caught:
+            wrong(np.eye(8).reshape(1, 8, 8, 1))
+        assert caught[0].filename == __file__
     with pytest.raises(ValueError, match=r"pixels from -1 to 1\. Received numbers"):
         model.classify(np.full((2, 8, 8, 1), 255.0))
     with pytest.raises(ValueError, match="shift is a number of pixels"):

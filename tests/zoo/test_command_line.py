@@ -610,7 +610,7 @@ def test_images_that_are_no_squares_are_loaded_as_they_are(tmp_path):
         assert done.exit_code == 0, done.output
     done = run("latents", tmp_path / "model", "--data", "digits")
     assert done.exit_code == 1
-    assert "built for samples of shape (8, 12, 1). Received" in done.output
+    assert "built for samples of shape (8, 12, 1), in batches" in done.output
 
 
 def test_networks_of_images_on_numbers_are_warned_of(tmp_path):
