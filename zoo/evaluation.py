@@ -169,71 +169,31 @@ def _check_asked(model, features, parzen):
 def _samples(model, features, chosen, count, seed, parzen, progress):
     """Compares samples with real images; returns numbers and shares of the classes."""
     compared = select(**chosen).first(count)
-    if parzen:
-        validation = _apart(compared, VALIDATION, _VALIDATION_COUNT)
-        if validation is None:
-            raise ValueError(
-                f"The width of Parzen windows is chosen on {VALIDATION}, which "
-                f"{compared.name} lacks, or which is among the images to compare with. "
-                f"Choose another split. Received: split={chosen['split']!r}"
-            )
-    if compared.size < LEAST:
-        raise ValueError(
-            f"Distances need at least {LEAST} images, and {compared.name} has "
-            f"{compared.size} in {chosen['split']!r}."
-        )
-    real, _ = compared.arrays()
-    if real.shape[1:] != model.image_shape:
-        raise ValueError(
-            f"The model makes images of shape {model.image_shape}, and those of "
-            f"{compared.name} are {real.shape[1:]}."
-        )
+    validation = _validation(compared, chosen["split"]) if parzen else None
+    real = _real_images(compared, chosen["split"], model)
     network = feature_networks.find(features, chosen["name"])
     count = len(real)
     # The distance between real images that nobody could tell apart is the floor; of the
     # same images it would be 0.
     others = _apart(compared, "train", count)
     train = None if others is None else others.arrays()[0]
-    asked = _labels(model, count)
-    conditions = {} if asked is None else {"labels": asked}
-    passes = 3 * count + (0 if train is None else len(train))
-    with progress(length=passes) as bar:
-        seeds = consecutive_seeds(count, seed)
-
-        def draw(rows):
-            given = {name: values[rows] for name, values in conditions.items()}
-            samples = model.generate(seeds=seeds[rows], **given)
-            check_finite(samples, f"The samples from seed {seeds[rows][0]} on")
-            return to_uint8(samples)
-
-        generated = _in_chunks(draw, count, bar)
-        real_features, train_features, generated_features = (
-            None
-            if images is None
-            else _in_chunks(
-                lambda rows, images=images: network.embed(images[rows]),
-                len(images),
-                bar,
-            )
-            for images in (real, train, generated)
+    labels = _labels(model, count)
+    with progress(length=3 * count + (0 if train is None else len(train))) as bar:
+        generated = _draw(model, consecutive_seeds(count, seed), labels, bar)
+        real_features, generated_features = (
+            _embed(network, images, bar) for images in (real, generated)
         )
-    native = data.native_shape(**chosen)
-    provenance = network.provenance([native, model.image_shape])
-    common = {"real_count": count, "generated_count": count, "seed": seed}
+        train_features = None if train is None else _embed(network, train, bar)
     numbers = _distances(real_features, generated_features, seed)
     probabilities = network.classify(generated_features)
     numbers.append(("classifier_score", *metrics.classifier_score(probabilities)))
     shares = None
     if network.knows_classes:
-        balance = metrics.class_balance(probabilities)
-        shares = balance.shares.tolist()
-        numbers += [
-            ("smallest_class_share", balance.smallest, None),
-            ("largest_class_share", balance.largest, None),
-        ]
-        if asked is not None and asked.max() < probabilities.shape[1]:
-            accuracy = metrics.label_accuracy(probabilities, asked)
-            numbers.append(("label_accuracy", accuracy, None))
+        shares = metrics.class_balance(probabilities).shares.tolist()
+        numbers += _of_classes(probabilities, labels)
+    native = data.native_shape(**chosen)
+    provenance = network.provenance([native, model.image_shape])
+    common = {"real_count": count, "generated_count": count, "seed": seed}
     measurements = [
         Measurement(name, value, spread, **provenance, **common)
         for name, value, spread in numbers
@@ -250,6 +210,34 @@ def _samples(model, features, chosen, count, seed, parzen, progress):
     if parzen:
         measurements += _parzen(generated, real, validation.arrays()[0], common)
     return measurements, shares
+
+
+def _validation(compared, split):
+    """Selects the images on which the width of Parzen windows is chosen."""
+    validation = _apart(compared, VALIDATION, _VALIDATION_COUNT)
+    if validation is None:
+        raise ValueError(
+            f"The width of Parzen windows is chosen on {VALIDATION}, which "
+            f"{compared.name} lacks, or which is among the images to compare with. "
+            f"Choose another split. Received: split={split!r}"
+        )
+    return validation
+
+
+def _real_images(compared, split, model):
+    """Loads the real images; raises `ValueError` where they can't be compared with."""
+    if compared.size < LEAST:
+        raise ValueError(
+            f"Distances need at least {LEAST} images, and {compared.name} has "
+            f"{compared.size} in {split!r}."
+        )
+    real, _ = compared.arrays()
+    if real.shape[1:] != model.image_shape:
+        raise ValueError(
+            f"The model makes images of shape {model.image_shape}, and those of "
+            f"{compared.name} are {real.shape[1:]}."
+        )
+    return real
 
 
 def _apart(selection, split, count):
@@ -272,6 +260,22 @@ def _labels(model, count):
     if classes is None or getattr(model, "form", None) == "clustering":
         return None
     return np.arange(count) % classes.num_classes
+
+
+def _draw(model, seeds, labels, bar):
+    """Returns uint8 samples, one of each seed, and of each label if there are any."""
+
+    def draw(rows):
+        given = {} if labels is None else {"labels": labels[rows]}
+        samples = model.generate(seeds=seeds[rows], **given)
+        check_finite(samples, f"The samples from seed {seeds[rows][0]} on")
+        return to_uint8(samples)
+
+    return _in_chunks(draw, len(seeds), bar)
+
+
+def _embed(network, images, bar):
+    return _in_chunks(lambda rows: network.embed(images[rows]), len(images), bar)
 
 
 def _in_chunks(function, count, bar):
@@ -297,6 +301,19 @@ def _distances(real, generated, seed):
         ("density", density, None),
         ("coverage", coverage, None),
     ]
+
+
+def _of_classes(probabilities, labels):
+    """Returns tuples as `_distances` does, of what the classes of the samples tell."""
+    balance = metrics.class_balance(probabilities)
+    numbers = [
+        ("smallest_class_share", balance.smallest, None),
+        ("largest_class_share", balance.largest, None),
+    ]
+    if labels is not None and labels.max() < probabilities.shape[1]:
+        accuracy = metrics.label_accuracy(probabilities, labels)
+        numbers.append(("label_accuracy", accuracy, None))
+    return numbers
 
 
 def _frechet(one, other):

@@ -560,7 +560,7 @@ class TestClasses:
 
     def test_refuses_labels_that_do_not_fit(self):
         probabilities = np.full((4, 2), 0.5)
-        with pytest.raises(ValueError, match=r"`labels` must be in 0 ... 1. Rec.*: 2"):
+        with pytest.raises(ValueError, match=r"of 2 classes: .* 0 ... 1. Rec.*: 2"):
             metrics.label_accuracy(probabilities, [0, 1, 2, 0])
         with pytest.raises(ValueError, match=r"not be negative.*Received: -1"):
             metrics.label_accuracy(probabilities, [0, 1, -1, 0])

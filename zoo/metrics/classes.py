@@ -61,7 +61,8 @@ def label_accuracy(probabilities, labels):
     labels = as_labels("labels", labels, count)
     if labels.max() >= classes:
         raise ValueError(
-            f"`labels` must be in 0 ... {classes - 1}. Received: {labels.max()}"
+            f"The probabilities are those of {classes} classes: `labels` must be in "
+            f"0 ... {classes - 1}. Received: {labels.max()}"
         )
     return float(np.mean(probabilities.argmax(axis=1) == labels))
 
