@@ -23,7 +23,7 @@ import zoo
 STEPS = 2
 
 
-def train(case, strategy):
+def train(case, strategy, run_eagerly=False):
     """Returns weights and logs after some steps, by name."""
     with strategy.scope():
         model = case.build()
@@ -31,7 +31,7 @@ def train(case, strategy):
             f"{player}_optimizer": keras.optimizers.SGD(0.01)
             for player in model.players()
         }
-        model.compile(**case.compile, **optimizers)
+        model.compile(**case.compile, **optimizers, run_eagerly=run_eagerly)
     logs = model.fit(case.load_data(), steps_per_epoch=STEPS, verbose=0).history
     weights = {
         f"{name}/{number}": weight

@@ -17,12 +17,13 @@ every_variant = pytest.mark.parametrize("case", CASES, ids=lambda case: case.nam
 
 @pytest.fixture(scope="module")
 def by_one_replica():
-    """Trains a case on one replica, once."""
+    """Trains a case on one replica, once, and eagerly: that takes half as long."""
     trainings = {}
 
     def of(case):
         if case.name not in trainings:
-            trainings[case.name] = train(case, zoo.strategy("none"))
+            one = zoo.strategy("none")
+            trainings[case.name] = train(case, one, run_eagerly=True)
         return trainings[case.name]
 
     return of
