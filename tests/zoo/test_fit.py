@@ -1,6 +1,7 @@
 """What `fit`, `evaluate` and their forms for one batch take, and what they refuse."""
 
 import os
+import shutil
 import signal
 import warnings
 from unittest import mock
@@ -664,6 +665,23 @@ def spoil_a_byte(path):
         file.write(bytes([byte ^ 255]))
 
 
+@pytest.fixture(scope="module")
+def three_epochs(tmp_path_factory):
+    """A trained model, and a folder of checkpoints as they were after two epochs."""
+    folder = tmp_path_factory.mktemp("checkpoints")
+    backup = zoo.callbacks.BackupAndResume(folder / "whole")
+
+    class Copy(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                shutil.copytree(folder / "whole", folder / "two")
+
+    model = digits()
+    data = zoo.load_data("digits", image_size=8, batch_size=64)
+    model.fit(data, epochs=3, verbose=0, callbacks=[backup, Copy()])
+    return model, folder / "two"
+
+
 @pytest.mark.parametrize(
     ("name", "damage"),
     [
@@ -674,18 +692,18 @@ def spoil_a_byte(path):
     ],
 )
 def test_where_the_last_checkpoint_is_damaged_the_one_before_counts(
-    tmp_path, name, damage
+    three_epochs, tmp_path, name, damage
 ):
+    whole, after_two = three_epochs
     data = zoo.load_data("digits", image_size=8, batch_size=64)
-    backup = zoo.callbacks.BackupAndResume(tmp_path)
-    whole, rest = digits(), digits()
-    whole.fit(data, epochs=3, verbose=0)
-    digits().fit(data, epochs=2, verbose=0, callbacks=[backup])
+    backup = zoo.callbacks.BackupAndResume(tmp_path / "checkpoints")
+    shutil.copytree(after_two, backup.directory)
     last = backup.last()
     damage(last / name)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert backup.position() == (1, 0)
+    rest = digits()
     with pytest.warns(UserWarning, match=f"{last} .* goes on from the one before"):
         rest.fit(data, epochs=3, verbose=0, callbacks=[backup])
     assert_same_weights(whole, rest)
@@ -694,7 +712,9 @@ def test_where_the_last_checkpoint_is_damaged_the_one_before_counts(
     damage(backup.last() / name)
     assert backup.last() == last
     damage(last / name)
-    with pytest.raises(CheckpointError, match=f"All .* damaged: .* delete {tmp_path}"):
+    with pytest.raises(
+        CheckpointError, match=f"All .* damaged: .* delete {backup.directory}"
+    ):
         digits().fit(data, epochs=3, verbose=0, callbacks=[backup])
 
 
