@@ -8,6 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import pytest
 import tensorflow as tf
+from tensorflow.python.data.ops import iterator_ops
 
 #: Where the data sets are looked for if the environment does not name a folder.
 SHARED = pathlib.Path(__file__).parents[2] / "shared" / "data"
@@ -23,6 +24,25 @@ tf.config.set_logical_device_configuration(
 keras.utils.set_random_seed(0)
 tf.config.experimental.enable_op_determinism()
 
+
+_make_iterator = iterator_ops.OwnedIterator.__init__
+
+
+def _make_untuned(self, dataset=None, *arguments, **others):
+    """Makes an iterator whose threads are not tuned.
+
+    The tuning sleeps twice as long each time, up to a minute, and an iterator that ends
+    waits until it wakes: at any time, for garbage may hold it. What `load_data` makes
+    is not tuned anyway.
+    """
+    if dataset is not None:
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        dataset = dataset.with_options(options)
+    _make_iterator(self, dataset, *arguments, **others)
+
+
+iterator_ops.OwnedIterator.__init__ = _make_untuned
 
 # Minutes each, so they start first: no process is left alone with one at the end.
 _LONGEST = ("test_replicas.py", "test_models.py", "test_interruption.py")
