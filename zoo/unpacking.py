@@ -126,7 +126,8 @@ class Unpacking:
     def pixels(self, images):
         """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""
         images = np.asarray(images)
-        if images.dtype == np.uint8:
+        of_levels = images.dtype == np.uint8
+        if of_levels:
             images = from_uint8(images)
         self._check_images(images)
         if self._takes_pixels and images.size and np.abs(images).max() > _MAX_PIXEL:
@@ -135,7 +136,8 @@ class Unpacking:
                 f"numbers from {images.min()} to {images.max()}: map levels from 0 to "
                 "255 by zoo.images.from_uint8."
             )
-        if self._takes_pixels:
+        # Bright levels are above 0, too, and as they should be.
+        if self._takes_pixels and not of_levels:
             # For whoever called what calls this.
             warn_of_unit_range(images, stacklevel=4)
         return images.astype(np.float32)

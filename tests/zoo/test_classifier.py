@@ -1,6 +1,7 @@
 """The classifier: known losses, schedules, inference, errors."""
 
 import json
+import warnings
 
 import keras
 import numpy as np
@@ -184,6 +185,9 @@ def test_errors_name_what_is_wrong():
         with pytest.warns(UserWarning, match="from 0 to 1.*from -1 to 1") as caught:
             wrong(np.eye(8).reshape(1, 8, 8, 1))
         assert caught[0].filename == __file__
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # Bright as these are, they have levels.
+        model.classify(128 + np.arange(64, dtype=np.uint8).reshape(1, 8, 8, 1))
     with pytest.raises(ValueError, match=r"pixels from -1 to 1\. Received numbers"):
         model.classify(np.full((2, 8, 8, 1), 255.0))
     with pytest.raises(ValueError, match="shift is a number of pixels"):
