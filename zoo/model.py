@@ -589,9 +589,11 @@ class Model(Unpacking, TrainingLoop):
             return gradients
         known = [tf.convert_to_tensor(g) for g in gradients if g is not None]
         finite = [tf.reduce_all(tf.math.is_finite(g)) for g in known]
-        share = self.mean_of_replicas(tf.cast(tf.reduce_all(finite), tf.float32))
+        overflows = tf.logical_not(tf.reduce_all(finite))
+        share = self.mean_of_replicas(tf.cast(overflows, tf.float32))
         return [
-            g if g is None else tf.where(share < 1.0, math.nan, g) for g in gradients
+            g if g is None else tf.where(share > 0.0, tf.constant(math.nan, g.dtype), g)
+            for g in gradients
         ]
 
     def _regularization(self, player):
