@@ -317,13 +317,16 @@ class Model(Unpacking, TrainingLoop):
             network_checks.warn_of_unsynchronized(
                 network for player in chosen for network in self.players()[player]
             )
+        # Those of a derived class may be in `players` alone.
+        involved = [getattr(self, name) for name in self.network_names]
+        involved += [x for player in chosen for x in self.players()[player]]
         # One is enough: the losses of other players may come to them through it.
         in_halves = any(
             layer.compute_dtype == "float16"
             and not isinstance(layer, keras.layers.InputLayer)
-            for name in self.network_names
+            for network in involved
             # A model given to the zoo may say something else than its layers.
-            for layer in network_checks.all_layers(getattr(self, name))
+            for layer in network_checks.all_layers(network)
         )
         if in_halves and not tf.config.list_physical_devices("GPU"):
             warnings.warn(

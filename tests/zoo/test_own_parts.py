@@ -418,6 +418,17 @@ class Weighted(zoo.model.Model):
         return self.end_step(tf.shape(data)[0], net_loss=objectives["net"])
 
 
+@pytest.mark.filterwarnings("ignore:float16 is for GPUs")
+def test_losses_are_scaled_for_halves_that_players_alone_names():
+    class Unnamed(Weighted):
+        network_names = ()
+
+    model = Unnamed(seed=0)
+    model.net = keras.Sequential([keras.Input((3,)), layers.Dense(1, dtype="float16")])
+    model.compile()
+    assert isinstance(model.net_optimizer, keras.optimizers.LossScaleOptimizer)
+
+
 class OfEachRow(losses.NonSaturating):
     def generator(self, fake_logits):
         return keras.ops.softplus(-fake_logits)
