@@ -33,7 +33,7 @@ def check(name, optimizer, variables, strategy):
         strategy: The `tf.distribute` strategy that it works under.
     """
     inner = unscaled(optimizer)
-    if optimizer.built and not is_built_for(optimizer, variables):
+    if inner.built and not is_built_for(inner, variables):
         raise ValueError(
             f"{name} has the state of other weights: of another model's, or of those "
             "before layers were frozen or released. Pass a new optimizer."

@@ -614,6 +614,8 @@ def test_what_is_trained_is_as_compile_found_it():
         model.compile(trained)
     with pytest.raises(ValueError, match=r"discriminator_optimizer has .* other weigh"):
         model.compile(discriminator_optimizer=trained)
+    with pytest.raises(ValueError, match=r"generator_optimizer has .* other weights"):
+        model.compile(keras.optimizers.LossScaleOptimizer(trained))
     model.generator.layers[1].trainable = True
     model.compile(trained)
     assert model.generator_optimizer is trained
