@@ -275,14 +275,14 @@ class GenerativeModel(AveragedModel):
 
         A model of classes fills a row from one seed, with one class a column; or, where
         few classes would make a thin strip, from several, with as many columns side by
-        side for each class. Any other model takes a seed a sample.
+        side for each class. Any other model, and a single class, take a seed a sample.
 
         Args:
             n: How many samples. With a class a column, as many whole rows as fit, and
                 one at least.
             seed: First seed.
             columns: Samples a row; None for one of each class, of few classes several,
-                or without classes for a square grid.
+                or of one class, or without any, for a square grid.
             **conditions: As `generate` takes them; `labels` are those of the columns.
 
         Returns:
@@ -291,7 +291,8 @@ class GenerativeModel(AveragedModel):
         if not np.size(conditions.get("labels", 0)):
             raise ValueError("Expected a label or more. Received: labels=[]")
         classes = self.conditions.get("labels")
-        if classes is None or columns is not None:
+        of_one = np.size(conditions.get("labels", ())) == 1
+        if classes is None or columns is not None or of_one:
             if "labels" in conditions:
                 labels = np.ravel(conditions["labels"])
                 conditions["labels"] = np.resize(labels, n)
