@@ -287,7 +287,11 @@ class GenerativeModel(AveragedModel):
 
         Returns:
             Tuple of the samples, as from `generate`, and the number of columns.
+
+        Raises:
+            ValueError: If `n` is no number of 1 or more, or a condition is wrong.
         """
+        n = checks.count("n", n)
         if not np.size(conditions.get("labels", 0)):
             raise ValueError("Expected a label or more. Received: labels=[]")
         classes = self.conditions.get("labels")
