@@ -300,8 +300,8 @@ def _client_options(command):
 @click.option(
     "--labels",
     callback=_numbers,
-    help="Classes, such as 0,1,2; repeated over the rows. The server draws one where a "
-    "number is no class.",
+    help="Classes, such as 0,1,2; repeated over the rows. For -1, or any number that "
+    "is no class, the server draws one.",
 )
 @click.option("--version", type=int, help="Version, instead of the newest.")
 @click.option("--version-label", help="Version label, such as stable.")
@@ -309,13 +309,14 @@ def _client_options(command):
     "--out",
     type=click.Path(path_type=pathlib.Path, dir_okay=False),
     callback=_picture,
-    default="grid.png",
+    default="served.png",
     help="Where the grid of pictures goes.",
 )
 @_client_options
 def generate(address, model, n, seed, labels, version, version_label, out, **options):
     """Ask the server at HOST:PORT for pictures of MODEL, and save them as a grid."""
     from serving.client import Client
+    from serving.pictures import image_grid
 
     if labels is not None:
         labels = [labels[row % len(labels)] for row in range(n)]
@@ -333,8 +334,6 @@ def generate(address, model, n, seed, labels, version, version_label, out, **opt
             f"model {model!r} draws vectors of shape {list(images.shape[1:])}, not "
             "pictures; use serving.Client.generate"
         )
-    from zoo.plots import image_grid  # Loads slowly; after the server has answered.
-
     out.parent.mkdir(parents=True, exist_ok=True)
     image_grid(images).save(out)
     click.echo(f"{out}: {n} pictures of {model}, seeds {seed} to {seed + n - 1}")

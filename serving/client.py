@@ -65,6 +65,7 @@ _HUNG_UP = re.compile("(to connect|connections to).*(Socket closed|reset by peer
 _NOT_TRUSTED = re.compile("Tls handshake|SSL_ERROR|erification")
 _NOT_GRPC = "http1.x server"
 _NOT_SERVED = ("Servable not found", "Could not find")
+_SERVABLE = re.compile(r"(?:Latest|Specific)\((.*?)(?:, (\d+))?\)$")
 _NO_LABEL = "Unrecognized servable version label"
 
 # Words where a message passes the limit of the client or of the server: gRPC's, and
@@ -770,6 +771,17 @@ def _rows_allowed(error, rows):
     return most if 0 < most < rows else None
 
 
+def _asked_for(message):
+    """Says what it is that a server has not found, by its message."""
+    servable = _SERVABLE.search(message)
+    if servable is None:
+        return "such model, or not in that version"
+    name, version = servable.groups()
+    if version is None:
+        return f"model {name!r}"
+    return f"version {version} of {name!r}, or no such model"
+
+
 def _in_words(error, address):
     """Returns a ServingError for a failed call, saying what a person can do."""
     code, message = error.code(), error.details() or ""
@@ -799,7 +811,7 @@ def _in_words(error, address):
     elif code == grpc.StatusCode.UNAVAILABLE:
         message = f"{address} cannot answer now, try again later ({message})"
     elif code == grpc.StatusCode.NOT_FOUND and message.startswith(_NOT_SERVED):
-        message = f"{address} serves no such model, or not in that version ({message})"
+        message = f"{address} serves no {_asked_for(message)} ({message})"
     elif message.startswith(_NO_LABEL):
         message = f"{address} has no version with that label ({message})"
     elif code == grpc.StatusCode.DEADLINE_EXCEEDED:

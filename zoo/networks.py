@@ -177,7 +177,7 @@ def upsampling_stack(
     """
     if image_shape[-1] not in (1, 3):
         raise ValueError(
-            "Expected images of 1 or 3 channels. "
+            "Expected images of 1 or 3 channels, such as (28, 28, 1). "
             f"Received: image_shape={tuple(image_shape)}"
         )
     start, *sizes = upsampling_sizes(square_size(image_shape), start_size)

@@ -241,8 +241,8 @@ def built_in(name):
     if name not in known:
         trained = [other for other in known if known[other]["trained"]]
         raise ValueError(
-            f"Unknown preset.{checks.did_you_mean(name, trained)} Expected one of "
-            f"{trained}, a folder, or a base URL. Received: {name!r}"
+            f"Unknown preset: {name!r}.{checks.did_you_mean(name, trained)} Expected "
+            "a preset that `python -m zoo list` names, a folder, or a base URL."
         )
     if not known[name]["trained"]:
         raise ValueError(

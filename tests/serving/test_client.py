@@ -39,7 +39,7 @@ pytestmark = pytest.mark.usefixtures("prompt_stops")
 def test_neither_tensorflow_nor_keras_is_imported():
     program = (
         "import sys, serving; serving.Client; serving.AsyncClient;"
-        "import serving.conformance, serving.load;"
+        "import serving.conformance, serving.load, serving.pictures;"
         "bad = [m for m in sys.modules if m.split('.')[0] in"
         " ('tensorflow', 'keras', 'tensorflow_serving', 'zoo', 'export')];"
         "sys.exit(str(bad) if bad else 0)"
@@ -605,13 +605,13 @@ def test_a_message_is_always_text():
     [
         (
             lambda client: client.generate("nope", 1),
-            "serves no such model, or not in that version (Servable not found for "
-            "request: Latest(nope))",
+            "serves no model 'nope' (Servable not found for request: Latest(nope))",
             grpc.StatusCode.NOT_FOUND,
         ),
         (
             lambda client: client.generate("good", 1, version=99),
-            "(Servable not found for request: Specific(good, 99))",
+            "serves no version 99 of 'good', or no such model (Servable not found for "
+            "request: Specific(good, 99))",
             grpc.StatusCode.NOT_FOUND,
         ),
         (

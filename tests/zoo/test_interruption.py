@@ -138,7 +138,7 @@ def test_resuming_a_finished_run_says_so(uninterrupted, tmp_path):
     out = shutil.copytree(uninterrupted, tmp_path / "run")
     done = train_here(out, "--resume")
     assert done.exit_code == 0, done.output
-    assert f"All {EPOCHS} epochs are done already" in done.stdout
+    assert f"{EPOCHS} epochs of {EPOCHS} are done" in done.stdout
     assert_ends_as(uninterrupted, out)
 
 

@@ -425,9 +425,9 @@ def test_an_unknown_policy_is_named(preset, dtype):
 
 
 def test_unknown_names_say_what_there_is(tmp_path):
-    with pytest.raises(ValueError, match=r"Unknown preset. Expected one of \["):
+    with pytest.raises(ValueError, match=r"Unknown preset: .* `python -m zoo list`"):
         zoo.from_preset("dcgan_of_the_moon")
-    with pytest.raises(ValueError, match=r"Unknown preset.*Received: ''"):
+    with pytest.raises(ValueError, match="Unknown preset: ''"):
         zoo.from_preset("")
     with pytest.raises(ValueError, match=r"name of a built-in .*Received: None"):
         zoo.from_preset(None)

@@ -294,7 +294,8 @@ def _warn_of_another_length(recipe, train_data):
         click.echo(
             f"The recipe's learning rates fall until step {until:,}, whatever the "
             f"epochs, and this training has {steps:,} "
-            f"step{'' if steps == 1 else 's'}.",
+            f"step{'' if steps == 1 else 's'}: they will "
+            + ("not have fallen by its end." if steps < until else "be lowest before."),
             err=True,
         )
 
@@ -304,7 +305,10 @@ def _train(run, model, train_data, chief):
     with run.writing():
         epochs = run.recipe.epochs
         if run.finished:
-            click.echo(f"All {epochs} epochs are done already: --epochs asks for more.")
+            click.echo(
+                f"Nothing to train: {epochs} epoch{'' if epochs == 1 else 's'} of "
+                f"{epochs} are done. To train on, give a larger --epochs."
+            )
         try:
             model.fit(
                 train_data,

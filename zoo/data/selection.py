@@ -218,9 +218,9 @@ def _part(source, text):
     name, start, stop = match.groups()
     if name not in source.splits:
         raise ValueError(
-            f"{source.name} has the splits {', '.join(source.splits)}, each also with "
-            "a slice such as [:1000] or [90%:]: choose one by split= (--split). "
-            f"Received: {text!r}"
+            f"{source.name} has no split {name!r}. It has the splits "
+            f"{', '.join(source.splits)}: choose one by split= (--split), with a slice "
+            f"such as [:1000] or [90%:] or without. Received: {text!r}"
         )
     size = source.size(name)
     start = _bound(start, size, default=0)
