@@ -9,6 +9,10 @@ import warnings
 import numpy as np
 import tensorflow as tf
 
+#: Float pixels beyond this, or below its negative, are levels, and not noise or a
+#: network's own output that oversteps -1 to 1 a little.
+MAX_PIXEL = 2
+
 
 def check_finite(images, what):
     """Raises `ValueError` where pixels are not finite numbers.

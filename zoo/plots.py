@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
-from zoo.images import to_uint8, warn_of_unit_range
+from zoo.images import MAX_PIXEL, to_uint8, warn_of_unit_range
 
 _PADDING = 2
 #: So many frames of an animation, about, its colours are taken from.
@@ -68,7 +68,7 @@ def _levels(images):
         return images
     # A row of a table may have no image.
     most = np.max(images, initial=0)
-    if most > 2:
+    if most > MAX_PIXEL:
         warnings.warn(
             "Pixels are from -1 to 1, or uint8 from 0 to 255. These are up to "
             f"{most:.4g}, and what is above 1 is drawn white. Map levels from 0 to 255 "

@@ -3,11 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from zoo.images import from_uint8, warn_of_unit_range
-
-#: Float pixels beyond this, or below its negative, are levels, and not noise or a
-#: network's own output that oversteps -1 to 1 a little.
-_MAX_PIXEL = 2
+from zoo.images import MAX_PIXEL, from_uint8, warn_of_unit_range
 
 
 class Unpacking:
@@ -65,7 +61,7 @@ class Unpacking:
             images = tf.convert_to_tensor(images)
             tf.debugging.assert_less_equal(
                 tf.reduce_max(tf.abs(images)),
-                tf.constant(_MAX_PIXEL, images.dtype),
+                tf.constant(MAX_PIXEL, images.dtype),
                 f"{type(self).__name__} takes pixels from -1 to 1, and this batch has "
                 "others. Map levels from 0 to 255 by zoo.images.from_uint8, or load "
                 "the images by zoo.load_data.",
@@ -130,7 +126,7 @@ class Unpacking:
         if of_levels:
             images = from_uint8(images)
         self._check_images(images)
-        if self._takes_pixels and images.size and np.abs(images).max() > _MAX_PIXEL:
+        if self._takes_pixels and images.size and np.abs(images).max() > MAX_PIXEL:
             raise ValueError(
                 f"{type(self).__name__} takes float pixels from -1 to 1. Received "
                 f"numbers from {images.min()} to {images.max()}: map levels from 0 to "
