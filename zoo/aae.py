@@ -34,6 +34,8 @@ _LATENT_DIMS = {
 _LABELLED = ("labelled_prior", "supervised", "semi_supervised")
 #: Forms whose encoder infers a category.
 _CLASSIFYING = ("semi_supervised", "clustering")
+#: Forms whose decoder takes a category.
+_DECODING_CATEGORIES = ("supervised", *_CLASSIFYING)
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -58,8 +60,13 @@ class AAE(AutoencoderModel):
 
     With batch normalization, images labelled -1 still count in the batch's statistics.
 
-    Where the encoder infers a category, `compile(consistency_weight=)` asks beyond the
-    paper for the same one however an image is moved, turned, stretched or slanted.
+    Two arguments go beyond the paper. Where the decoder takes a category, nothing in the
+    paper's losses keeps the latents from telling it as well, and then a style drawn
+    from the prior does not fit every category. With `joint_discriminator=True` one
+    adversary tells pairs of latents and category from pairs of draws, so that the two
+    become independent. Where the encoder infers the category,
+    `compile(consistency_weight=)` asks for the same one however an image is moved,
+    turned, stretched or slanted.
 
     `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
 
@@ -106,10 +113,15 @@ class AAE(AutoencoderModel):
         cluster_heads: Whether the decoder takes the sum of the style and of a learned
             head of its category, so that `represent` maps images to a space of
             `latent_dim` dimensions (section 7); for the forms that infer a category.
+        joint_discriminator: Whether one discriminator judges the latents together with
+            their category, which makes the two independent, as draws from the priors
+            are; for the forms whose decoder takes a category. Beyond the paper.
         encoder: Keras model instead of the default network; see `build_encoder`.
         decoder: Keras model instead of the default network; see `build_decoder`.
-        discriminator: Keras model from latents (with a labelled prior: and a one-hot
-            label of `num_classes` + 1) to logits, instead of the default network.
+        discriminator: Keras model from latents to logits, instead of the default
+            network. With a labelled prior, and for a joint discriminator of the
+            supervised form, it takes a one-hot label of `num_classes` + 1 behind them;
+            other joint ones take the probabilities of `num_classes` categories.
         seed: Integer from which initial weights and noise follow; None draws one.
         name: Name of the model.
         dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
@@ -147,6 +159,7 @@ class AAE(AutoencoderModel):
         units=(1000, 1000),
         batch_normalization=False,
         cluster_heads=False,
+        joint_discriminator=False,
         encoder=None,
         decoder=None,
         discriminator=None,
@@ -165,10 +178,18 @@ class AAE(AutoencoderModel):
                 f"cluster_heads is for the forms {list(_CLASSIFYING)}, which infer a "
                 f"category. Received: form={form!r}"
             )
+        if joint_discriminator and form not in _DECODING_CATEGORIES:
+            raise ValueError(
+                f"joint_discriminator is for the forms {list(_DECODING_CATEGORIES)}, "
+                f"whose decoder takes a category. Received: form={form!r}"
+            )
         self.form = form
         self.num_classes = checks.optional(checks.count, "num_classes", num_classes)
         self.cluster_heads = checks.flag("cluster_heads", cluster_heads)
-        with_categories = form in ("supervised", "semi_supervised", "clustering")
+        self.joint_discriminator = checks.flag(
+            "joint_discriminator", joint_discriminator
+        )
+        with_categories = form in _DECODING_CATEGORIES
         super().__init__(
             image_shape=image_shape,
             latent_dim=latent_dim,
@@ -194,10 +215,11 @@ class AAE(AutoencoderModel):
         self._remember_given(**given)
         with self._networks_policy():
             self.discriminator = discriminator or self.build_discriminator()
-            if self.classifies:
+            if "category_discriminator" in self._adversaries():
                 self.category_discriminator = self._build_adversary(
                     [(self.num_classes,)], self.seed + 3000, "category_discriminator"
                 )
+            if self.classifies:
                 # q(y|x): the encoder up to its last output.
                 self.classifier = keras.Model(
                     self.encoder.inputs, self.encoder.outputs[-1], name="classifier"
@@ -237,9 +259,24 @@ class AAE(AutoencoderModel):
 
     def _adversaries(self):
         """Names of the networks that tell draws from the prior from codes."""
-        if self.classifies:
+        if self.classifies and not self.joint_discriminator:
             return ("discriminator", "category_discriminator")
         return ("discriminator",)
+
+    def _code_shapes(self):
+        """Shapes of what the discriminator takes."""
+        if self._shows_labels:
+            return [(self.latent_dim,), (self.num_classes + 1,)]
+        if self.joint_discriminator:
+            return [(self.latent_dim,), (self.num_classes,)]
+        return [(self.latent_dim,)]
+
+    @property
+    def _shows_labels(self):
+        """Whether the discriminator is told labels; none is a class of its own."""
+        return self.form == "labelled_prior" or (
+            self.form == "supervised" and self.joint_discriminator
+        )
 
     def join_category(self, inputs, initializers):
         """See `AutoencoderModel.join_category`: a head of each, if asked for."""
@@ -254,16 +291,10 @@ class AAE(AutoencoderModel):
         return found[0] if found else None
 
     def build_discriminator(self):
-        """Returns the network from latents to logits `[n]`."""
+        """Returns the network from latents, and what goes with them, to logits."""
         return self._build_adversary(
             self._code_shapes(), self.seed + 2000, "discriminator"
         )
-
-    def _code_shapes(self):
-        """Shapes of what the discriminator takes."""
-        if self.form == "labelled_prior":
-            return [(self.latent_dim,), (self.num_classes + 1,)]
-        return [(self.latent_dim,)]
 
     def _build_adversary(self, shapes, seed, name):
         initializers = networks.glorot_initializers(seed)
@@ -333,7 +364,7 @@ class AAE(AutoencoderModel):
             "real_accuracy",
             "fake_accuracy",
         )
-        if self.classifies:
+        if "category_discriminator" in self._adversaries():
             names += ("category_discriminator_accuracy",)
         if self.form == "semi_supervised":
             names += ("classification_loss", "classification_accuracy")
@@ -584,25 +615,28 @@ class AAE(AutoencoderModel):
         """
         if self.form == "labelled_prior":
             latents = self.prior.sample(seeds, labels)
-        drawn = {"discriminator": self._with_labels(latents, labels)}
+        categories = None
         if self.classifies:
-            categories = self.conditions["labels"].draw(rng.fold_in(seeds, 1))
-            drawn["category_discriminator"] = tf.one_hot(categories, self.num_classes)
-        return drawn
+            drawn = self.conditions["labels"].draw(rng.fold_in(seeds, 1))
+            categories = tf.one_hot(drawn, self.num_classes)
+        return self._to_judge(latents, categories, labels)
 
     def _encoded(self, code, labels):
         """Codes of images for each adversary, as it takes them."""
-        encoded = {"discriminator": self._with_labels(code.latents, labels)}
-        if self.classifies:
-            encoded["category_discriminator"] = tf.nn.softmax(code.category_logits)
-        return encoded
+        categories = tf.nn.softmax(code.category_logits) if self.classifies else None
+        return self._to_judge(code.latents, categories, labels)
 
-    def _with_labels(self, latents, labels):
-        if self.form != "labelled_prior":
-            return latents
-        # Unlabelled images and draws from the whole prior are a class of their own.
-        labels = tf.where(labels < 0, tf.cast(self.num_classes, tf.int64), labels)
-        return [latents, tf.one_hot(labels, self.num_classes + 1)]
+    def _to_judge(self, latents, categories, labels):
+        """Returns latents and categories, or labels, for each adversary."""
+        if self.classifies and self.joint_discriminator:
+            return {"discriminator": [latents, categories]}
+        if self.classifies:
+            return {"discriminator": latents, "category_discriminator": categories}
+        if self._shows_labels:
+            labels = tf.where(labels < 0, tf.cast(self.num_classes, tf.int64), labels)
+            labels = tf.one_hot(labels, self.num_classes + 1)
+            return {"discriminator": [latents, labels]}
+        return {"discriminator": latents}
 
     def _judge(self, codes, call):
         """Returns each adversary's logits `[n]` by its name."""
@@ -616,8 +650,8 @@ class AAE(AutoencoderModel):
     def _accuracies(self, real, fake):
         boundary = self.loss.boundary
         logs = accuracies(real["discriminator"], fake["discriminator"], boundary)
-        if self.classifies:
-            name = "category_discriminator"
+        name = "category_discriminator"
+        if name in real:
             judged = accuracies(real[name], fake[name], boundary)
             logs[f"{name}_accuracy"] = judged["discriminator_accuracy"]
         return logs
@@ -725,6 +759,7 @@ class AAE(AutoencoderModel):
             "posterior": self.posterior,
             "batch_normalization": self.batch_normalization,
             "cluster_heads": self.cluster_heads,
+            "joint_discriminator": self.joint_discriminator,
         }
 
 

@@ -108,7 +108,7 @@ def _aae_labelled_prior(**kwargs):
 
 def _aae_cluster_heads(**kwargs):
     form = {"form": "clustering", "num_classes": 5, "cluster_heads": True}
-    form["batch_normalization"] = True
+    form |= {"batch_normalization": True, "joint_discriminator": True}
     return zoo.AAE((8, 8, 1), latent_dim=2, units=(16,), seed=1, **form, **kwargs)
 
 

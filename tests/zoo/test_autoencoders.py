@@ -381,6 +381,41 @@ def test_cluster_heads_are_for_forms_with_a_category():
         aae("clustering", cluster_heads=True).compile(head_distance=-1)
 
 
+def test_a_joint_discriminator_makes_styles_independent_of_classes():
+    images, labels = zoo.data.load_arrays("digits", "train", image_size=8)
+
+    def share_told_by_the_class(joint):
+        """Share of the styles' variance that lies between the classes."""
+        model = aae(
+            "semi_supervised",
+            posterior="deterministic",
+            latent_dim=2,
+            batch_normalization=True,
+            joint_discriminator=joint,
+        )
+        rates = {"autoencoder": 3e-3, "discriminator": 1e-2, "encoder": 3e-3}
+        model.compile(
+            **{f"{k}_optimizer": keras.optimizers.Adam(v) for k, v in rates.items()}
+        )
+        model.fit(digits(), epochs=10, verbose=0)
+        styles = model.encode(images)
+        means = np.stack([styles[labels == k].mean(axis=0) for k in range(10)])
+        return means[labels].var(axis=0).mean() / styles.var(axis=0).mean()
+
+    assert share_told_by_the_class(True) < share_told_by_the_class(False) / 3
+
+
+def test_a_joint_discriminator_is_for_decoders_that_take_a_category():
+    for form in ("unsupervised", "labelled_prior"):
+        with pytest.raises(ValueError, match="joint_discriminator is for the forms"):
+            aae(form, joint_discriminator=True)
+    with pytest.raises(ValueError, match="True or False.*joint_discriminator="):
+        aae("supervised", joint_discriminator="both")
+    alone = aae("supervised").discriminator
+    with pytest.raises(ValueError, match="discriminator.*must take rows of shapes"):
+        aae("supervised", joint_discriminator=True, discriminator=alone)
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_learns_to_reconstruct(form):
     model = aae(form)

@@ -33,7 +33,7 @@ def test_a_preset_gives_the_same_as_ever(name):
     [
         ("gan_gaussian1d", "discriminator"),
         ("aae_mnist", "discriminator"),
-        ("aae_mnist_semisupervised", "category_discriminator"),
+        ("aae_mnist_semisupervised", "discriminator"),
         ("dtn_mnist_m_mnist", "discriminator"),
         ("dann_mnist_mnist_m", "domain_head"),
     ],

@@ -739,13 +739,16 @@ AAES = {
     "unsupervised": {},
     "labelled_prior": {"latent_dim": 2},
     "supervised": {},
+    "supervised, joint": {"joint_discriminator": True},
     "semi_supervised": {"posterior": "gaussian"},
+    "semi_supervised, joint": {"joint_discriminator": True},
     "clustering": {"cluster_heads": True},
 }
 
 
-def aae(form):
-    arguments = {"latent_dim": 3, **AAES[form]}
+def aae(case):
+    form = case.partition(",")[0]
+    arguments = {"latent_dim": 3, **AAES[case]}
     if form == "labelled_prior":
         arguments["prior"] = zoo.priors.GaussianMixture(num_classes=CLASSES)
     return zoo.AAE(
@@ -787,12 +790,15 @@ class AdversarialAutoencoder:
 
     def judge(self, latents, categories):
         """Logits of each adversary for latents and rows of categories."""
-        if self.model.form == "labelled_prior":
+        joint, shown = self.model.joint_discriminator, categories
+        if not self.categorical:
             # Without a label an image may lie anywhere, which is a class of its own.
             part = tf.where(self.labels < 0, CLASSES, self.labels)
-            latents = [latents, tf.one_hot(part, CLASSES + 1)]
+            shown = tf.one_hot(part, CLASSES + 1)
+        if self.model.form == "labelled_prior" or joint:
+            latents = [latents, shown]
         logits = [self.model.discriminator(latents)]
-        if self.categorical:
+        if self.categorical and not joint:
             logits.append(self.model.category_discriminator(categories))
         return [tf.reshape(rows, [-1]) for rows in logits]
 
@@ -813,7 +819,7 @@ class AdversarialAutoencoder:
             "discriminator_loss": sum(map(discriminator_loss, real, fake)),
             **accuracies(real[0], fake[0]),
         }
-        if self.categorical:
+        if self.categorical and not self.model.joint_discriminator:
             of_category = accuracies(real[1], fake[1])["discriminator_accuracy"]
             logs["category_discriminator_accuracy"] = of_category
         return logs
@@ -873,17 +879,17 @@ def aae_by_hand(model, batch):
     return logs | heads | consistency
 
 
-def aae_settings(form):
+def aae_settings(case):
     settings = {"head_distance": 2.0, "input_noise": 0.3}
-    if form in ("semi_supervised", "clustering"):
+    if case.startswith(("semi_supervised", "clustering")):
         settings["consistency_weight"] = 5.0
     return settings
 
 
-@pytest.mark.parametrize("form", AAES)
-def test_a_step_of_the_aae_is_its_phases(form):
+@pytest.mark.parametrize("case", AAES)
+def test_a_step_of_the_aae_is_its_phases(case):
     batch = IMAGES, SOME_LABELS
-    assert_step(lambda: aae(form), batch, aae_by_hand, **aae_settings(form))
+    assert_step(lambda: aae(case), batch, aae_by_hand, **aae_settings(case))
 
 
 def aae_in_test(model, batch):
@@ -909,10 +915,10 @@ def aae_in_test(model, batch):
     return logs, (images, model.averaged_generator(inputs))
 
 
-@pytest.mark.parametrize("form", AAES)
-def test_a_test_of_the_aae_rebuilds_means_and_judges_draws(form):
-    arguments = {"averaging": 0.5, **aae_settings(form)}
-    assert_test(lambda: aae(form), (IMAGES, SOME_LABELS), aae_in_test, **arguments)
+@pytest.mark.parametrize("case", AAES)
+def test_a_test_of_the_aae_rebuilds_means_and_judges_draws(case):
+    arguments = {"averaging": 0.5, **aae_settings(case)}
+    assert_test(lambda: aae(case), (IMAGES, SOME_LABELS), aae_in_test, **arguments)
 
 
 # Batch normalization, half precision, and the defaults, of every variant
