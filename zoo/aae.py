@@ -105,7 +105,13 @@ class AAE(AutoencoderModel):
         posterior: What the encoder gives: `"deterministic"` latents, the mean and
             variance of a `"gaussian"`, or `"universal"`: latents of any distribution,
             from the image and noise.
-        units: Widths of the hidden layers of every network.
+        units: Widths of the hidden dense layers of every network.
+        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`: encoder
+            and decoder have strided convolutions between an image and their dense
+            layers, as `zoo.DCGAN` has them.
+        filters: Channels of the convolutional layers next to an image; each further
+            one doubles them.
+        kernel_size: Side of the convolutions' kernels.
         batch_normalization: Whether to normalize the hidden layers of encoder and
             decoder, and the latents and category logits that the encoder gives, as the
             paper does on SVHN (appendix A.2). It keeps a category from being that of
@@ -157,6 +163,9 @@ class AAE(AutoencoderModel):
         num_classes=None,
         posterior="deterministic",
         units=(1000, 1000),
+        architecture="mlp",
+        filters=32,
+        kernel_size=5,
         batch_normalization=False,
         cluster_heads=False,
         joint_discriminator=False,
@@ -196,6 +205,9 @@ class AAE(AutoencoderModel):
             prior=prior,
             posterior=posterior,
             units=units,
+            architecture=architecture,
+            filters=filters,
+            kernel_size=kernel_size,
             batch_normalization=batch_normalization,
             num_categories=self.num_classes if with_categories else 0,
             encodes_categories=self.classifies,

@@ -35,6 +35,8 @@ class Code(NamedTuple):
 
 
 POSTERIORS = ("deterministic", "gaussian", "universal")
+#: The arguments of its own that an architecture has.
+_ARCHITECTURES = {"mlp": (), "convolutional": ("filters", "kernel_size")}
 
 
 class AutoencoderModel(GenerativeModel):
@@ -47,9 +49,15 @@ class AutoencoderModel(GenerativeModel):
         posterior: q(z|x): `"deterministic"`, a function of the image; `"gaussian"`,
             whose mean and variance are; or `"universal"`, any distribution, a function
             of the image and of noise.
-        units: Widths of the hidden layers of every network.
+        units: Widths of the hidden dense layers of every network.
+        architecture: `"mlp"`, or `"convolutional"` for strided convolutions before
+            the encoder's dense layers and transposed ones behind the decoder's.
+        filters: Channels of the convolutional layers next to an image; each further
+            one doubles them.
+        kernel_size: Side of the convolutions' kernels.
         batch_normalization: Whether to normalize the hidden layers of encoder and
-            decoder, and the latents and category logits that the encoder gives.
+            decoder, and the latents and category logits that the encoder gives. The
+            decoder's transposed convolutions always are.
         num_categories: Length of the category y that encoder and decoder have beside
             the latents; 0 for none.
         encodes_categories: Whether the encoder infers y; the decoder is told otherwise.
@@ -71,6 +79,9 @@ class AutoencoderModel(GenerativeModel):
         prior,
         posterior,
         units,
+        architecture,
+        filters,
+        kernel_size,
         batch_normalization=False,
         num_categories=0,
         encodes_categories=False,
@@ -93,6 +104,10 @@ class AutoencoderModel(GenerativeModel):
         self.image_shape = image_shape
         self.posterior = posterior
         self.units = checks.widths("units", units)
+        self.architecture = architecture
+        self.filters = checks.count("filters", filters)
+        self.kernel_size = checks.count("kernel_size", kernel_size)
+        network_checks.check_architecture(self, type(self).__init__, _ARCHITECTURES)
         self.batch_normalization = checks.flag(
             "batch_normalization", batch_normalization
         )
@@ -117,7 +132,17 @@ class AutoencoderModel(GenerativeModel):
         """
         initializers = networks.glorot_initializers(self.seed)
         images = keras.Input(self.image_shape, name="images")
-        inputs, x = images, layers.Flatten()(images)
+        if self.architecture == "mlp":
+            x = layers.Flatten()(images)
+        else:
+            x = networks.downsampling_stack(
+                images,
+                filters=self.filters,
+                kernel_size=self.kernel_size,
+                normalization="batch" if self.batch_normalization else None,
+                initializers=initializers,
+            )
+        inputs = images
         if self.posterior == "universal":
             noise = keras.Input((self.latent_dim,), name="noise")
             inputs, x = [images, noise], layers.Concatenate()([x, noise])
@@ -154,7 +179,17 @@ class AutoencoderModel(GenerativeModel):
             inputs = [latents, categories]
             x = self.join_category(inputs, initializers)
         x = networks.mlp(x, self.units, "relu", initializers, self.batch_normalization)
-        images = networks.samples(x, self.image_shape, next(initializers))
+        if self.architecture == "mlp":
+            images = networks.samples(x, self.image_shape, next(initializers))
+        else:
+            images = networks.upsampling_stack(
+                x,
+                self.image_shape,
+                filters=self.filters,
+                kernel_size=self.kernel_size,
+                activation="relu",
+                initializers=initializers,
+            )
         return keras.Model(inputs, images, name="decoder")
 
     def join_category(self, inputs, initializers):
@@ -338,6 +373,9 @@ class AutoencoderModel(GenerativeModel):
             **super().get_config(),
             "image_shape": self.image_shape,
             "units": self.units,
+            "architecture": self.architecture,
+            "filters": self.filters,
+            "kernel_size": self.kernel_size,
         }
 
 

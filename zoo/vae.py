@@ -33,7 +33,13 @@ class VAE(AutoencoderModel):
             from `decoder` where that is given.
         latent_dim: Length of a latent row; None for 8, or 2 for a prior in the plane.
         prior: `"normal"`, `"gaussian_mixture"` or a `zoo.priors.Prior` with `log_prob`.
-        units: Widths of the hidden layers of both networks.
+        units: Widths of the hidden dense layers of both networks.
+        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`: encoder
+            and decoder have strided convolutions between an image and their dense
+            layers, as `zoo.DCGAN` has them.
+        filters: Channels of the convolutional layers next to an image; each further
+            one doubles them.
+        kernel_size: Side of the convolutions' kernels.
         encoder: Keras model instead of the default network, from images to means and
             log variances of the latents.
         decoder: Keras model instead of the default network, from latents to images.
@@ -69,6 +75,9 @@ class VAE(AutoencoderModel):
         latent_dim=None,
         prior="normal",
         units=(1000, 1000),
+        architecture="mlp",
+        filters=32,
+        kernel_size=5,
         encoder=None,
         decoder=None,
         seed=None,
@@ -81,6 +90,9 @@ class VAE(AutoencoderModel):
             prior=prior,
             posterior="gaussian",
             units=units,
+            architecture=architecture,
+            filters=filters,
+            kernel_size=kernel_size,
             encoder=encoder,
             decoder=decoder,
             seed=seed,
