@@ -60,8 +60,8 @@ class AAE(AutoencoderModel):
 
     With batch normalization, images labelled -1 still count in the batch's statistics.
 
-    Two arguments go beyond the paper. Where the decoder takes a category, nothing in the
-    paper's losses keeps the latents from telling it as well, and then a style drawn
+    Two arguments go beyond the paper. Where the decoder takes a category, nothing in
+    the paper's losses keeps the latents from telling it as well, and then a style drawn
     from the prior does not fit every category. With `joint_discriminator=True` one
     adversary tells pairs of latents and category from pairs of draws, so that the two
     become independent. Where the encoder infers the category,
@@ -106,9 +106,9 @@ class AAE(AutoencoderModel):
             variance of a `"gaussian"`, or `"universal"`: latents of any distribution,
             from the image and noise.
         units: Widths of the hidden dense layers of every network.
-        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`: encoder
-            and decoder have strided convolutions between an image and their dense
-            layers, as `zoo.DCGAN` has them.
+        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`:
+            encoder and decoder have strided convolutions between an image and their
+            dense layers, as `zoo.DCGAN` has them.
         filters: Channels of the convolutional layers next to an image; each further
             one doubles them.
         kernel_size: Side of the convolutions' kernels.

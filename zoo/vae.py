@@ -34,9 +34,9 @@ class VAE(AutoencoderModel):
         latent_dim: Length of a latent row; None for 8, or 2 for a prior in the plane.
         prior: `"normal"`, `"gaussian_mixture"` or a `zoo.priors.Prior` with `log_prob`.
         units: Widths of the hidden dense layers of both networks.
-        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`: encoder
-            and decoder have strided convolutions between an image and their dense
-            layers, as `zoo.DCGAN` has them.
+        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`:
+            encoder and decoder have strided convolutions between an image and their
+            dense layers, as `zoo.DCGAN` has them.
         filters: Channels of the convolutional layers next to an image; each further
             one doubles them.
         kernel_size: Side of the convolutions' kernels.

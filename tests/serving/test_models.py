@@ -134,7 +134,9 @@ def test_a_new_version_takes_over_without_a_dropped_request(publish, start, conn
 
     until(version_1_has_ended)
     assert states(client) == [(2, "AVAILABLE", "OK"), (1, "END", "OK")]
-    with pytest.raises(serving.ServingError, match="NOT_FOUND: .* serves no version 1"):
+    with pytest.raises(
+        serving.ServingError, match=r"NOT_FOUND: .* serves no version 1"
+    ):
         first_pixel(client, version=1)
 
 

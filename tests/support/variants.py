@@ -103,7 +103,10 @@ def _aae(**kwargs):
 
 def _aae_labelled_prior(**kwargs):
     form = {"form": "labelled_prior", "num_classes": 10, "posterior": "universal"}
-    return zoo.AAE((8, 8, 1), prior="swiss_roll", units=(16,), seed=1, **form, **kwargs)
+    form |= {"architecture": "convolutional", "filters": 4, "kernel_size": 3}
+    return zoo.AAE(
+        (16, 16, 1), prior="swiss_roll", units=(16,), seed=1, **form, **kwargs
+    )
 
 
 def _aae_cluster_heads(**kwargs):
@@ -170,7 +173,7 @@ CASES = [
         "aae_labelled_prior",
         _aae_labelled_prior,
         {},
-        {**_DIGITS_8, "labels": True},
+        {**_DIGITS_16, "labels": True},
         encodes=True,
     ),
     Case(

@@ -409,11 +409,56 @@ def test_a_joint_discriminator_is_for_decoders_that_take_a_category():
     for form in ("unsupervised", "labelled_prior"):
         with pytest.raises(ValueError, match="joint_discriminator is for the forms"):
             aae(form, joint_discriminator=True)
-    with pytest.raises(ValueError, match="True or False.*joint_discriminator="):
+    with pytest.raises(ValueError, match=r"True or False.*joint_discriminator="):
         aae("supervised", joint_discriminator="both")
     alone = aae("supervised").discriminator
-    with pytest.raises(ValueError, match="discriminator.*must take rows of shapes"):
+    with pytest.raises(ValueError, match=r"discriminator.*must take rows of shapes"):
         aae("supervised", joint_discriminator=True, discriminator=alone)
+
+
+@pytest.mark.parametrize("batch_normalization", [False, True])
+def test_convolutions_lie_between_images_and_dense_layers(batch_normalization):
+    settings = {"filters": 4, "kernel_size": 3, "units": (8, 6)}
+    model = AAE(
+        (28, 28, 1),
+        form="supervised",
+        num_classes=10,
+        latent_dim=5,
+        architecture="convolutional",
+        batch_normalization=batch_normalization,
+        seed=0,
+        **settings,
+    )
+
+    def kernels(network):
+        return [w.shape for w in network.trainable_weights if len(w.shape) > 1]
+
+    of_images = [(3, 3, 1, 4), (3, 3, 4, 8)]
+    assert kernels(model.encoder) == [*of_images, (7 * 7 * 8, 8), (8, 6), (6, 5)]
+    up = [(3, 3, 4, 8), (3, 3, 1, 4)]
+    assert kernels(model.decoder) == [(5 + 10, 8), (8, 6), (6, 7 * 7 * 8), *up]
+
+    def normalizations(network):
+        return sum(
+            isinstance(x, keras.layers.BatchNormalization) for x in network.layers
+        )
+
+    # Of the dense layers, the latents, and the convolutions that take no pixels.
+    assert normalizations(model.encoder) == (4 if batch_normalization else 0)
+    assert normalizations(model.decoder) == (4 if batch_normalization else 2)
+    for name, value in settings.items():
+        assert model.get_config()[name] == value
+
+
+def test_convolutional_autoencoders_are_of_square_images():
+    for variant in (AAE, VAE):
+        with pytest.raises(ValueError, match="'mlp' or 'convolutional'"):
+            variant((16, 16, 1), architecture="resnet")
+        with pytest.raises(ValueError, match="filters is for the networks of"):
+            variant((16, 16, 1), filters=8)
+        for shape in ((256,), (16, 20, 1), (8, 8, 1)):
+            with pytest.raises(ValueError, match=r"square images|16 to 128"):
+                variant(shape, architecture="convolutional")
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -935,6 +935,7 @@ PASSES = {
     "infogan": {"generator": 1, "discriminator": 2},
     "semi_supervised_gan": {"generator": 1},
     "semi_supervised_gan_mlp": {"generator": 1},
+    "aae_labelled_prior": {"decoder": 1},
     "aae_cluster_heads": {"encoder": 2, "decoder": 1},
 }
 
