@@ -54,19 +54,19 @@ class AAE(AutoencoderModel):
     - `"supervised"` (section 4): labels are told to the decoder, so that the latents
       keep the style. Images labelled -1 train only the adversary.
     - `"semi_supervised"` (section 5): the encoder infers a category beside the style,
-      a second adversary makes it look like a class, and the labels there are teach it
-      which. Images labelled -1 teach it nothing.
+      an adversary of its own makes it look like a class, and the labels there are teach
+      it which. Images labelled -1 teach it nothing.
     - `"clustering"` (section 6): the same without labels; categories are clusters.
 
     With batch normalization, images labelled -1 still count in the batch's statistics.
 
-    Two arguments go beyond the paper. Where the decoder takes a category, nothing in
+    Three arguments go beyond the paper. Where the decoder takes a category, nothing in
     the paper's losses keeps the latents from telling it as well, and then a style drawn
     from the prior does not fit every category. With `joint_discriminator=True` one
-    adversary tells pairs of latents and category from pairs of draws, so that the two
-    become independent. Where the encoder infers the category,
-    `compile(consistency_weight=)` asks for the same one however an image is moved,
-    turned, stretched or slanted.
+    adversary, in place of two where there are two, tells pairs of latents and category
+    from pairs of draws, which pushes them to be independent. Where the encoder infers
+    the category, `compile(consistency_weight=)` asks for the same one however an image
+    is moved, turned, stretched or slanted. And `architecture="convolutional"`.
 
     `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
 
@@ -106,22 +106,24 @@ class AAE(AutoencoderModel):
             variance of a `"gaussian"`, or `"universal"`: latents of any distribution,
             from the image and noise.
         units: Widths of the hidden dense layers of every network.
-        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`:
-            encoder and decoder have strided convolutions between an image and their
-            dense layers, as `zoo.DCGAN` has them.
+        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`, for
+            square images of 16 to 128 pixels with 1 or 3 channels: encoder and decoder
+            have strided convolutions between an image and their dense layers, as
+            `zoo.DCGAN` has them.
         filters: Channels of the convolutional layers next to an image; each further
             one doubles them.
         kernel_size: Side of the convolutions' kernels.
         batch_normalization: Whether to normalize the hidden layers of encoder and
             decoder, and the latents and category logits that the encoder gives, as the
             paper does on SVHN (appendix A.2). It keeps a category from being that of
-            every image.
+            every image. Of convolutions the encoder's first is never normalized, and
+            the decoder's always are.
         cluster_heads: Whether the decoder takes the sum of the style and of a learned
             head of its category, so that `represent` maps images to a space of
             `latent_dim` dimensions (section 7); for the forms that infer a category.
         joint_discriminator: Whether one discriminator judges the latents together with
-            their category, which makes the two independent, as draws from the priors
-            are; for the forms whose decoder takes a category. Beyond the paper.
+            their category, which pushes them to be independent, as draws from the
+            priors are; for the forms whose decoder takes a category.
         encoder: Keras model instead of the default network; see `build_encoder`.
         decoder: Keras model instead of the default network; see `build_decoder`.
         discriminator: Keras model from latents to logits, instead of the default
@@ -133,8 +135,9 @@ class AAE(AutoencoderModel):
         dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
 
     Raises:
-        ValueError: If shapes of networks, prior and images do not fit together, or the
-            form lacks `num_classes` or a prior with as many parts.
+        ValueError: If shapes of networks, prior and images do not fit together, an
+            argument is for another form or architecture, or the form lacks
+            `num_classes` or a prior with as many parts.
 
     Example::
 

@@ -56,8 +56,8 @@ class AutoencoderModel(GenerativeModel):
             one doubles them.
         kernel_size: Side of the convolutions' kernels.
         batch_normalization: Whether to normalize the hidden layers of encoder and
-            decoder, and the latents and category logits that the encoder gives. The
-            decoder's transposed convolutions always are.
+            decoder, and the latents and category logits that the encoder gives. Of
+            convolutions the encoder's first never is, and the decoder's always are.
         num_categories: Length of the category y that encoder and decoder have beside
             the latents; 0 for none.
         encodes_categories: Whether the encoder infers y; the decoder is told otherwise.
@@ -79,9 +79,9 @@ class AutoencoderModel(GenerativeModel):
         prior,
         posterior,
         units,
-        architecture,
-        filters,
-        kernel_size,
+        architecture="mlp",
+        filters=32,
+        kernel_size=5,
         batch_normalization=False,
         num_categories=0,
         encodes_categories=False,
@@ -107,7 +107,9 @@ class AutoencoderModel(GenerativeModel):
         self.architecture = architecture
         self.filters = checks.count("filters", filters)
         self.kernel_size = checks.count("kernel_size", kernel_size)
-        network_checks.check_architecture(self, type(self).__init__, _ARCHITECTURES)
+        network_checks.check_architecture(
+            self, AutoencoderModel.__init__, _ARCHITECTURES
+        )
         self.batch_normalization = checks.flag(
             "batch_normalization", batch_normalization
         )

@@ -38,11 +38,12 @@ def check_architecture(model, constructor, architectures):
     defaults = inspect.signature(constructor).parameters
     for architecture, names in architectures.items():
         for name in names:
-            value = getattr(model, name)
-            if architecture != model.architecture and value != defaults[name].default:
+            value, default = getattr(model, name), defaults[name].default
+            if architecture != model.architecture and value != default:
                 raise ValueError(
-                    f"{name} is for the networks of architecture={architecture!r}. "
-                    f"Received: {name}={value}, architecture={model.architecture!r}"
+                    f"{name} is for the networks of architecture={architecture!r}; "
+                    f"leave it at {default} for others. Received: {name}={value}, "
+                    f"architecture={model.architecture!r}"
                 )
 
 

@@ -158,12 +158,6 @@ def _dcgan(what, changes):
     )
 
 
-#: The paper's discriminators and noise, and short styles, which part classes best.
-_PAPERS = {
-    "model.joint_discriminator": False,
-    "model.latent_dim": 5,
-    "compile.input_noise": 0.3,
-}
 #: What a row adds to the paper's AAE, and to its name.
 _CONSISTENT = {"compile.consistency_weight": 30.0}
 _CONSISTENTLY = "AAE with consistency (not the paper's)"
@@ -172,14 +166,14 @@ _CONSISTENTLY = "AAE with consistency (not the paper's)"
 def _semisupervised(labels, paper, epochs=40, consistent=False):
     # Where a share of each batch is drawn from a few labels, an epoch has more steps.
     steps = epochs * (600 if labels is None else 750)
-    changes = {**_PAPERS, "data.labelled": labels, "epochs": epochs}
+    changes = {"data.labelled": labels, "epochs": epochs}
     for player in ("autoencoder", "discriminator", "encoder", "classifier"):
         rate = f"compile.{player}_optimizer.config.learning_rate"
         changes[f"{rate}.config.decay_steps"] = steps
     return Row(
         f"{_CONSISTENTLY if consistent else 'AAE'}, semi-supervised, "
         f"{labels or 'all'} labels of MNIST: test error",
-        "aae_mnist_semisupervised",
+        "aae_mnist_semisupervised_mlp",
         "test_error",
         paper,
         "Makhzani et al. 2016, table 2",

@@ -34,9 +34,10 @@ class VAE(AutoencoderModel):
         latent_dim: Length of a latent row; None for 8, or 2 for a prior in the plane.
         prior: `"normal"`, `"gaussian_mixture"` or a `zoo.priors.Prior` with `log_prob`.
         units: Widths of the hidden dense layers of both networks.
-        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`:
-            encoder and decoder have strided convolutions between an image and their
-            dense layers, as `zoo.DCGAN` has them.
+        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`, for
+            square images of 16 to 128 pixels with 1 or 3 channels: encoder and decoder
+            have strided convolutions between an image and their dense layers, as
+            `zoo.DCGAN` has them.
         filters: Channels of the convolutional layers next to an image; each further
             one doubles them.
         kernel_size: Side of the convolutions' kernels.
@@ -48,8 +49,9 @@ class VAE(AutoencoderModel):
         dtype: Dtype policy, such as `"mixed_bfloat16"`; None for the global one.
 
     Raises:
-        ValueError: If shapes of networks, prior and images do not fit together, or the
-            density of the prior is not known.
+        ValueError: If shapes of networks, prior and images do not fit together, an
+            argument is for the other architecture, or the density of the prior is not
+            known.
 
     Example::
 

@@ -112,7 +112,8 @@ def _aae_labelled_prior(**kwargs):
 def _aae_cluster_heads(**kwargs):
     form = {"form": "clustering", "num_classes": 5, "cluster_heads": True}
     form |= {"batch_normalization": True, "joint_discriminator": True}
-    return zoo.AAE((8, 8, 1), latent_dim=2, units=(16,), seed=1, **form, **kwargs)
+    form |= {"architecture": "convolutional", "filters": 4, "kernel_size": 3}
+    return zoo.AAE((16, 16, 1), latent_dim=2, units=(16,), seed=1, **form, **kwargs)
 
 
 def _vae(**kwargs):
@@ -185,7 +186,7 @@ CASES = [
             "head_distance": 2.0,
             "consistency_weight": 2.0,
         },
-        _DIGITS_8,
+        _DIGITS_16,
         encodes=True,
     ),
     Case("vae", _vae, {}, _DIGITS_8, encodes=True),

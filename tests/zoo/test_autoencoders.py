@@ -446,8 +446,19 @@ def test_convolutions_lie_between_images_and_dense_layers(batch_normalization):
     # Of the dense layers, the latents, and the convolutions that take no pixels.
     assert normalizations(model.encoder) == (4 if batch_normalization else 0)
     assert normalizations(model.decoder) == (4 if batch_normalization else 2)
-    for name, value in settings.items():
-        assert model.get_config()[name] == value
+    config = model.get_config()
+    assert config["architecture"] == "convolutional"
+    assert {name: config[name] for name in settings} == settings
+
+
+def test_the_vae_has_the_convolutions_of_the_aae():
+    settings = {"architecture": "convolutional", "filters": 4, "kernel_size": 3}
+    model = VAE((16, 16, 1), latent_dim=2, units=(8,), seed=0, **settings)
+    aae = AAE((16, 16, 1), 2, units=(8,), seed=0, posterior="gaussian", **settings)
+    for name in ("encoder", "decoder"):
+        pair = [getattr(each, name).get_weights() for each in (model, aae)]
+        assert same(*pair)
+    assert {name: model.get_config()[name] for name in settings} == settings
 
 
 def test_convolutional_autoencoders_are_of_square_images():
