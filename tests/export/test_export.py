@@ -133,8 +133,8 @@ def unconditional(images):
     }
 
 
-def autoencoder(latent_dim):
-    images = {"images": TINY}
+def autoencoder(images, latent_dim):
+    images = {"images": images}
     latents = {"latents": ["float32", -1, latent_dim]}
     return {
         "serving_default": [latents, images],
@@ -204,17 +204,17 @@ PINNED = {
         "classify": [{"images": TINY}, {"probabilities": ["float32", -1, 10]}],
     },
     "aae": {
-        **told(LABELS, autoencoder(4), *GENERATING),
+        **told(LABELS, autoencoder(TINY, 4), *GENERATING),
         "classify": [{"images": TINY}, {"probabilities": ["float32", -1, 10]}],
     },
-    "aae_supervised": told(LABELS, autoencoder(4), *GENERATING, "reconstruct"),
-    "aae_labelled_prior": told(LABELS, autoencoder(2), "sample", "png"),
+    "aae_supervised": told(LABELS, autoencoder(TINY, 4), *GENERATING, "reconstruct"),
+    "aae_labelled_prior": told(LABELS, autoencoder(SMALL, 2), "sample", "png"),
     "aae_cluster_heads": {
-        **told(LABELS, autoencoder(2), *GENERATING),
-        "classify": [{"images": TINY}, {"probabilities": ["float32", -1, 5]}],
-        "represent": [{"images": TINY}, {"representations": ["float32", -1, 2]}],
+        **told(LABELS, autoencoder(SMALL, 2), *GENERATING),
+        "classify": [{"images": SMALL}, {"probabilities": ["float32", -1, 5]}],
+        "represent": [{"images": SMALL}, {"representations": ["float32", -1, 2]}],
     },
-    "vae": autoencoder(2),
+    "vae": autoencoder(TINY, 2),
 }
 
 
