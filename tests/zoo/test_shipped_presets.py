@@ -107,7 +107,6 @@ def test_a_preset_whose_recipe_has_a_row_is_a_training_of_that_row():
             assert measured["value"] == result.value(measured["name"]), name
     assert without == {
         "aae_mnist",
-        "aae_mnist_semisupervised",
         "dcgan_afhq_cats_32",
         "dcgan_afhq_cats_64",
         "dcgan_fashion_mnist",
