@@ -66,7 +66,8 @@ class AAE(AutoencoderModel):
     adversary, in place of two where there are two, tells pairs of latents and category
     from pairs of draws, which pushes them to be independent. Where the encoder infers
     the category, `compile(consistency_weight=)` asks for the same one however an image
-    is moved, turned, stretched or slanted. And `architecture="convolutional"`.
+    is moved, turned, stretched or slanted. `architecture="convolutional"` replaces
+    perceptrons on images.
 
     `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
 
