@@ -1,5 +1,7 @@
 """Adversarial autoencoders (Makhzani et al., 2016, arXiv:1511.05644)."""
 
+import math
+
 import keras
 import tensorflow as tf
 from keras import layers
@@ -15,7 +17,7 @@ from zoo import (
     priors,
     rng,
 )
-from zoo.adversarial import accuracies
+from zoo.adversarial import accuracies, row_logits
 from zoo.autoencoder import AutoencoderModel, euclidean
 from zoo.conditions import Classes
 from zoo.data import drop_unlabelled, load_arrays
@@ -514,7 +516,7 @@ class AAE(AutoencoderModel):
                     stream=5,
                     call=self.pass_through,
                 )
-                logs["consistency_loss"] = _divergence(code, distorted)
+                logs["consistency_loss"] = self._consistency_loss(code, distorted)
                 objectives["autoencoder"] += (
                     self.consistency_weight * logs["consistency_loss"]
                 )
@@ -575,7 +577,9 @@ class AAE(AutoencoderModel):
         }
         if self.consistency_weight:
             distorted = augmentation.distort(images, rng.fold_in(seeds, 2))
-            logs["consistency_loss"] = _divergence(code, self.infer(distorted))
+            logs["consistency_loss"] = self._consistency_loss(
+                code, self.infer(distorted)
+            )
         if self.form == "semi_supervised":
             loss, accuracy = self.label_loss(labels, code.category_logits)
             logs |= {"classification_loss": loss, "classification_accuracy": accuracy}
@@ -624,6 +628,12 @@ class AAE(AutoencoderModel):
         heads = self._heads(decoder)
         return {"head_loss": heads.crowding(self.head_distance)}
 
+    def _consistency_loss(self, code, distorted):
+        """Mean divergence of the categories of images and of their distortions."""
+        return tf.reduce_mean(
+            jensen_shannon(code.category_logits, distorted.category_logits)
+        )
+
     def _drawn(self, seeds, latents, labels):
         """Returns draws from the priors for each adversary, as it takes them.
 
@@ -657,9 +667,7 @@ class AAE(AutoencoderModel):
     def _judge(self, codes, call):
         """Returns each adversary's logits `[n]` by its name."""
         return {
-            name: tf.reshape(
-                tf.cast(call(getattr(self, name), inputs), tf.float32), [-1]
-            )
+            name: row_logits(call(getattr(self, name), inputs))
             for name, inputs in codes.items()
         }
 
@@ -779,8 +787,26 @@ class AAE(AutoencoderModel):
         }
 
 
-def _divergence(code, other):
-    """Mean divergence of the categories of two `Code`s of the same images, in nats."""
-    return tf.reduce_mean(
-        losses.jensen_shannon(code.category_logits, other.category_logits)
+def jensen_shannon(logits, other_logits):
+    """Divergence of the distributions over categories of two rows of logits.
+
+    Args:
+        logits: Tensor of shape `[n, categories]`.
+        other_logits: The same, of the distributions to compare with.
+
+    Returns:
+        Tensor of shape `[n]`, nats from 0 to ln 2.
+
+    Reference:
+        [Divergence measures based on the Shannon entropy](
+        https://doi.org/10.1109/18.61115), Lin, 1991, section IV, with equal weights
+    """
+    log_p, log_q = tf.nn.log_softmax(logits), tf.nn.log_softmax(other_logits)
+    # log (p + q) / 2p is softplus(log q - log p) - log 2. Nothing is used more than
+    # twice, so that gradients are sums of two, which have no order.
+    log_ratio = log_q - log_p
+    return 0.5 * tf.reduce_sum(
+        tf.exp(log_p) * (math.log(2) - tf.math.softplus(log_ratio))
+        + tf.exp(log_q) * (math.log(2) - tf.math.softplus(-log_ratio)),
+        axis=-1,
     )

@@ -123,7 +123,7 @@ class AdversarialModel(GenerativeModel):
 
     def logits_of(self, judged):
         """Returns the logits `[n]` of being real in the discriminator's outputs."""
-        return tf.reshape(tf.cast(judged, tf.float32), [-1])
+        return row_logits(judged)
 
     # Networks and arguments
 
@@ -144,7 +144,8 @@ class AdversarialModel(GenerativeModel):
         if taken != (self.latent_dim,):
             raise ValueError(
                 f"The prior draws rows of {self.latent_dim} numbers and the generator "
-                f"takes {taken}. Set latent_dim={math.prod(taken)}."
+                f"takes {taken}. Set latent_dim={taken[0]} beside the name of a prior, "
+                f"or build a prior of rows of {taken[0]}."
             )
         taken, *_ = network_checks.row_shapes(self.discriminator)
         if taken != self.image_shape:
@@ -169,6 +170,11 @@ class AdversarialModel(GenerativeModel):
     def _check_judgement(self):
         """Raises `ValueError` unless the discriminator returns a logit a row."""
         network_checks.check_judge("discriminator", self.discriminator)
+
+
+def row_logits(outputs):
+    """Returns the outputs of a network that gives a logit a row as float32 `[n]`."""
+    return tf.reshape(tf.cast(outputs, tf.float32), [-1])
 
 
 def accuracies(real_logits, fake_logits, boundary, mean_real=tf.reduce_mean):

@@ -210,7 +210,8 @@ class AutoencoderModel(GenerativeModel):
 
     def _check_networks(self):
         wanted = [(None, width) for width in self._encoder_outputs().values()]
-        if self.encoder.output_shape not in (wanted, *wanted[: len(wanted) == 1]):
+        # Keras gives the shape of a lone output by itself.
+        if self.encoder.output_shape != (wanted if len(wanted) > 1 else wanted[0]):
             raise ValueError(
                 f"The encoder has to return {self._encoder_outputs()} with a "
                 f"{self.posterior} posterior and latents of {self.latent_dim} numbers. "

@@ -208,7 +208,7 @@ class CGAN(GameModel):
         else:
             initializers = networks.normal_initializers(0.02, self.seed + 1000)
             x = networks.downsampling_stack(
-                networks.append_channels(samples, numbers),
+                _append_channels(samples, numbers),
                 filters=self.discriminator_filters,
                 kernel_size=self.kernel_size,
                 normalization="batch",
@@ -241,3 +241,11 @@ class CGAN(GameModel):
             "kernel_size": self.kernel_size,
             "hidden_units": self.hidden_units,
         }
+
+
+def _append_channels(images, numbers):
+    """Appends rows of numbers `[n, c]` to images as c constant channels."""
+    height, width = images.shape[1:3]
+    maps = keras.ops.reshape(numbers, (-1, 1, 1, numbers.shape[-1]))
+    maps = keras.ops.tile(maps, (1, height, width, 1))
+    return layers.Concatenate()([images, maps])

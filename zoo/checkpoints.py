@@ -21,7 +21,7 @@ import numpy as np
 
 from zoo import files
 from zoo.distribution import is_chief, spans_workers, sum_over_replicas
-from zoo.downloads import sha256_of
+from zoo.files import sha256_of
 
 _STATE, _POSITION = "state.weights.h5", "position.json"
 #: How many checkpoints are kept: the last, and one more in case the disk lost it.

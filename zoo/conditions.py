@@ -26,9 +26,36 @@ class Condition:
     """
 
     anything = None
+    #: Kinds of numpy's dtypes that a user's values may have.
+    _kinds = ""
 
     def __init__(self, dtype, shape):
         self.spec = tf.TensorSpec((None, *shape), dtype)
+
+    def draw(self, seeds):
+        """Draws a value from each seed; for those that `anything` asks for.
+
+        Args:
+            seeds: int64 tensor of shape `[n]`.
+
+        Returns:
+            Tensor as `spec` says.
+        """
+        raise NotImplementedError
+
+    def in_training(self, name, values):
+        """Returns the values of a training batch as a tensor of the dtype in `spec`.
+
+        Args:
+            name: The condition's name, for errors.
+            values: Tensor, as the data have them.
+
+        Raises:
+            ValueError: If they have another shape or kind.
+            tf.errors.InvalidArgumentError: While training, if one is invalid. XLA,
+                `compile(jit_compile=True)`, leaves such checks out.
+        """
+        raise NotImplementedError
 
     def complete(self, values, seeds):
         """Replaces what is no valid value; never an error.
@@ -98,7 +125,7 @@ class Classes(Condition):
         self.num_classes = num_classes
 
     def draw(self, seeds):
-        """Draws a value a seed, all classes equally often."""
+        """See `Condition.draw`; all classes equally often."""
         shape = [-1, *self.spec.shape[1:]]
         count = self.spec.shape[1:].num_elements()
         return tf.reshape(rng.integers(seeds, count, self.num_classes), shape)
@@ -110,14 +137,7 @@ class Classes(Condition):
         return tf.where(valid, values, self.draw(seeds))
 
     def in_training(self, name, values):
-        """Returns the labels of a training batch as int64 tensor.
-
-        Raises:
-            ValueError: If there is not one integer a row.
-            tf.errors.InvalidArgumentError: While training, if a label is neither a
-                class nor -1, for unlabelled. XLA, `compile(jit_compile=True)`, leaves
-                such checks out.
-        """
+        """See `Condition.in_training`; valid are classes and -1, for unlabelled."""
         if not values.dtype.is_integer or values.shape.rank != self.spec.shape.rank:
             raise ValueError(
                 f"Expected {name} as integers of shape {list(self.spec.shape)}. "
@@ -159,7 +179,7 @@ class Vectors(Condition):
         self.anything = None if prior is None else np.nan
 
     def draw(self, seeds):
-        """Draws a row a seed from the prior."""
+        """See `Condition.draw`: from the prior."""
         return self.prior.sample(seeds)
 
     def complete(self, values, seeds):
@@ -169,13 +189,7 @@ class Vectors(Condition):
         return tf.where(tf.math.is_finite(values), values, others)
 
     def in_training(self, name, values):
-        """Returns the vectors of a training batch as float32 tensor.
-
-        Raises:
-            ValueError: If they have another shape.
-            tf.errors.InvalidArgumentError: While training, if a number is NaN, as where
-                an attribute is missing, or infinite. XLA leaves such checks out.
-        """
+        """See `Condition.in_training`; NaN, as of a missing attribute, is invalid."""
         if values.shape.rank != 2 or values.shape[1] != self.spec.shape[1]:
             raise ValueError(
                 f"Expected {name} of shape {list(self.spec.shape)}. "

@@ -5,10 +5,11 @@ import tensorflow as tf
 from keras import layers
 
 from zoo import checks, network_checks, networks
+from zoo.adversarial import row_logits
 from zoo.discriminative import DiscriminativeModel
 from zoo.layers import GradientReversal
+from zoo.optimizer_checks import unscaled
 from zoo.schedules import InverseDecay, progress
-from zoo.training_loop import unscaled
 
 
 @keras.saving.register_keras_serializable("zoo")
@@ -247,8 +248,7 @@ class DANN(DiscriminativeModel):
             training: Whether the domain head is being trained.
         """
         features = self.reverse_gradient(features, factor=reversal)
-        logits = self.domain_head(features, training=training)
-        return tf.reshape(tf.cast(logits, tf.float32), [-1])
+        return row_logits(self.domain_head(features, training=training))
 
     def test_step(self, data):
         """Measures a pair of domains, or labelled images of the target domain."""

@@ -13,8 +13,8 @@ from zoo.conditions import Classes
 from zoo.data import drop_unlabelled, load_arrays
 from zoo.metrics import Measurement, label_accuracy
 from zoo.model import Model
+from zoo.optimizer_checks import unscaled
 from zoo.schedules import ProgressSchedule
-from zoo.training_loop import unscaled
 
 
 class DiscriminativeModel(Model):

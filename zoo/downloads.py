@@ -1,13 +1,12 @@
 """Downloads of files that take their names only once their hashes are right."""
 
 import contextlib
-import hashlib
 import http.client
 import time
 import urllib.error
 import urllib.request
 
-from zoo import locks
+from zoo import files, locks
 
 #: Seconds without a byte after which a download counts as broken.
 _TIMEOUT = 30
@@ -29,12 +28,6 @@ def read(url):
     """
     with _named(url), _response(url) as response:
         return response.read()
-
-
-def sha256_of(path):
-    """Returns the SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
@@ -98,7 +91,7 @@ def _receive(url, partial, digest):
         )
     if _holds(partial, digest):
         return
-    received = sha256_of(partial)
+    received = files.sha256_of(partial)
     if missing is None and not is_chunked:
         # Then a connection that breaks off looks like the end of the file.
         raise _BrokenOff(
@@ -149,4 +142,4 @@ def _partial(path):
 
 
 def _holds(path, digest):
-    return path.exists() and sha256_of(path) == digest
+    return path.exists() and files.sha256_of(path) == digest

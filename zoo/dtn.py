@@ -20,7 +20,7 @@ from zoo import (
 )
 from zoo.averaging import AveragedModel
 from zoo.data import drop_unlabelled, load_arrays, native_shape
-from zoo.data.fitting import fit_images
+from zoo.data.fitting import fit_to
 from zoo.discriminative import DiscriminativeModel
 from zoo.images import check_finite, to_uint8
 from zoo.metrics import Measurement, label_accuracy
@@ -206,9 +206,12 @@ class DTN(AveragedModel):
             and the row of their transfers in turn, and the number of columns.
 
         Raises:
-            ValueError: If there are no images, or they have another shape.
+            ValueError: If there are no images, they have another shape, or `n` or
+                `columns` is no number of 1 or more.
         """
         del seed
+        n = checks.count("n", n)
+        columns = checks.optional(checks.count, "columns", columns)
         if images is None or not len(images):
             raise ValueError(
                 "A DTN draws no samples, it transfers images: pass source images, such "
@@ -248,10 +251,9 @@ class DTN(AveragedModel):
         Raises:
             ValueError: If transferred images have pixels that are no finite numbers.
         """
-        size, _, channels = classifier.image_shape
         transferred = self.transfer(images)
         check_finite(transferred, "The transferred images")
-        fitted = np.asarray(fit_images(to_uint8(transferred), size, channels))
+        fitted = fit_to(to_uint8(transferred), classifier.image_shape)
         return label_accuracy(classifier.classify(fitted), labels)
 
     @classmethod

@@ -189,8 +189,9 @@ def _samples(model, features, chosen, count, seed, parzen, progress):
     numbers.append(("classifier_score", *metrics.classifier_score(probabilities)))
     shares = None
     if network.knows_classes:
-        shares = metrics.class_balance(probabilities).shares.tolist()
-        numbers += _of_classes(probabilities, labels)
+        balance = metrics.class_balance(probabilities)
+        shares = balance.shares.tolist()
+        numbers += _of_classes(balance, probabilities, labels)
     native = data.native_shape(**chosen)
     provenance = network.provenance([native, model.image_shape])
     common = {"real_count": count, "generated_count": count, "seed": seed}
@@ -303,9 +304,8 @@ def _distances(real, generated, seed):
     ]
 
 
-def _of_classes(probabilities, labels):
+def _of_classes(balance, probabilities, labels):
     """Returns tuples as `_distances` does, of what the classes of the samples tell."""
-    balance = metrics.class_balance(probabilities)
     numbers = [
         ("smallest_class_share", balance.smallest, None),
         ("largest_class_share", balance.largest, None),

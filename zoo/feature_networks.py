@@ -9,10 +9,9 @@ import hashlib
 import pathlib
 
 import keras
-import numpy as np
 
 from zoo import presets
-from zoo.data.fitting import fit_images
+from zoo.data.fitting import fit_to
 from zoo.discriminative import DiscriminativeModel
 
 #: What asks for InceptionV3: alone, or with `:` and a file of weights.
@@ -35,8 +34,8 @@ def find(handle, name):
     if handle is not None:
         kind, _, weights = str(handle).partition(":")
         if kind == INCEPTION:
-            return Inception(weights)
-        return Classifier(str(handle), presets.resolve(handle), name)
+            return InceptionFeatures(weights)
+        return ClassifierFeatures(str(handle), presets.resolve(handle), name)
     trained = [
         preset
         for preset, metadata in presets.list_presets().items()
@@ -49,7 +48,7 @@ def find(handle, name):
             f"--features: of {trained}, a classifier trained on this data, or "
             f"{INCEPTION}."
         )
-    return Classifier(wanted, presets.built_in(wanted), name)
+    return ClassifierFeatures(wanted, presets.built_in(wanted), name)
 
 
 def classifier_of(name):
@@ -65,8 +64,8 @@ def _short(name):
     return pathlib.Path(name).stem.partition(":")[0]
 
 
-class _FeatureNetwork:
-    """What both have in common.
+class FeatureNetwork:
+    """A network through which samples and real images are compared.
 
     Attributes:
         image_shape: `(height, width, channels)` that images are brought to.
@@ -88,14 +87,8 @@ class _FeatureNetwork:
         rule = "none" if len(steps) == 1 else f"antialiased {'>'.join(steps)}"
         return {"features": self.name, "hash": self.hash, "resize": rule}
 
-    def _fitted(self, images):
-        if images.shape[1:] == self.image_shape:
-            return images
-        size, _, channels = self.image_shape
-        return np.asarray(fit_images(images, size, channels))
 
-
-class Classifier(_FeatureNetwork):
+class ClassifierFeatures(FeatureNetwork):
     """A classifier of this package.
 
     Args:
@@ -110,26 +103,22 @@ class Classifier(_FeatureNetwork):
     """
 
     def __init__(self, name, folder, data):
-        trained_on = presets.check(folder).get("recipe")
-        # Anyone's preset may say anything here.
-        trained_on = trained_on.get("data") if isinstance(trained_on, dict) else None
-        names = trained_on.get("name", data) if isinstance(trained_on, dict) else data
-        names = names if isinstance(names, list) else [names]
-        self.knows_classes = _short(data) in [_short(str(name)) for name in names]
+        names = presets.data_names(presets.check(folder)) or [data]
+        self.knows_classes = _short(data) in map(_short, names)
         self.model = DiscriminativeModel.from_preset(folder)
         self.image_shape = self.model.image_shape
         self.name, self.hash = name, presets.fingerprint(folder)
 
     def embed(self, images):
         """Returns the features of uint8 images of any shape, `[n, features]`."""
-        return self.model.embed(self._fitted(images))
+        return self.model.embed(fit_to(images, self.image_shape))
 
     def classify(self, features):
         """Returns the probabilities of the classes, given the features."""
         return keras.ops.softmax(self.model.label_head(features)).numpy()
 
 
-class Inception(_FeatureNetwork):
+class InceptionFeatures(FeatureNetwork):
     """InceptionV3 as `keras.applications` has it, trained on ImageNet.
 
     Features are the 2,048 of its last pooling, as in Heusel et al. 2017. Its weights
@@ -166,7 +155,7 @@ class Inception(_FeatureNetwork):
 
     def embed(self, images):
         """Returns the features of uint8 images of any shape, `[n, 2048]`."""
-        pixels = self._fitted(images).astype("float32")
+        pixels = fit_to(images, self.image_shape).astype("float32")
         inputs = keras.applications.inception_v3.preprocess_input(pixels)
         return self._features.predict(inputs, batch_size=32, verbose=0)
 

@@ -1,5 +1,6 @@
 """Files that are written whole or not at all."""
 
+import hashlib
 import json
 import os
 
@@ -40,3 +41,9 @@ def write_json(path, value):
     """
     text = json.dumps(value, indent=2, allow_nan=False) + "\n"
     write_bytes(path, text.encode())
+
+
+def sha256_of(path):
+    """Returns the SHA-256 of a file, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,7 +6,6 @@ followed. A variant adds its networks.
 """
 
 import tensorflow as tf
-from keras import layers
 
 from zoo import checks, losses, network_checks
 from zoo.adversarial import AdversarialModel, accuracies
@@ -287,13 +286,7 @@ class GameModel(AdversarialModel):
             raise ValueError(
                 f"penalty_weight={penalty_weight} has no effect without a penalty."
             )
-        mixing = [
-            layer.name
-            for layer in network_checks.all_layers(self.discriminator)
-            # A frozen one normalizes each row by its averages.
-            if (isinstance(layer, layers.BatchNormalization) and layer.trainable)
-            or getattr(layer, "across_batch", False)
-        ]
+        mixing = network_checks.mixing_rows(self.discriminator)
         if penalty and mixing:
             raise ValueError(
                 "A penalty asks for each row's own gradient, and the discriminator's "

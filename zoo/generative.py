@@ -26,7 +26,6 @@ class GenerativeModel(AveragedModel):
     def __init__(self, *, prior, latent_dim, **kwargs):
         super().__init__(**kwargs)
         self.prior = priors.get(prior, latent_dim, self.default_latent_dim)
-        checks.whole_config(self.prior, priors.Prior)
         self.latent_dim = self.prior.width
 
     # Drawing
@@ -66,28 +65,31 @@ class GenerativeModel(AveragedModel):
         return {name: condition.spec for name, condition in self.conditions.items()}
 
     def complete(self, given, seeds):
-        """Returns valid conditions, drawing those missing or invalid; never an error.
+        """Returns valid conditions, drawing those missing or invalid.
 
         Args:
             given: Dict from a condition's name to its values, each `[n, ...]`.
             seeds: int64 tensor `[n]`, the seeds to draw from.
 
         Returns:
-            List of tensors, in the order of `conditions`.
+            Dict of a tensor for each of `conditions`, in their order.
+
+        Raises:
+            ValueError: If one is missing that can't be drawn.
         """
-        completed = []
+        completed = {}
         for number, (name, condition) in enumerate(self.conditions.items()):
             # Latents are drawn from the seeds themselves.
             own = rng.fold_in(seeds, 1 + number)
             if name in given:
-                completed.append(condition.complete(given[name], own))
+                completed[name] = condition.complete(given[name], own)
             elif condition.anything is None:
                 raise ValueError(
                     f"{type(self).__name__} can't draw {name}: pass them beside the "
                     f"latents. Received: {sorted(given)}"
                 )
             else:
-                completed.append(condition.draw(own))
+                completed[name] = condition.draw(own)
         return completed
 
     @property
@@ -112,8 +114,9 @@ class GenerativeModel(AveragedModel):
         inputs = by_name(inputs, self.call_names)
         if not training:
             return self.decode_rows(**inputs)
-        conditions = self.complete(inputs, rng.seeds_from(inputs["latents"]))
-        return self._decoder()(join(inputs["latents"], conditions), training=True)
+        latents = inputs["latents"]
+        conditions = self.complete(inputs, rng.seeds_from(latents))
+        return self._decoder()(join(latents, [*conditions.values()]), training=True)
 
     def predict_step(self, data):
         """See `keras.Model.predict_step`.
@@ -141,11 +144,9 @@ class GenerativeModel(AveragedModel):
         Returns:
             Samples `[n, *sample_shape]` in [-1, 1].
         """
-        given = {}
         if self.decoder_conditions:
-            completed = self.complete(conditions, rng.seeds_from(latents))
-            given = dict(zip(self.conditions, completed, strict=True))
-        inputs = self.decoder_inputs(latents, **given)
+            conditions = self.complete(conditions, rng.seeds_from(latents))
+        inputs = self.decoder_inputs(latents, **conditions)
         return self.decoder_in_use()(inputs, training=False)
 
     def sample_prior(self, seeds, **conditions):
@@ -199,10 +200,9 @@ class GenerativeModel(AveragedModel):
         Returns:
             Samples `[n, *sample_shape]` in [-1, 1].
         """
-        completed = self.complete(conditions, seeds)
-        given = dict(zip(self.conditions, completed, strict=True))
-        latents = self.sample_prior(seeds, **given)
-        inputs = self.decoder_inputs(latents, **given)
+        conditions = self.complete(conditions, seeds)
+        latents = self.sample_prior(seeds, **conditions)
+        inputs = self.decoder_inputs(latents, **conditions)
         return self.decoder_in_use()(inputs, training=False)
 
     def generate(self, n=None, seed=0, *, seeds=None, batch_size=256, **conditions):
@@ -289,9 +289,11 @@ class GenerativeModel(AveragedModel):
             Tuple of the samples, as from `generate`, and the number of columns.
 
         Raises:
-            ValueError: If `n` is no number of 1 or more, or a condition is wrong.
+            ValueError: If `n` or `columns` is no number of 1 or more, or a condition is
+                wrong.
         """
         n = checks.count("n", n)
+        columns = checks.optional(checks.count, "columns", columns)
         if not np.size(conditions.get("labels", 0)):
             raise ValueError("Expected a label or more. Received: labels=[]")
         classes = self.conditions.get("labels")

@@ -315,23 +315,23 @@ class InfoGAN(AdversarialModel):
         images = self._images_of(data)
         count = tf.shape(images)[0]
 
-        inputs = self._draw_inputs(count, stream=0)
-        fake = self.pass_through(self.generator, inputs)
+        latents, codes = self._draw_inputs(count, stream=0)
+        fake = self.pass_through(self.generator, [latents, *codes.values()])
         with self.minimizing("discriminator") as objectives:
             real = self.discriminator(images, training=True)
             guessed = self.discriminator(fake, training=True)
             logits = self.logits_of(real), self.logits_of(guessed)
-            information = self.information(inputs[1:], guessed)
+            information = self.information(codes, guessed)
             discriminator_loss = self.loss.discriminator(*logits)
             discriminator_loss -= self._recognition_reward(information)
             objectives["discriminator"] = discriminator_loss
         shares = accuracies(*logits, self.loss.boundary)
 
-        inputs = self._draw_inputs(count, stream=1)
+        latents, codes = self._draw_inputs(count, stream=1)
         with self.minimizing("generator") as objectives:
-            fake = self.generator(inputs, training=True)
+            fake = self.generator([latents, *codes.values()], training=True)
             guessed = self.pass_through(self.discriminator, fake)
-            information = self.information(inputs[1:], guessed)
+            information = self.information(codes, guessed)
             generator_loss = self.loss.generator(self.logits_of(guessed))
             generator_loss -= self._weighted(information)
             objectives["generator"] = generator_loss
@@ -350,7 +350,7 @@ class InfoGAN(AdversarialModel):
         images = self._images_of(data)
         latents = self.draw_test_latents(tf.shape(images)[0])
         codes = self.complete({}, rng.seeds_from(latents))
-        fake = self.decoder_in_use()([latents, *codes], training=False)
+        fake = self.decoder_in_use()([latents, *codes.values()], training=False)
         real = self.discriminator(images, training=False)
         guessed = self.discriminator(fake, training=False)
         information = self.information(codes, guessed)
@@ -371,7 +371,7 @@ class InfoGAN(AdversarialModel):
 
     def _draw_inputs(self, count, stream):
         seeds, _ = self.row_seeds(count, stream)
-        return [self.draw_latents(count, stream), *self.complete({}, seeds)]
+        return self.draw_latents(count, stream), self.complete({}, seeds)
 
     def _weighted(self, information):
         """λ L_I(G, Q), with a λ for each kind of codes."""
@@ -390,15 +390,13 @@ class InfoGAN(AdversarialModel):
         """Returns L_I(G, Q) = E log Q(c|x) + H(c) in nats (equation 5).
 
         Args:
-            codes: List of the codes that images were made from, as the generator takes
-                them behind the latents.
+            codes: Dict of the codes that images were made from, by their names.
             guessed: What the discriminator's network says of these images.
 
         Returns:
             Tuple of two scalars: of the categorical codes, at most N ln K, and of the
             continuous ones.
         """
-        codes = dict(zip(self.conditions, codes, strict=True))
         guessed = {k: tf.cast(v, tf.float32) for k, v in guessed.items()}
         categorical = continuous = tf.constant(0.0)
         if self.categorical_codes:
@@ -541,7 +539,8 @@ class InfoGAN(AdversarialModel):
         """
         if conditions:
             return super().sample_grid(n, seed, columns, **conditions)
-        columns = columns or self._columns()
+        n = checks.count("n", n)
+        columns = checks.optional(checks.count, "columns", columns) or self._columns()
         count = self.categorical_codes + self.continuous_codes
         rows = max(1, n // (columns * count))
         varied = [self.vary(code, rows, seed, columns) for code in range(count)]

@@ -330,8 +330,7 @@ def _check_decodes(model):
 
 def _completed(model, seeds, checked):
     """Returns dict of the decoder's conditions as tensors, drawn where left open."""
-    completed = model.complete(checked, tf.constant(checked_seeds(seeds)))
-    return dict(zip(model.conditions, completed, strict=True))
+    return model.complete(checked, tf.constant(seeds))
 
 
 def _fixed(model, seed, conditions):
@@ -341,7 +340,6 @@ def _fixed(model, seed, conditions):
 
 def _latents(model, seeds, given):
     """Returns the latents of seeds, of the prior under one row's conditions or each."""
-    seeds = checked_seeds(seeds)
     repeated = {n: np.resize(v, (len(seeds), *v.shape[1:])) for n, v in given.items()}
     return model.sample_prior(tf.constant(seeds), **repeated).numpy()
 

@@ -152,6 +152,9 @@ class Maxout(keras.layers.Layer):
         kernel_initializer: Initializer of the maps.
 
     Input shape: `[batch, features]`. Output shape: `[batch, units]`.
+
+    Raises:
+        ValueError: If the inputs have another rank.
     """
 
     def __init__(self, units, pieces, kernel_initializer="glorot_uniform", **kwargs):
@@ -166,6 +169,11 @@ class Maxout(keras.layers.Layer):
 
     def build(self, input_shape):
         """Creates the linear maps."""
+        if len(input_shape) != 2:
+            raise ValueError(
+                "Maxout takes rows of features, [batch, features]; flatten first. "
+                f"Received: input_shape={input_shape}"
+            )
         self.maps.build(input_shape)
 
     def call(self, inputs):
@@ -175,7 +183,7 @@ class Maxout(keras.layers.Layer):
 
     def compute_output_shape(self, input_shape):
         """Returns `[batch, units]`."""
-        return (*input_shape[:-1], self.units)
+        return (input_shape[0], self.units)
 
     def get_config(self):
         """Returns the constructor's arguments."""
@@ -325,6 +333,6 @@ class GradientReversal(keras.layers.Layer):
         scale = tf.cast(factor, inputs.dtype)
         return reverse(inputs)
 
-    def compute_output_shape(self, input_shape, factor=None):
+    def compute_output_shape(self, input_shape):
         """Returns the input's shape."""
         return input_shape

@@ -4,8 +4,6 @@ Every loss is a mean over the batch of what the paper writes as an expectation, 
 takes logits: `D(x)` is `sigmoid(logits)` where the paper speaks of a probability.
 """
 
-import math
-
 import keras
 import tensorflow as tf
 from keras import ops
@@ -306,31 +304,6 @@ LOSSES = {
 }
 #: The penalties by the names that `compile(penalty=)` takes.
 PENALTIES = {"gradient_penalty": GradientPenalty, "r1": R1}
-
-
-def jensen_shannon(logits, others):
-    """Divergence of the distributions over categories of two rows of logits.
-
-    Args:
-        logits: Tensor of shape `[n, categories]`.
-        others: The same, of the distributions to compare with.
-
-    Returns:
-        Tensor of shape `[n]`, nats from 0 to ln 2.
-
-    Reference:
-        [Divergence measures based on the Shannon entropy](
-        https://doi.org/10.1109/18.61115), Lin, 1991, section IV, with equal weights
-    """
-    ones, others = (ops.log_softmax(rows, axis=-1) for rows in (logits, others))
-    # log (p + q) / 2p is softplus(log q - log p) - log 2. Nothing is used more than
-    # twice, so that gradients are sums of two, which have no order.
-    more = others - ones
-    return 0.5 * ops.sum(
-        ops.exp(ones) * (math.log(2) - ops.softplus(more))
-        + ops.exp(others) * (math.log(2) - ops.softplus(-more)),
-        axis=-1,
-    )
 
 
 def _resolve(kind, identifier, table, base):

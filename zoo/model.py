@@ -32,7 +32,7 @@ from zoo import (
     rng,
 )
 from zoo.distribution import spans_workers
-from zoo.running_means import RunningMeans, counted
+from zoo.running_means import RunningMeans, zero_without_rows
 from zoo.training_loop import TrainingLoop, refuse_unsupported
 from zoo.unpacking import Unpacking
 
@@ -321,13 +321,7 @@ class Model(Unpacking, TrainingLoop):
         involved = [getattr(self, name) for name in self.network_names]
         involved += [x for player in chosen for x in self.players()[player]]
         # One is enough: the losses of other players may come to them through it.
-        in_halves = any(
-            layer.compute_dtype == "float16"
-            and not isinstance(layer, keras.layers.InputLayer)
-            for network in involved
-            # A model given to the zoo may say something else than its layers.
-            for layer in network_checks.all_layers(network)
-        )
+        in_halves = network_checks.computes_in_float16(involved)
         if in_halves and not tf.config.list_physical_devices("GPU"):
             warnings.warn(
                 "float16 is for GPUs: without one, as here, a step can take a hundred "
@@ -747,7 +741,9 @@ class Model(Unpacking, TrainingLoop):
             weights: Dict from the names that weigh otherwise to their weights, or None.
         """
         total = sum(value for name, value in values.items() if name.endswith("_loss"))
-        self._loss_tracker.update_state(counted(total, weight), sample_weight=weight)
+        self._loss_tracker.update_state(
+            zero_without_rows(total, weight), sample_weight=weight
+        )
         self._running_means.update(values, weight, weights or {})
 
     def _results(self, metrics):

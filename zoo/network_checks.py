@@ -136,6 +136,16 @@ def warn_of_unsynchronized(networks):
         )
 
 
+def computes_in_float16(networks):
+    """Says whether any layer of some networks computes in float16."""
+    # A model given to the zoo may say something else than its layers.
+    return any(
+        layer.compute_dtype == "float16" and not isinstance(layer, layers.InputLayer)
+        for network in networks
+        for layer in all_layers(network)
+    )
+
+
 def check_shapes(name, network, taken, given):
     """Raises `ValueError` if a network maps rows of other shapes.
 
@@ -279,6 +289,17 @@ def all_layers(network):
     """
     nested = network._flatten_layers(include_self=False)
     return [layer for layer in nested if not isinstance(layer, keras.Model)]
+
+
+def mixing_rows(network):
+    """Returns the names of layers that relate the rows of a training batch."""
+    return [
+        layer.name
+        for layer in all_layers(network)
+        # A frozen one normalizes each row by its averages.
+        if (isinstance(layer, layers.BatchNormalization) and layer.trainable)
+        or getattr(layer, "across_batch", False)
+    ]
 
 
 def looks_across_batch(network):

@@ -95,16 +95,8 @@ def square_size(image_shape):
     return image_shape[0]
 
 
-def append_channels(images, numbers):
-    """Appends rows of numbers `[n, c]` to images as c constant channels."""
-    height, width = images.shape[1:3]
-    maps = keras.ops.reshape(numbers, (-1, 1, 1, numbers.shape[-1]))
-    maps = keras.ops.tile(maps, (1, height, width, 1))
-    return layers.Concatenate()([images, maps])
-
-
 def activation_layer(name):
-    """Returns ReLU, or leaky ReLU with the slope 0.2 of the DCGAN paper."""
+    """Returns a Keras activation; leaky ReLU has the slope 0.2 of the DCGAN paper."""
     if name == "leaky_relu":
         return layers.LeakyReLU(negative_slope=0.2)
     return layers.Activation(name)

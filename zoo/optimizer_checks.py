@@ -1,6 +1,6 @@
 """What an optimizer has to be to train a network of ours."""
 
-from zoo.training_loop import unscaled
+from keras.optimizers.schedules import LearningRateSchedule
 
 #: Arguments of Keras's optimizers that are numbers.
 _NUMBERS = (
@@ -66,3 +66,17 @@ def check(name, optimizer, variables, strategy):
             f"branch whether to update, where {replicas} replicas cannot meet. Leave "
             "it out, or train on one replica."
         )
+
+
+def has_ended(optimizer):
+    """Whether the schedule of an optimizer's learning rate has come down to 0."""
+    optimizer = unscaled(optimizer)
+    follows = isinstance(optimizer._learning_rate, LearningRateSchedule)
+    # A rate that is to warm up begins at 0.
+    begun = int(optimizer.iterations.numpy()) > 0
+    return follows and begun and float(optimizer.learning_rate) == 0
+
+
+def unscaled(optimizer):
+    """Returns the optimizer itself, out of its loss scaling."""
+    return getattr(optimizer, "inner_optimizer", optimizer)

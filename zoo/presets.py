@@ -140,15 +140,16 @@ def save(model, folder, metadata=None):
                 **(metadata or {}),
                 "format": FORMAT,
                 "class": config["class_name"],
-                "parameters": copy.count_params(),
+                "parameters": sum(
+                    network.count_params() for network in copy.networks().values()
+                ),
                 "versions": {
                     "gan-zoo": __version__,
                     "keras": keras.__version__,
                     "tensorflow": tf.__version__,
                 },
                 "files": {
-                    name: downloads.sha256_of(partial / name)
-                    for name in (CONFIG, WEIGHTS)
+                    name: files.sha256_of(partial / name) for name in (CONFIG, WEIGHTS)
                 },
             },
         )
@@ -253,6 +254,19 @@ def built_in(name):
     return BUILT_IN / name
 
 
+def data_names(metadata):
+    """Returns the names of the data that a preset says it was trained on, as a list.
+
+    Of a domain model there are two, the source and the target; none, where it doesn't
+    say. Anyone's preset may say anything there.
+    """
+    recipe = metadata.get("recipe")
+    about = recipe.get("data") if isinstance(recipe, dict) else None
+    said = about.get("name") if isinstance(about, dict) else None
+    names = said if isinstance(said, list) else [said]
+    return names if all(isinstance(name, str) for name in names) else []
+
+
 def metadata_of(handle):
     """Returns what a preset says of itself, as its `metadata.json` has it."""
     return check(resolve(handle))
@@ -260,7 +274,7 @@ def metadata_of(handle):
 
 def fingerprint(handle):
     """Returns the SHA-256 that pins a preset, which `from_preset(sha256=)` takes."""
-    return downloads.sha256_of(resolve(handle) / METADATA)
+    return files.sha256_of(resolve(handle) / METADATA)
 
 
 def check(folder, sha256=None):
@@ -279,10 +293,10 @@ def check(folder, sha256=None):
         path = folder / name
         if not path.exists():
             raise ValueError(f"The preset {folder} is incomplete: {name} is missing.")
-        if downloads.sha256_of(path) != expected:
+        if files.sha256_of(path) != expected:
             raise ValueError(
                 f"The preset {folder} is damaged: {name} has the SHA-256 "
-                f"{downloads.sha256_of(path)}, and {METADATA} says {expected}. Get it "
+                f"{files.sha256_of(path)}, and {METADATA} says {expected}. Get it "
                 "again."
             )
     return metadata

@@ -405,6 +405,7 @@ def get(prior, width, default=None):
         raise ValueError(
             f"Expected a name or a zoo.priors.Prior. Received: prior={prior!r}"
         )
+    checks.whole_config(prior, Prior)
     if width is not None and width != prior.width:
         raise ValueError(
             f"The prior draws rows of {prior.width} numbers, and latent_dim asks for "

@@ -72,7 +72,7 @@ def seeds_from(rows):
         rows: Floating-point tensor of shape `[n, width]`.
 
     Returns:
-        int64 tensor of shape `[n]`; equal rows have equal seeds.
+        int64 tensor of shape `[n]`; rows of the same bits have the same seed.
     """
     bits = tf.cast(tf.bitcast(tf.cast(rows, tf.float32), tf.int32), tf.int64)
     places = tf.range(tf.shape(rows, tf.int64)[1])
@@ -88,7 +88,7 @@ def _unit_interval(bits):
 
 
 def uniform(seeds, count, low=0.0, high=1.0):
-    """Draws float32 `[n, count]`, uniform on (low, high), row i from seed i."""
+    """Draws float32 `[n, count]`, uniform between low and high, row i from seed i."""
     return low + (high - low) * _unit_interval(random_bits(seeds, count))
 
 

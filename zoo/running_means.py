@@ -28,9 +28,11 @@ class RunningMeans:
             )
         for metric in self.metrics:
             own = weights.get(metric.name, weight)
-            metric.update_state(counted(values[metric.name], own), sample_weight=own)
+            metric.update_state(
+                zero_without_rows(values[metric.name], own), sample_weight=own
+            )
 
 
-def counted(value, weight):
+def zero_without_rows(value, weight):
     """Returns a mean, or 0 in place of that over no rows, which is no number."""
     return tf.where(tf.equal(weight, 0), 0.0, value)

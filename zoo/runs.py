@@ -69,7 +69,7 @@ class Run:
             "run the same command again" if resume else "go on with --resume"
         )
         self._is_new = not (self.folder / SETTINGS).exists()
-        if (self.folder / SETTINGS).exists():
+        if not self._is_new:
             self._check_same(resume)
         elif self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(

@@ -13,12 +13,12 @@ import warnings
 import keras
 import numpy as np
 import tensorflow as tf
-from keras.optimizers.schedules import LearningRateSchedule
 
 from zoo import checks, data
 from zoo.checkpoints import BackupAndResume
 from zoo.distribution import spans_workers
 from zoo.images import warn_of_unit_range
+from zoo.optimizer_checks import has_ended
 
 #: Callbacks of Keras that adjust the only optimizer of a model.
 _ADJUSTING = (
@@ -150,45 +150,64 @@ class TrainingLoop(keras.Model):
             callbacks=callbacks,
             **kwargs,
         )
-        if not hasattr(x, "zoo_schedule"):  # None of `load_data`'s.
-            if backup:
-                backup.start_at(initial_epoch, 0)
-            with listening:
-                return run(
-                    x=x,
-                    epochs=epochs,
-                    initial_epoch=initial_epoch,
-                    steps_per_epoch=steps_per_epoch,
-                )
-
-        length = steps_per_epoch or len(x)
-        self._check_epoch(length, batch)
-        if steps_per_epoch is None:
-            # Steps on other data may have been part of an epoch of these.
-            start = -(-start // length) * length
+        ordered = hasattr(x, "zoo_schedule")  # By `zoo.load_data`.
+        if ordered:
+            length = steps_per_epoch or len(x)
+            self._check_epoch(length, batch)
+            if steps_per_epoch is None:
+                # Steps on other data may have been part of an epoch of these.
+                start = -(-start // length) * length
+        else:
+            batch = 0  # The epoch begins anew.
         if backup:
             backup.start_at(initial_epoch, batch)
-        past = {}
         with listening:
-            if batch and initial_epoch < epochs:
-                # The rest of the epoch in which the training was interrupted.
-                past = run(
-                    x=data.epochs(x, batch=initial_epoch * length + batch),
-                    epochs=initial_epoch + 1,
-                    initial_epoch=initial_epoch,
-                    steps_per_epoch=length - batch,
-                    shuffle=False,
-                ).history
-                initial_epoch += 1
-                if self.stop_training:
-                    return self.history
-            history = run(
-                x=data.epochs(x, batch=start + initial_epoch * length),
+            if ordered:
+                return self._fit_in_order(
+                    run, x, length, start, initial_epoch, batch, epochs
+                )
+            return run(
+                x=x,
                 epochs=epochs,
                 initial_epoch=initial_epoch,
-                steps_per_epoch=length,
-                shuffle=False,
+                steps_per_epoch=steps_per_epoch,
             )
+
+    def _fit_in_order(self, run, x, length, start, initial_epoch, batch, epochs):
+        """Trains on data of `zoo.load_data` from a place in their order.
+
+        Args:
+            run: Keras's `fit`, given what does not hang on the place.
+            x: The data.
+            length: Steps of an epoch.
+            start: The place, in batches, of epoch 0.
+            initial_epoch: The epoch to begin in.
+            batch: Batches of it that were done before an interruption.
+            epochs: The epoch to end before.
+
+        Returns:
+            `keras.callbacks.History` of the epochs run here.
+        """
+        past = {}
+        if batch and initial_epoch < epochs:
+            # The rest of the epoch in which the training was interrupted.
+            past = run(
+                x=data.epochs(x, batch=initial_epoch * length + batch),
+                epochs=initial_epoch + 1,
+                initial_epoch=initial_epoch,
+                steps_per_epoch=length - batch,
+                shuffle=False,
+            ).history
+            initial_epoch += 1
+            if self.stop_training:
+                return self.history
+        history = run(
+            x=data.epochs(x, batch=start + initial_epoch * length),
+            epochs=epochs,
+            initial_epoch=initial_epoch,
+            steps_per_epoch=length,
+            shuffle=False,
+        )
         if past:
             history.epoch.insert(0, initial_epoch - 1)
         if past is not history.history:  # The same where it was among the callbacks.
@@ -360,20 +379,6 @@ def _warn_of_forgetting(callbacks):
             f"{', '.join(sorted(names))}.",
             stacklevel=3,
         )
-
-
-def unscaled(optimizer):
-    """Returns the optimizer itself, out of its loss scaling."""
-    return getattr(optimizer, "inner_optimizer", optimizer)
-
-
-def has_ended(optimizer):
-    """Whether the schedule of an optimizer's learning rate has come down to 0."""
-    optimizer = unscaled(optimizer)
-    follows = isinstance(optimizer._learning_rate, LearningRateSchedule)
-    # A rate that is to warm up begins at 0.
-    begun = int(optimizer.iterations.numpy()) > 0
-    return follows and begun and float(optimizer.learning_rate) == 0
 
 
 def refuse_unsupported(strategy, keras_arguments):

@@ -5,7 +5,7 @@ import math
 import keras
 import tensorflow as tf
 
-from zoo import priors
+from zoo import priors, rng
 from zoo.autoencoder import AutoencoderModel, euclidean
 
 
@@ -159,7 +159,8 @@ class VAE(AutoencoderModel):
         images = self._images_of(data)
         count = tf.shape(images)[0]
         seeds, _ = self.test_row_seeds(count)
-        code = self.infer(images, seeds)
+        # The seeds themselves are those of the generated images.
+        code = self.infer(images, rng.fold_in(seeds, 3))
         reconstructions = self.decoder_in_use()(code.latents)
         self.feed_metrics(images, self.draw(seeds))
         return self.end_test_step(count, **self._bound(images, code, reconstructions))

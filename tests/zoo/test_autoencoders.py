@@ -3,13 +3,15 @@
 import keras
 import numpy as np
 import pytest
+import scipy.special
 import tensorflow as tf
 from click.testing import CliRunner
 from scipy import stats
+from scipy.spatial.distance import jensenshannon
 
 import zoo
 from zoo.__main__ import main
-from zoo.aae import AAE
+from zoo.aae import AAE, jensen_shannon
 from zoo.augmentation import distort
 from zoo.autoencoder import euclidean
 from zoo.layers import ClusterHeads
@@ -802,3 +804,15 @@ def test_a_vae_takes_vectors_of_pixels_alone():
     model.compile(run_eagerly=True)
     with pytest.raises(tf.errors.InvalidArgumentError, match="from -1 to 1"):
         model.train_on_batch(rows)
+
+
+def test_the_divergence_of_jensen_and_shannon_is_that_of_scipy():
+    logits = np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    ours = jensen_shannon(*logits)
+    expected = jensenshannon(*scipy.special.softmax(logits, axis=-1), axis=-1) ** 2
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    apart = np.array([[1e4, 0.0], [0.0, 1e4]], np.float32)
+    np.testing.assert_allclose(
+        jensen_shannon(apart, apart[::-1]), [np.log(2)] * 2, rtol=1e-6
+    )
+    np.testing.assert_allclose(jensen_shannon(apart, apart), [0, 0], atol=1e-7)

@@ -120,6 +120,8 @@ def test_a_grid_of_few_classes_is_no_strip():
     np.testing.assert_allclose(samples, model.generate(10, labels=1), atol=1e-6)
     with pytest.raises(ValueError, match="n=-3"):
         model.sample_grid(-3)
+    with pytest.raises(ValueError, match="columns=-2"):
+        model.sample_grid(4, columns=-2)
 
 
 def test_a_subclass_may_pass_its_arguments_on():

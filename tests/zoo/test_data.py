@@ -25,6 +25,7 @@ from zoo.data import (
     folder_source,
     load_arrays,
     load_data,
+    native_shape,
     schedule,
     selection,
     tfds_source,
@@ -427,6 +428,14 @@ def test_npz(mnist_m):
         expected = members["image"][:5], members["label"][:5]
     assert_same(load_arrays(str(mnist_m), "test", limit=5), expected)
     assert_same(load_arrays(mnist_m / "test.npz", limit=5), expected)
+
+
+def test_the_native_shape_is_that_of_all_parts(tmp_path):
+    for split, side in (("train", 8), ("test", 12)):
+        np.savez(tmp_path / f"{split}.npz", image=numbered(3, (side, side, 1))[0])
+    assert native_shape(tmp_path, "test") == (12, 12, 1)
+    for both in ("train+test", "test+train"):
+        assert native_shape(tmp_path, both, image_size=8) is None
 
 
 def test_folder_of_classes(tmp_path):

@@ -192,6 +192,22 @@ def test_transfer_takes_pixels_and_keeps_shape(classifier):
     )
 
 
+def test_transferred_images_that_are_no_squares_are_read_as_they_are():
+    shape = (16, 24, 1)
+    classifier = zoo.Classifier(shape, num_classes=10, filters=(4,), seed=0)
+    layers = keras.layers
+    generator = [keras.Input((4,)), layers.Dense(384, "tanh"), layers.Reshape(shape)]
+    discriminator = [keras.Input(shape), layers.Flatten(), layers.Dense(3)]
+    model = zoo.DTN(
+        classifier,
+        generator=keras.Sequential(generator),
+        discriminator=keras.Sequential(discriminator),
+    )
+    pixels = np.random.default_rng(0).integers(256, size=(4, 16, 24, 1), dtype=np.uint8)
+    labels = classifier.classify(model.transfer(pixels)).argmax(-1)
+    assert model.transfer_accuracy(pixels, labels, classifier) == 1
+
+
 def test_transfer_is_by_the_average(classifier):
     model = tiny(classifier)
     model.compile(averaging=0.9)
@@ -222,6 +238,10 @@ def test_a_grid_has_source_images_above_what_they_become(classifier, tmp_path):
     ):
         grid, found = model.sample_grid(n, 0, asked, images=pixels[:given])
         assert (found, len(grid)) == (columns, count)
+    for wrong in ({"n": 0}, {"n": 2.5}, {"columns": -1}):
+        (argument,) = wrong
+        with pytest.raises(ValueError, match=f"Received: {argument}="):
+            model.sample_grid(**wrong, images=pixels)
 
     model.compile()
     film = zoo.callbacks.SampleGrid(tmp_path, n=16, images=pixels)

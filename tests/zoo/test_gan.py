@@ -311,6 +311,8 @@ def test_networks_that_do_not_fit_are_refused():
         zoo.GAN(generator=keras.Model(rows, keras.layers.Embedding(2, 2)(rows)))
     with pytest.raises(ValueError, match="Set latent_dim=1"):
         zoo.GAN(generator=zoo.one_dimensional.Generator(), latent_dim=3)
+    with pytest.raises(ValueError, match="build a prior of rows of 1"):
+        zoo.GAN(generator=zoo.one_dimensional.Generator(), prior=zoo.priors.Normal(3))
     with pytest.raises(ValueError, match="discriminator takes"):
         zoo.GAN((3,), discriminator=zoo.one_dimensional.Discriminator())
     with pytest.raises(ValueError, match="rows of 3 numbers"):

@@ -44,7 +44,9 @@ def test_information_by_hand():
     densities = np.exp(-(((codes - guessed["means"]) / stddevs) ** 2) / 2)
     densities /= stddevs * math.sqrt(2 * math.pi)
     continuous = np.log(densities).mean() + math.log(2)
-    found = model.information([tf.constant(categories), tf.constant(codes)], guessed)
+    found = model.information(
+        {"categories": tf.constant(categories), "codes": tf.constant(codes)}, guessed
+    )
     np.testing.assert_allclose(found, [expected, continuous], rtol=1e-5)
 
 
@@ -55,11 +57,11 @@ def test_continuous_information_at_a_given_deviation(stddev):
     random = np.random.default_rng(0)
     codes = random.uniform(-1, 1, (5, 2)).astype("float32")
     means = random.normal(size=(5, 2)).astype("float32")
-    found = model.information([tf.constant(codes)], {"means": means})[1]
+    found = model.information({"codes": tf.constant(codes)}, {"means": means})[1]
     densities = scipy.stats.norm(means, stddev).logpdf(codes)
     assert float(found) == pytest.approx(densities.sum() / 5 + 2 * math.log(2))
     ceiling = 2 * math.log(2 / (stddev * math.sqrt(2 * math.pi)))
-    found = model.information([tf.constant(codes)], {"means": codes})[1]
+    found = model.information({"codes": tf.constant(codes)}, {"means": codes})[1]
     assert float(found) == pytest.approx(ceiling)
     assert set(model.discriminator.output) == {"logits", "category_logits", "means"}
 
@@ -68,11 +70,13 @@ def test_a_guess_that_is_sure_and_right_reaches_the_ceiling_and_chance_gives_zer
     model = small(continuous_codes=0)
     categories = tf.constant([[3], [0], [9]], tf.int64)
     sure = {"category_logits": 1e4 * tf.one_hot(categories, 10)}
-    assert float(model.information([categories], sure)[0]) == pytest.approx(
-        math.log(10)
-    )
+    assert float(
+        model.information({"categories": categories}, sure)[0]
+    ) == pytest.approx(math.log(10))
     chance = {"category_logits": tf.zeros([3, 1, 10])}
-    assert float(model.information([categories], chance)[0]) == pytest.approx(0)
+    assert float(
+        model.information({"categories": categories}, chance)[0]
+    ) == pytest.approx(0)
 
 
 def test_the_bound_rises_on_digits_and_stays_below_its_ceiling():
@@ -227,8 +231,15 @@ def test_a_grid_of_continuous_codes_alone_has_ten_columns():
     assert (len(samples), columns) == (20, 10)
 
 
+@pytest.mark.parametrize("wrong", [{"n": 0}, {"n": 2.5}, {"columns": 0}])
+def test_a_grid_is_of_one_image_or_more(wrong):
+    (argument,) = wrong
+    with pytest.raises(ValueError, match=f"Received: {argument}="):
+        small().sample_grid(**wrong)
+
+
 def test_codes_are_uniform_from_minus_one_to_one():
     seeds = tf.range(4000, dtype=tf.int64)
-    _, codes = small().complete({}, seeds)
+    codes = small().complete({}, seeds)["codes"]
     for column in codes.numpy().T:
         assert scipy.stats.kstest(column, "uniform", args=(-1, 2)).pvalue > 0.001

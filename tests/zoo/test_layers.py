@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from zoo import rng
 from zoo.layers import (
+    GradientReversal,
     Maxout,
     MinibatchDiscrimination,
     RowNoise,
@@ -139,3 +140,21 @@ def test_layers_come_back_from_their_config(layer):
     x = np.random.default_rng(0).normal(size=(3, 5)).astype(np.float32)
     np.testing.assert_array_equal(copy(x), model(x))
     assert copy.output_shape == model.output_shape
+
+
+def test_gradient_reversal_is_a_layer_of_keras_s_models():
+    x = tf.constant([[1.0, 2.0]])
+    symbolic = keras.Input((2,))
+    network = keras.Model(symbolic, GradientReversal()(symbolic, factor=2.0))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        y = network(x)
+    np.testing.assert_array_equal(y, x)
+    np.testing.assert_array_equal(tape.gradient(y, x), [[-2.0, -2.0]])
+    stacked = keras.Sequential([keras.Input((2,)), GradientReversal()])
+    assert stacked.output_shape == (None, 2)
+
+
+def test_maxout_refuses_images():
+    with pytest.raises(ValueError, match="flatten first"):
+        Maxout(2, 3).build((None, 4, 4, 1))

@@ -88,6 +88,9 @@ def test_a_preset_gives_the_model_back(saved, preset):
     assert metadata["dataset"] == "none"
     assert metadata["class"] == "GAN"
     assert set(metadata["files"]) == {"config.json", "model.weights.h5"}
+    # Of the networks, without the model's own counters.
+    networks = saved[0].generator, saved[0].discriminator
+    assert metadata["parameters"] == sum(n.count_params() for n in networks)
 
 
 def test_a_preset_is_of_the_average(tmp_path):

@@ -119,7 +119,7 @@ def test_parts_and_conditions_of_a_seed_have_nothing_to_do_with_one_another():
     mixture = priors.GaussianMixture(num_classes=2, radius=9.0)
     model = zoo.CGAN((4,), num_classes=2, latent_dim=2, prior=mixture)
     seeds = tf.range(4000, dtype=tf.int64)
-    (labels,) = model.complete({}, seeds)
+    labels = model.complete({}, seeds)["labels"]
     parts = mixture.sample(seeds)[:, 0] < 0
     assert abs(np.corrcoef(labels, parts)[0, 1]) < 0.05
 

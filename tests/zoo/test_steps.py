@@ -337,7 +337,7 @@ def information(inputs, guessed):
 
 
 def infogan_inputs(model, latents, seeds):
-    return [latents, *model.complete({}, seeds)]
+    return [latents, *model.complete({}, seeds).values()]
 
 
 def infogan_losses(model, real, guessed, inputs):
@@ -727,7 +727,9 @@ def test_evaluate_draws_anew_for_each_batch_and_never_as_training_does():
 
 def vae_in_test(model, images):
     seeds, _ = model.test_row_seeds(len(images))
-    logs = vae_bound(images, *model.encoder(images), model.averaged_generator, seeds)
+    code = model.encoder(images)
+    own = rng.fold_in(seeds, 3)
+    logs = vae_bound(images, *code, model.averaged_generator, own)
     return logs, (images, model.averaged_generator(model.prior.sample(seeds)))
 
 

@@ -40,10 +40,8 @@ def _real(model, name, split, limit=None):
 def _features_of(model, pictures):
     """Returns what a model knows pictures by, in [-1, 1] and of any shape."""
     if len(model.image_shape) == 3 and pictures.shape[1:] != model.image_shape:
-        size, _, channels = model.image_shape
-        levels = images.to_uint8(pictures)
-        fitted = data.fitting.fit_images(levels, size, channels)
-        pictures = images.from_uint8(np.asarray(fitted))
+        levels = data.fitting.fit_to(images.to_uint8(pictures), model.image_shape)
+        pictures = images.from_uint8(levels)
     return latent.features_of(model, pictures)
 
 

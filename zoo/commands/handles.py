@@ -52,11 +52,8 @@ def trained_on(handle):
     Raises:
         ValueError: If it says nothing of that.
     """
-    recipe = presets.metadata_of(handle).get("recipe")
-    about = recipe.get("data") if isinstance(recipe, dict) else None
-    said = about.get("name") if isinstance(about, dict) else None
-    names = said if isinstance(said, list) else [said]
-    if not all(isinstance(name, str) for name in names):
+    names = presets.data_names(presets.metadata_of(handle))
+    if not names:
         raise ValueError(
             f"{handle} does not say which data it was trained on: name some by --data."
         )

@@ -1,5 +1,6 @@
 """Bring uint8 images to one size and one number of channels."""
 
+import numpy as np
 import tensorflow as tf
 
 # ITU-R BT.601, the weights that pillow uses as well.
@@ -7,7 +8,7 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 def fitted_shape(shape, image_size, channels):
-    """The shape that `fit` gives an image of `shape`.
+    """The shape that `fit_images` gives an image of `shape`.
 
     Args:
         shape: `(height, width, channels)` of the image.
@@ -54,6 +55,22 @@ def fit_images(images, image_size, channels):
     if native_channels == 1 and channels == 3:
         pixels = tf.repeat(pixels, 3, axis=-1)
     return tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+
+
+def fit_to(images, shape):
+    """Brings images to the square shape of a model.
+
+    Args:
+        images: uint8 numpy array `[N, H, W, C]`, C of 1 or 3.
+        shape: `(height, width, channels)`. One that is not square is never resized to.
+
+    Returns:
+        uint8 numpy array; `images` itself where there is nothing to do.
+    """
+    if images.shape[1:] == shape:
+        return images
+    size, _, channels = shape
+    return np.asarray(fit_images(images, size, channels))
 
 
 def _centre_square(images):

@@ -187,7 +187,9 @@ def load_arrays(
     selection = select(name, split, image_size, channels)
     if labels:
         selection.check_labels("what is asked for")
-    images, known = selection.arrays(limit)
+    if limit is not None:
+        selection = selection.first(limit)
+    images, known = selection.arrays()
     return images, None if selection.num_classes is None else known
 
 
@@ -215,8 +217,7 @@ def native_shape(name, split="train", image_size=None, channels=None):
     Returns:
         `(height, width, channels)`, or None where they differ.
     """
-    selection = select(name, split, image_size, channels)
-    shape = selection.source.shape(selection.parts[0][0])
+    shape = select(name, split, image_size, channels).native_shape
     return None if None in shape else shape
 
 
@@ -231,7 +232,7 @@ def shape_arguments(image_shape):
     return {**size, "channels": channels}
 
 
-def describe(name, split="train", image_size=None, channels=None, size=10_000):
+def describe(name, split="train", image_size=None, channels=None):
     """Says what a model must know of a data set, without decoding its images.
 
     A tensorflow-datasets set that is not prepared yet is prepared.
@@ -241,7 +242,6 @@ def describe(name, split="train", image_size=None, channels=None, size=10_000):
         split: As for `load_data`.
         image_size: As for `load_data`.
         channels: As for `load_data`.
-        size: As for `load_data`.
 
     Returns:
         A `DataInfo`.
@@ -250,7 +250,7 @@ def describe(name, split="train", image_size=None, channels=None, size=10_000):
         ValueError: As `load_data` does.
     """
     if is_gaussian(name):
-        return DataInfo(image_shape=(1,), num_classes=None, size=size)
+        return DataInfo(image_shape=(1,), num_classes=None, size=10_000)
     if _is_pair(name):
         name = name[0]
     selection = select(name, split, image_size, channels)

@@ -96,12 +96,16 @@ class Selection:
 
     @property
     def shape(self):
-        """`(height, width, channels)` after resizing and converting.
+        """`(height, width, channels)` after resizing and converting."""
+        return fitting.fitted_shape(self.native_shape, self.image_size, self.channels)
 
-        Where parts differ, `None` for the height or width, and the most channels.
+    @property
+    def native_shape(self):
+        """`(height, width, channels)` before that.
+
+        Where images differ, `None` for the height or width, and the most channels.
         """
-        native = common_shape([self.source.shape(split) for split, _, _ in self.parts])
-        return fitting.fitted_shape(native, self.image_size, self.channels)
+        return common_shape([self.source.shape(split) for split, _, _ in self.parts])
 
     @property
     def num_classes(self):
@@ -157,14 +161,12 @@ class Selection:
                 stacklevel=4,
             )
 
-    def arrays(self, limit=None):
-        """Decodes the first `limit` images, or all.
+    def arrays(self):
+        """Decodes the images.
 
         Returns:
             uint8 images `[N, H, W, C]` and int64 labels `[N]`, -1 where there is none.
         """
-        if limit is not None:
-            return self.first(limit).arrays()
         images = np.empty((self.size, *self.shape), np.uint8)
         labels = np.full(self.size, -1, np.int64)
         filled = 0

@@ -56,17 +56,17 @@ def as_probabilities(array):
     return array
 
 
-def as_labels(name, array, count):
+def as_labels(array, count):
     """Returns `count` integer labels, [samples], none of them negative."""
     array = np.asarray(array)
     if array.shape != (count,) or not np.issubdtype(array.dtype, np.integer):
         raise ValueError(
-            f"`{name}` must be integers of shape {(count,)}, one for each row of "
+            f"`labels` must be integers of shape {(count,)}, one for each row of "
             f"probabilities. Received: {array.dtype} of shape {array.shape}"
         )
     if array.min() < 0:
         raise ValueError(
-            f"`{name}` must not be negative: leave out what is unlabelled. "
+            "`labels` must not be negative: leave out what is unlabelled. "
             f"Received: {array.min()}"
         )
     return array

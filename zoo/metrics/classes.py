@@ -44,11 +44,14 @@ def class_balance(probabilities):
 
 
 def label_accuracy(probabilities, labels):
-    """Computes the share of conditional samples that show the class asked for.
+    """Computes the share of images whose most probable class is their label.
+
+    Of conditional samples, whose labels are those asked for, it says how many show the
+    class that they should; of test images, how good the classifier is.
 
     Args:
-        probabilities: of generated samples, by a classifier, [samples, classes].
-        labels: the labels asked for, integers in 0 ... classes - 1, [samples].
+        probabilities: by a classifier, [images, classes].
+        labels: integers in 0 ... classes - 1, [images].
 
     Returns:
         A float in [0, 1].
@@ -58,7 +61,7 @@ def label_accuracy(probabilities, labels):
     """
     probabilities = as_probabilities(probabilities)
     count, classes = probabilities.shape
-    labels = as_labels("labels", labels, count)
+    labels = as_labels(labels, count)
     if labels.max() >= classes:
         raise ValueError(
             f"The probabilities are those of {classes} classes: `labels` must be in "
@@ -85,7 +88,7 @@ def cluster_labels(probabilities, labels):
         ValueError: if shapes do not fit or a label is negative.
     """
     probabilities = as_probabilities(probabilities)
-    labels = as_labels("labels", labels, len(probabilities))
+    labels = as_labels(labels, len(probabilities))
     return labels[probabilities.argmax(axis=0)]
 
 
@@ -107,7 +110,7 @@ def clustering_error(probabilities, labels, labels_of_clusters):
     """
     probabilities = as_probabilities(probabilities)
     count, clusters = probabilities.shape
-    labels = as_labels("labels", labels, count)
+    labels = as_labels(labels, count)
     labels_of_clusters = np.asarray(labels_of_clusters)
     if labels_of_clusters.shape != (clusters,):
         raise ValueError(
@@ -123,8 +126,8 @@ def code_matching_error(probabilities, labels):
 
     Chen et al., "InfoGAN", NeurIPS 2016, https://arxiv.org/abs/1606.03657, section 7.2:
     each category is matched to one class, here by the one-to-one matching with the
-    fewest errors (Hungarian algorithm). Where there are more classes than categories,
-    the classes left over are errors.
+    fewest errors (Hungarian algorithm). Where there are more of one kind than of the
+    other, the images of those left over are errors.
 
     Args:
         probabilities: of the code's categories given real images, [images, categories].
@@ -138,7 +141,7 @@ def code_matching_error(probabilities, labels):
     """
     probabilities = as_probabilities(probabilities)
     count, categories = probabilities.shape
-    labels = as_labels("labels", labels, count)
+    labels = as_labels(labels, count)
     pairs = np.zeros((categories, int(labels.max()) + 1), dtype=int)
     np.add.at(pairs, (probabilities.argmax(axis=1), labels), 1)
     matched = pairs[linear_sum_assignment(pairs, maximize=True)].sum()
