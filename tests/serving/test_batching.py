@@ -106,6 +106,7 @@ def test_what_does_not_fit_stays_ahead_of_what_comes_later(callers):
     # Ten would be padded to sixteen: the last two wait, in their order.
     assert held.batches == [[0], [1, 2, 3, 4, 5, 6, 7, 8], [9, 10]]
     assert batches == [(1, 1), (8, 8), (2, 2)]
+    assert batcher.waiting_rows == 0
 
 
 def test_rows_and_padding_are_told_apart():
@@ -158,12 +159,20 @@ def test_large_requests_are_split_or_refused():
         lambda inputs: inputs, batching.BatchingOptions(max_batch_size=4)
     )
     assert batcher.submit(rows(*range(11)))[0].tolist() == list(range(11))
+    differences = batching.Batcher(
+        lambda inputs: [inputs[0] - inputs[1]],
+        batching.BatchingOptions(max_batch_size=4),
+    )
+    numbers = np.arange(11)
+    (found,) = differences.submit([3 * numbers, numbers])
+    assert found.tolist() == (2 * numbers).tolist()
     strict = batching.BatchingOptions(max_batch_size=4, split_large_requests=False)
     with pytest.raises(errors.ServingError) as caught:
         batching.Batcher(lambda inputs: inputs, strict).submit(rows(*range(5)))
     assert caught.value.message == (
         "Task size 5 is larger than maximum input batch size 4"
     )
+    assert len(batcher.submit(rows(*range(400)))[0]) == 400
     with pytest.raises(errors.ServingError, match="401 rows are more than") as caught:
         batcher.submit(rows(*range(401)))
     assert caught.value.code == grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -230,6 +239,26 @@ def test_expired_work_is_dropped_before_it_is_computed(callers):
     busy.result()
     patient.result()
     assert held.batches == [[0], [1]]
+    assert batcher.waiting_rows == 0
+
+
+def test_work_whose_time_is_over_is_dropped_though_its_caller_still_waits(
+    callers, monkeypatch
+):
+    monkeypatch.setattr(batching, "_timeout", lambda deadline: 600)
+    held = Held()
+    batcher = batching.Batcher(held, batching.BatchingOptions())
+    busy = first(batcher, held, callers)
+    soon = time.monotonic() + 0.1
+    late = callers.submit(batcher.submit, rows(13), deadline=soon)
+    until(lambda: batcher.waiting_rows or late.done())
+    until(lambda: time.monotonic() > soon)
+    held.gate.release(2)
+    busy.result()
+    with pytest.raises(errors.ServingError) as caught:
+        late.result()
+    assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+    assert held.batches == [[0]]
     assert batcher.waiting_rows == 0
 
 

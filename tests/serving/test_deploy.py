@@ -24,6 +24,7 @@ from tensorflow_serving.config import model_server_config_pb2
 
 import serving
 from serving import deploy, model_config
+from serving.batching import BatchingOptions
 from serving.deploy import files
 from serving.deploy.scan import scan
 
@@ -39,14 +40,18 @@ def written(publish):
     return out
 
 
-def _without_scalar(path):
-    """Removes the signature that TensorFlow Serving cannot batch."""
+def _change_signatures(path, change):
     from tensorflow.core.protobuf import saved_model_pb2
 
     file = path / "saved_model.pb"
     model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-    del model.meta_graphs[0].signature_def["scalar"]
+    change(model.meta_graphs[0].signature_def)
     file.write_bytes(model.SerializeToString())
+
+
+def _without_scalar(path):
+    """Removes the signature that TensorFlow Serving cannot batch."""
+    _change_signatures(path, lambda signatures: signatures.pop("scalar"))
 
 
 def documents(path):
@@ -201,6 +206,19 @@ def test_batching_config_keeps_tensorflow_servings_rules(written):
     assert options.batch_timeout_micros == 0
 
 
+def test_batches_are_padded_to_powers_of_two_and_to_the_largest(tmp_path):
+    file = tmp_path / "batching.config"
+    file.write_text(files.batching_config(48, threads=6))
+    assert model_config.read_batching(file) == BatchingOptions(
+        allowed_batch_sizes=(1, 2, 4, 8, 16, 32, 48),
+        max_batch_size=48,
+        batch_timeout_micros=0,
+        max_enqueued_batches=100,
+        num_batch_threads=6,
+        split_large_requests=False,
+    )
+
+
 def monitoring_config():
     """Returns an empty MonitoringConfig of TensorFlow Serving's.
 
@@ -347,6 +365,14 @@ def test_signatures_that_cannot_be_batched_are_refused(publish):
     assert deploy.write(publish.models, publish.models.parent / "deploy")
 
 
+def test_signatures_that_are_no_calls_need_no_batches(publish):
+    def make_no_call(signatures):
+        signatures["scalar"].method_name = "init"
+
+    publish("odd", 1, change=lambda path: _change_signatures(path, make_no_call))
+    assert deploy.write(publish.models, publish.models.parent / "deploy")
+
+
 def test_warmup_records_beyond_the_batch_size_are_refused(publish):
     def warm(path):
         _without_scalar(path)
@@ -437,6 +463,41 @@ def test_flags_agree_with_the_files_and_the_image(written):
     assert re.fullmatch(r"tensorflow/serving:\d+\.\d+\.\d+", files.IMAGE)
 
 
+def test_flags_switch_on_what_the_other_files_count_on(written):
+    found = flags(written)
+    for name in (
+        "enable_batching",  # Else `batching.config` says nothing.
+        "enable_grpc_healthcheck_service",  # Which the liveness probe asks.
+        # `models.config` has labels when it is first read, and no version is loaded.
+        "allow_version_labels_for_unavailable_models",
+    ):
+        assert found[name] == "true", name
+    numbers = {"grpc": int(found["port"]), "rest": int(found["rest_api_port"])}
+    template = pod_template(written)
+    (container,) = template["spec"]["containers"]
+    ports = {port["name"]: port["containerPort"] for port in container["ports"]}
+    assert ports == numbers
+    assert container["livenessProbe"]["grpc"]["port"] == numbers["grpc"]
+    assert container["readinessProbe"]["httpGet"]["port"] == "rest"
+    scraped = template["metadata"]["annotations"]["prometheus.io/port"]
+    assert scraped == str(numbers["rest"])
+    (service,) = (
+        document
+        for document in documents(written / "kubernetes.yaml")
+        if document["kind"] == "Service"
+    )
+    targets = {port["targetPort"]: port["port"] for port in service["spec"]["ports"]}
+    assert targets == numbers
+    (compose,) = documents(written / "compose.yaml")
+    published = [f"127.0.0.1:{port}:{port}" for port in numbers.values()]
+    assert compose["services"]["serving"]["ports"] == published
+    (prometheus,) = documents(written / "prometheus.yml")
+    (job,) = prometheus["scrape_configs"]
+    assert job["static_configs"][0]["targets"] == [f"serving:{numbers['rest']}"]
+    exposed = " ".join(map(str, numbers.values()))
+    assert f"EXPOSE {exposed}\n" in (written / "Dockerfile").read_text()
+
+
 @pytest.mark.parametrize("cpus", [1, 6])
 def test_threads_are_those_of_the_processors_allowed(publish, tmp_path, cpus):
     publish("m", 1, change=_without_scalar)
@@ -445,6 +506,8 @@ def test_threads_are_those_of_the_processors_allowed(publish, tmp_path, cpus):
     assert found["tensorflow_intra_op_parallelism"] == str(cpus)
     assert found["tensorflow_inter_op_parallelism"] == str(cpus)
     assert found["rest_api_num_threads"] == str(4 * cpus)
+    batching = model_config.read_batching(tmp_path / "batching.config")
+    assert batching.num_batch_threads == cpus
     # Not threads that compute, but calls: as many as the embedded server takes.
     assert found["grpc_max_threads"] == "256"
     (container,) = pod_template(tmp_path)["spec"]["containers"]
@@ -469,6 +532,11 @@ def test_compose_file(written):
     assert set(compose["services"]) == {"serving", "prometheus"}
     server = compose["services"]["serving"]
     assert server["init"] is True  # Else SIGTERM is ignored.
+    assert server["restart"] == "unless-stopped"
+    assert server["read_only"] is True
+    user = "65534:65534"  # Nobody.
+    assert server["user"] == user
+    assert f"\nUSER {user}\n" in (written / "Dockerfile").read_text()
     found = [f"--{name}={value}" for name, value in flags(written).items()]
     assert server["entrypoint"] == ["tensorflow_model_server", *found]
     assert [(volume["source"], volume["target"]) for volume in server["volumes"]] == [
@@ -536,7 +604,8 @@ def test_options_hold_until_others_are_given(publish, tmp_path):
             "limits": {"cpu": str(cpus), "memory": "8Gi"},
         }
         found = {d["kind"]: d for d in documents(tmp_path / "kubernetes.yaml")}
-        assert found["HorizontalPodAutoscaler"]["spec"]["minReplicas"] == 5
+        scaling = found["HorizontalPodAutoscaler"]["spec"]
+        assert (scaling["minReplicas"], scaling["maxReplicas"]) == (5, 20)
     # What was not given follows the package: a new one pins a new image.
     assert "image" not in json.loads((tmp_path / "settings.json").read_text())
     assert container["image"] == files.IMAGE

@@ -778,6 +778,20 @@ def test_a_model_that_failed_and_went_may_come_again(publish, start, connect, by
     assert first_pixel(connect(server)) == 10
 
 
+def test_a_reload_without_a_model_forgets_its_failures(publish, start, connect):
+    publish("n", 1)
+    publish("m", 1)
+    broken = publish("m", 2, change=damage("saved_model.pb"))
+    server = start(model_config_file=write_config(publish))
+    assert server.models.failures()["m"] == 1
+    reload(server, [("n", publish.models / "n")])
+    assert server.models.failures()["m"] == 0
+    shutil.rmtree(broken)
+    shutil.copytree(publish.models / "m" / "1", broken)
+    reload(server, [(name, publish.models / name) for name in "mn"])
+    assert states(connect(server))[0][:2] == (2, "AVAILABLE")
+
+
 def test_a_moving_label_loses_no_request(publish, start):
     publish("m", 1)
     publish("m", 2)

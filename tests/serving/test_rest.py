@@ -235,6 +235,8 @@ GOOD = "/v1/models/good:predict"
         ("/v1/models/good/labels/x:predict", {"inputs": [1]}, 400, "label: x"),
         ("/v1/models/nope", None, 404, "any versions of model nope"),
         ("/v1/models/good/versions/9", None, 404, "version 9 of model good"),
+        (f"/v1/models/good/versions/{2**63}", None, 400, "not one of 64 bits"),
+        (f"/v1/models/good/versions/{2**63 - 1}", None, 404, "of model good"),
         ("/v1/models", None, 400, "Malformed request: GET /v1/models"),
         ("/v1/models/../../etc/passwd", None, 400, "Malformed request"),
         ("/v1/models/..%2f..:predict", {"inputs": [1]}, 404, "Latest(../..)"),
@@ -665,6 +667,18 @@ def test_a_caller_of_http_1_0_sees_the_end(server):
             b"GET /v1/models/good HTTP/1.0\r\nConnection: keep-alive\r\n\r\n"
         )
         assert b"Connection: close" in read_to_end(connection)
+
+
+@pytest.mark.parametrize(("length", "status"), [(4096, 200), (4097, 413)])
+def test_a_body_may_be_as_large_as_is_said(start, length, status):
+    address = start(max_body_bytes=4096).address
+    assert ask_at(address, GOOD, SAMPLE.ljust(length))[0] == status
+
+
+def test_a_body_has_a_limit_of_its_own_where_messages_are_larger(start):
+    with open_at(start(max_body_bytes=1 << 30).address) as connection:
+        connection.sendall(POST_EXPECT % (rest.MAX_BODY_BYTES + 1))
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
 
 
 def test_too_large_a_body_is_told_so(start):
