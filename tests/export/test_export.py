@@ -18,7 +18,8 @@ from variants import CASES, Case
 
 import export
 import zoo
-from export import warmup
+from export import saved_model, warmup
+from export.__main__ import _name_of
 from export.__main__ import main as export_command
 from export.signatures import Signature
 from zoo import locks
@@ -368,6 +369,26 @@ def test_versions_count_up_and_never_change(tiny, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
+def test_a_number_that_another_export_takes_meanwhile_is_left_to_it(
+    tiny, tmp_path, monkeypatch
+):
+    find = saved_model.versions
+
+    def find_and_publish(base_path):
+        """Returns the versions, to which another is added at once, up to two."""
+        found = find(base_path)
+        if len(found) < 2:
+            other = base_path / str(len(found) + 1)
+            other.mkdir()
+            (other / "saved_model.pb").write_bytes(b"another's")
+        return found
+
+    monkeypatch.setattr(saved_model, "versions", find_and_publish)
+    assert export.to_saved_model(tiny, tmp_path, batch_sizes=(1,)).name == "3"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "2", "3"]
+    assert (tmp_path / "2" / "saved_model.pb").read_bytes() == b"another's"
+
+
 def test_a_failed_export_leaves_nothing(tiny, tmp_path):
     (tmp_path / "there").mkdir()
     for name in ("there", "new"):
@@ -509,7 +530,7 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     done = run(export_command, [f"{tmp_path}/v1/model", f"{tmp_path}/of_run", *sizes])
     assert done.exit_code == 0, done.output
     assert (tmp_path / "of_run" / "v1" / "1").exists()
-    for name in ("", "..", "a/b", ".hid", "a:b", "a\nb"):
+    for name in ("", "..", "a/b", ".hid", "a:b", "a\nb", "lost+found"):
         done = run(export_command, [".", f"{tmp_path}/models", "--name", name])
         assert done.exit_code == 1
         assert "can't be the name of a model" in done.output
@@ -536,6 +557,11 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     assert run(export_command, []).exit_code == 2
 
 
+def test_a_preset_at_a_url_goes_by_the_end_of_its_path():
+    for url in ("https://host.example/presets/cats", "http://host.example:8000/cats/"):
+        assert _name_of(url) == "cats"
+
+
 def ending_in(layer):
     latents = keras.Input((4,))
     x = keras.layers.Reshape((4, 4, 1))(keras.layers.Dense(16)(latents))
@@ -543,16 +569,32 @@ def ending_in(layer):
     return zoo.GAN(generator=generator, latent_dim=4, discriminator_units=(4,), seed=0)
 
 
+def doubled(x):
+    return 2 * x
+
+
+#: Ways to call Python from a graph.
+CALLS = {
+    "numpy": lambda x: tf.numpy_function(doubled, [x], tf.float32),
+    "eager": lambda x: tf.py_function(doubled, [x], tf.float32),
+    "within": tf.function(lambda x: CALLS["numpy"](x), autograph=False),
+}
+
+
 @keras.saving.register_keras_serializable("test_export")
 class InPython(keras.layers.Layer):
+    def __init__(self, how, **kwargs):
+        super().__init__(**kwargs)
+        self.how = how
+
     def call(self, inputs):
-        return tf.reshape(
-            tf.numpy_function(lambda x: 2 * x, [inputs], tf.float32),
-            tf.shape(inputs),
-        )
+        return tf.reshape(CALLS[self.how](inputs), tf.shape(inputs))
 
     def compute_output_shape(self, shape):
         return shape
+
+    def get_config(self):
+        return {**super().get_config(), "how": self.how}
 
 
 @keras.saving.register_keras_serializable("test_export")
@@ -574,7 +616,9 @@ class Tabled(keras.layers.Layer):
             True,
             "can't be computed. XLA compiles it: leave jit_compile out",
         ),
-        (InPython(), False, "calls Python .*which no server has"),
+        (InPython("numpy"), False, "calls Python .*which no server has"),
+        (InPython("eager"), False, "calls Python .*which no server has"),
+        (InPython("within"), False, "calls Python .*which no server has"),
         (Tabled(), False, "a resource that is no variable"),
     ],
 )

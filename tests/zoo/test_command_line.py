@@ -26,7 +26,7 @@ from zoo.commands.errors import one_line_errors
 from zoo.commands.train import _epochs_begun, _warn_of_another_length, run_training
 from zoo.data import load_arrays
 from zoo.recipes import Recipe
-from zoo.runs import Run
+from zoo.runs import Run, _logs_before
 from zoo.variants import VARIANTS
 
 
@@ -782,6 +782,16 @@ def test_logs_that_a_spreadsheet_has_changed_are_named(tmp_path):
     Run(log.parent, recipe, resume=True).callbacks(model)
 
 
+def test_a_row_of_the_log_that_is_cut_short_counts_for_nothing(tmp_path):
+    rows = [f"{epoch},0.5" for epoch in range(12)]
+    log = tmp_path / "log.csv"
+    # Epoch 12, it would have been.
+    log.write_text("\n".join(["epoch,loss", *rows, "1"]))
+    history, text = _logs_before(log, 12)
+    assert history == {"loss": [0.5] * 12}
+    assert text.splitlines() == ["epoch,loss", *rows]
+
+
 def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path):
     settings = ["gan", "--image-size", 8, "--epochs", 1, "--out", tmp_path / "run"]
     done = run("train", *settings, "--generator-optimizer", "sgd:learning_rate=1e30")
@@ -819,6 +829,18 @@ def test_a_run_can_be_ended_with_the_epoch_that_it_is_in(tmp_path):
     assert (out / "model").exists()
     assert Recipe.load(out / "run.json").epochs == 2
     assert len((out / "log.csv").read_text().splitlines()) == 3
+
+
+def test_a_model_that_cannot_be_measured_any_more_is_kept(tmp_path):
+    data = {"name": "digits", "image_size": 8}
+    model = {"image_shape": (8, 8, 1), "latent_dim": 2, "units": (4,), "seed": 0}
+    recipe = Recipe("vae", data, model=model, test_split="gone")
+    trained = recipe.build()
+    with pytest.raises(ValueError, match="no split 'gone'"):
+        Run(tmp_path / "run", recipe).finish(trained)
+    kept = zoo.from_preset(tmp_path / "run")
+    np.testing.assert_array_equal(kept.generate(2), trained.generate(2))
+    assert "measured" not in zoo.presets.metadata_of(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

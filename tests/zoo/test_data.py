@@ -122,6 +122,7 @@ def test_a_test_split_is_not_shuffled():
         ("train[:3]", [0, 1, 2]),
         ("train[90%:]", [18, 19]),
         ("train[-2:]", [18, 19]),
+        ("train[-30:2]", [0, 1]),
         ("train[:1]+train[5:7]", [0, 5, 6]),
         ("train[:13%]", [0, 1, 2]),
     ],
@@ -240,6 +241,14 @@ def test_a_streamed_set_has_the_images_of_one_in_memory(shared_tfds, monkeypatch
     assert_same(elements(in_memory, None), elements(streamed, None))
 
 
+def test_a_streamed_set_may_have_no_labels(shared_tfds, monkeypatch):
+    arguments = {"split": "train[:5]", "image_size": 16, "shuffle": False}
+    in_memory = load_data("afhq_cats", **arguments)
+    monkeypatch.setattr(selection, "MEMORY_LIMIT", 0)
+    streamed = load_data("afhq_cats", **arguments)
+    assert_same(elements(in_memory, None), elements(streamed, None))
+
+
 def test_each_epoch_has_its_own_order_of_all_rows():
     dataset = load_data(numbered(64), batch_size=16, labels=True)
     orders = rows_of(epochs(dataset), 40).reshape(10, 64)
@@ -322,6 +331,14 @@ def test_labelled_rows_are_a_balanced_fixed_share():
     np.testing.assert_array_equal(np.sort(np.concatenate(unlabelled[:10])), range(60))
 
 
+def test_a_batch_may_take_all_images_and_as_many_labelled_ones():
+    arrays = numbered(8)[0], np.arange(8) % 2
+    (batch,) = elements(load_data(arrays, batch_size=16, labelled=4), None)
+    images, labels = batch
+    np.testing.assert_array_equal(np.sort(numbers_in(images[labels < 0])), range(8))
+    assert (labels >= 0).sum() == 8
+
+
 def test_which_rows_are_labelled_follows_from_the_seed():
     def kept(seed):
         arrays = numbered(60)[0], np.arange(60) % 3
@@ -349,6 +366,8 @@ def test_domains_go_once_through_the_larger():
     counts = np.bincount(np.concatenate(sources), minlength=9)
     assert counts.sum() == 30
     assert {*counts} <= {3, 4}
+    # What a model must know is that of the source.
+    assert describe((source, target)) == DataInfo((2, 2, 1), 9, 9)
 
 
 def test_images_of_two_domains_are_not_paired():
@@ -706,6 +725,7 @@ def test_workers_take_their_rows_in_order():
             r"with a slice such as.*'train\[a:\]'",
         ),
         ({"name": "digits", "split": "test[500:]"}, r"test has 297.*'test\[500:\]'"),
+        ({"name": "digits", "split": "test[5:3]"}, r"test has 297.*'test\[5:3\]'"),
         ({"name": "digits", "split": None}, r"name of a split.*split=None"),
         ({"name": "digits", "split": ["test"]}, r"name of a split.*\['test'\]"),
         ({"name": "digits", "shuffle": "no"}, r"True or False.*shuffle='no'"),
@@ -732,6 +752,10 @@ def test_workers_take_their_rows_in_order():
         (
             {"name": "digits", "labelled": 10, "labelled_share": 1.0},
             r"rows with and without labels.*labelled_share=1.0",
+        ),
+        (
+            {"name": "digits", "labelled": 10, "labelled_share": 0.005},
+            r"rows with and without labels.*labelled_share=0.005",
         ),
         (
             {
@@ -793,6 +817,14 @@ def test_files_that_are_no_images_by_their_names_are_left_out(tmp_path, inside):
         (folder / name).write_text("no image")
     with pytest.warns(UserWarning, match=r"are left out: LICENSE\.pdf, Thumbs\.db"):
         assert load_arrays(tmp_path)[0].shape == (1, 6, 6, 1)
+
+
+def test_endings_of_names_may_be_in_capitals(tmp_path):
+    for name in ("a.PNG", "b.Jpg"):
+        save_image(tmp_path / name, np.zeros((6, 6), np.uint8))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert describe(tmp_path).size == 2
 
 
 def test_all_files_that_can_not_be_read_are_named_at_once(tmp_path):
@@ -861,6 +893,17 @@ def test_npz_of_the_wrong_form(tmp_path):
     np.savez(tmp_path / "keys.npz", x=np.zeros(3))
     with pytest.raises(ValueError, match=r"must hold an array 'image'.*Received: x"):
         load_data(tmp_path, split="keys")
+
+
+def test_npz_files_run_no_code(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    np.savez(tmp_path / "trap.npz", image=np.array([Trap()], object))
+    with pytest.raises(ValueError, match=r"trap.npz .*an .npz file of plain arrays"):
+        describe(tmp_path / "trap.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["trap.npz"]
 
 
 def test_damaged_npz_are_named(tmp_path):

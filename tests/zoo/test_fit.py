@@ -391,6 +391,19 @@ def test_weights_that_are_no_numbers_are_not_saved(tmp_path):
     assert backup.position() == (0, 0)
 
 
+def test_weights_that_are_no_numbers_are_not_saved_because_of_a_signal_either(tmp_path):
+    class Interrupt(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            signal.raise_signal(signal.SIGTERM)
+
+    model = gan(generator_optimizer=keras.optimizers.SGD(np.inf))
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    callbacks = [Interrupt(), backup]
+    with pytest.raises(DivergenceError, match=r"of the generator is not finite at"):
+        model.fit(ROWS, batch_size=8, verbose=0, callbacks=callbacks)
+    assert backup.position() == (0, 0)
+
+
 def test_callbacks_that_begin_anew_are_warned_of(tmp_path):
     def fit(epochs, *callbacks):
         backup = zoo.callbacks.BackupAndResume(tmp_path)

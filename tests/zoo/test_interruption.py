@@ -198,12 +198,15 @@ def test_a_damaged_checkpoint_loses_the_epoch_after_the_one_before(
     os.truncate(last / "state.weights.h5", 1000)
     # Killed while it wrote the next.
     shutil.copytree(last, out / "checkpoints" / ".partial-x")
+    (out / "seconds.json").write_text("1000")
     with pytest.warns(UserWarning, match=f"Damaged checkpoints: {last}") as caught:
         done = train_here(out, "--resume")
     assert done.exit_code == 0, done.output
     assert sum("Damaged" in str(warning.message) for warning in caught) == 1
     assert not (out / "checkpoints" / ".partial-x").exists()
     assert_ends_as(uninterrupted, out)
+    # What was lost has taken its time, too.
+    assert zoo.presets.metadata_of(out)["training_seconds"] >= 1000
 
 
 def test_resuming_with_fewer_epochs_than_are_done_is_refused(uninterrupted):

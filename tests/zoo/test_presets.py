@@ -140,13 +140,15 @@ def test_saving_again_replaces_a_preset_and_nothing_else(saved, preset, tmp_path
     (preset / "notes.txt").write_text("keep")
     (preset / "old").mkdir()
     (preset / "old" / "config.json").write_text("this too")
-    (preset / "link").symlink_to("nowhere")
+    for folder in (preset, preset / "old"):
+        (folder / "link").symlink_to("nowhere")
     other = zoo.GAN((4, 4, 1), 5, generator_units=(8,), seed=0)
     other.save_to_preset(preset)
     assert zoo.from_preset(preset).latent_dim == 5
     assert (preset / "notes.txt").read_text() == "keep"
     assert (preset / "old" / "config.json").read_text() == "this too"
-    assert (preset / "link").readlink() == pathlib.Path("nowhere")
+    for folder in (preset, preset / "old"):
+        assert (folder / "link").readlink() == pathlib.Path("nowhere")
     assert len(list(preset.iterdir())) == 6
     assert [path.name for path in tmp_path.iterdir()] == ["preset"]
 
@@ -319,6 +321,15 @@ def test_what_an_older_zoo_made_asks_for_no_upgrade(preset, version):
         zoo.from_preset(preset)
 
 
+def test_versions_are_compared_number_by_number(preset, monkeypatch):
+    monkeypatch.setattr(presets, "__version__", "0.10.0")
+    edit_config(preset, future_argument)
+    for older, words in (("0.9.9", "does not fit this"), ("0.11", "upgrade gan-zoo")):
+        made_by(preset, older)
+        with pytest.raises(ValueError, match=words):
+            zoo.from_preset(preset)
+
+
 def test_a_newer_preset_loads_where_it_fits_and_damage_stays_damage(saved, preset):
     made_by(preset, "99.0.0")
     loaded = zoo.from_preset(preset)
@@ -481,6 +492,8 @@ class Server(http.server.SimpleHTTPRequestHandler):
     once = False
     #: Whether it says how long a file is.
     lengths = True
+    #: Whether a file comes in chunks, each with its length, the last of none.
+    chunked = False
     ranges = True
     #: How many ask for metadata before the first is answered.
     meeting = threading.Barrier(1)
@@ -504,10 +517,14 @@ class Server(http.server.SimpleHTTPRequestHandler):
         if path.name == "metadata.json":
             self.meeting.wait(240)
         self.send_response(206 if start else 200)
-        if self.lengths:
+        if self.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        elif self.lengths:
             self.send_header("Content-Length", str(len(content) - start))
         self.end_headers()
         content = content[start:][: self.limits.get(path.name)]
+        if self.chunked:
+            content = b"%x\r\n%s\r\n0\r\n\r\n" % (len(content), content)
         if self.once:
             self.limits.pop(path.name, None)
         if path.suffix == ".h5" and self.seconds:
@@ -697,13 +714,16 @@ def test_a_full_cache_is_not_taken_for_a_broken_connection(saved, site):
     assert tries == [0, 5000]
 
 
-def test_wrong_bytes_from_a_server_are_dropped(site, preset):
-    url, _, cache = site
+@pytest.mark.parametrize("chunked", [False, True])
+def test_wrong_bytes_from_a_server_are_dropped(site, preset, chunked):
+    url, handler, cache = site
+    handler.chunked = chunked
     weights = preset / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:-1] + b"?")
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(ValueError, match="damaged: it has the SHA-256"):
         zoo.from_preset(url)
     assert not list(cache.rglob("model.weights.h5*"))
+    assert handler.requests.count(("model.weights.h5", 0)) == 1
 
 
 def test_a_url_without_a_preset_is_one_error(site):
