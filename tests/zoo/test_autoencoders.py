@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 import zoo
+from zoo import plots
 from zoo.__main__ import main
 from zoo.aae import AAE, jensen_shannon
 from zoo.augmentation import distort
@@ -491,6 +492,14 @@ def test_every_form_learns_to_reconstruct(form):
     assert again.get_config() == model.get_config()
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_data_have_labels_where_the_form_learns_by_them(form):
+    without = form in ("unsupervised", "clustering")
+    expected = {} if without else {"labels": True}
+    assert AAE.data_arguments_for({"form": form}) == expected
+    assert AAE.data_arguments_for({}) == {}
+
+
 # Encoding and decoding
 
 
@@ -601,6 +610,10 @@ def test_reconstructions_are_by_the_averaged_decoder(batch, form):
         (
             {"form": "labelled_prior", "num_classes": 9, "prior": "swiss_roll"},
             "has 10 parts and the labels 9 classes",
+        ),
+        (
+            {"form": "labelled_prior", "num_classes": 11, "prior": "swiss_roll"},
+            "has 10 parts and the labels 11 classes",
         ),
     ],
 )
@@ -726,18 +739,26 @@ def test_the_vae_measures_by_the_names_of_its_logs():
     assert error.value == pytest.approx(logs["euclidean_error"], rel=0.2)
 
 
-def test_reconstruction_is_a_mean_over_labelled_rows_however_they_are_batched(batch):
+@pytest.mark.parametrize(
+    ("form", "log"),
+    [
+        ("supervised", "reconstruction_loss"),
+        ("semi_supervised", "classification_loss"),
+    ],
+)
+def test_what_needs_labels_is_a_mean_over_labelled_rows_however_they_are_batched(
+    batch, form, log
+):
     images, labels = (part.numpy() for part in batch)
-    labels[10:] = -1
-    model = aae("supervised")
+    labels[:10] = 0  # A label like the others.
+    labels[15:] = -1
+    model = aae(form)
     model.compile()
     losses = [
         model.evaluate(images, labels, batch_size=rows, verbose=0, return_dict=True)
         for rows in (20, 10)
     ]
-    assert losses[0]["reconstruction_loss"] == pytest.approx(
-        losses[1]["reconstruction_loss"], rel=1e-5
-    )
+    assert losses[0][log] == pytest.approx(losses[1][log], rel=1e-5)
 
 
 def test_no_reconstruction_is_measured_without_the_labels_it_takes(batch, tmp_path):
@@ -769,6 +790,17 @@ def test_the_picture_has_a_manifold_where_there_is_a_walk(batch):
     assert supervised.latent_space(images).width == alone.width
     with pytest.raises(ValueError, match="at least two numbers a row"):
         aae(latent_dim=1).latent_space(images)
+
+
+def test_the_picture_of_cluster_heads_is_of_the_space_that_they_lie_in(batch):
+    images, labels = batch
+    model = aae("clustering", latent_dim=2, cluster_heads=True)
+    expected, styles = (
+        np.asarray(plots.latent_space(points, labels))
+        for points in (model.represent(images.numpy()), model.encode(images.numpy()))
+    )
+    np.testing.assert_array_equal(model.latent_space(images.numpy(), labels), expected)
+    assert styles.shape != expected.shape or (styles != expected).any()
 
 
 def test_the_command_line_draws_latents(tmp_path):

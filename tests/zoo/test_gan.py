@@ -241,6 +241,7 @@ def test_what_fails_under_replicas_is_refused(arguments):
         ((16, 32, 1), "square"),
         ((8, 8, 1), "16 to 128"),
         ((22, 22, 1), "halves to 11"),
+        ((18, 18, 1), "halves to 9"),
         ((32, 32, 2), "1 or 3 channels"),
     ],
 )

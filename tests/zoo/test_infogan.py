@@ -105,13 +105,31 @@ def test_the_recognition_network_reads_off_what_the_codes_mean_to_the_generator(
     np.testing.assert_allclose(correlations, 0.75 * np.eye(2), atol=0.25)
 
 
+def guess(model, logits):
+    """Lets a recognition network say the same of every image."""
+    (last,) = (
+        layer
+        for layer in model.discriminator.layers
+        if isinstance(layer, keras.layers.Dense)
+        and layer.kernel.shape[0] == model.recognition_units
+    )
+    last.set_weights([np.zeros(last.kernel.shape), np.resize(logits, last.units)])
+
+
 def test_measured_information_of_blind_guesses_is_zero():
     model = small(categorical_codes=2, num_categories=4)
-    *_, last = (layer for layer in model.discriminator.layers if layer.weights)
-    last.set_weights([np.zeros_like(weights) for weights in last.get_weights()])
+    guess(model, [3.0])
     information, _ = model.measure(name="digits", split="test[:40]", image_size=16)
     assert (information.name, information.generated_count) == ("information", 40)
     assert information.value == pytest.approx(0, abs=1e-3)
+
+
+def test_measured_information_of_guesses_that_are_sure_and_wrong_is_a_number():
+    model = small(num_categories=3, continuous_codes=0)
+    guess(model, [1e4, 0.0, 0.0])
+    information, _ = model.measure(name="digits", split="test[:40]", image_size=16)
+    # Of about two thirds; float32 has numbers down to exp(-87).
+    assert -75 < information.value < -45
 
 
 @keras.saving.register_keras_serializable("tests")

@@ -6,6 +6,7 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from click.testing import CliRunner
 from keras import layers
 from PIL import Image
@@ -34,6 +35,9 @@ def test_walks_between_two_points():
     np.testing.assert_allclose(np.linalg.norm(arc, axis=1), 2, rtol=1e-6)
     angles = np.arctan2(arc[:, 1], arc[:, 0])
     np.testing.assert_allclose(angles, np.linspace(0, np.pi / 2, 5), atol=1e-6)
+    # Between almost opposite ones it goes around the origin all the same.
+    arc = latent.interpolate([2.0, 0.0], [-2.0, 0.01], 3)
+    np.testing.assert_allclose(arc[1], [0.0, 2.0], atol=0.01)
     # There is no arc between parallel vectors, nor from the origin.
     for end in ([4.0, 0.0], [0.0, 0.0], [-2.0, 0.0]):
         points = latent.interpolate(start, end, 3)
@@ -78,6 +82,18 @@ def test_arithmetic_adds_the_means_of_groups():
     np.testing.assert_allclose(result.image[0], expected, atol=1e-6)
     np.testing.assert_allclose(result.latent, 2 * expected, atol=1e-6)
     assert [len(group) for group in result.groups] == [3, 2, 1]
+
+
+def test_arithmetic_keeps_the_class_of_its_first_seed():
+    model = zoo.CGAN((2,), num_classes=3, generator_units=(8, 8, 8), seed=1)
+    (drawn,) = model.complete({}, tf.range(50, dtype=tf.int64))
+    groups = [np.flatnonzero(drawn == label)[:2] for label in (2, 0, 1)]
+    result = latent.arithmetic(model, *groups)
+    told = latent.arithmetic(model, *groups, labels=2)
+    np.testing.assert_allclose(result.image, told.image, atol=1e-6)
+    for samples, seeds in zip(result.groups, groups, strict=True):
+        expected = model.generate(seeds=seeds, labels=2)
+        np.testing.assert_allclose(samples, expected, atol=1e-6)
 
 
 def test_nearest_is_exact_far_from_the_origin():

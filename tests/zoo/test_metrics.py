@@ -121,11 +121,21 @@ class TestFrechetDistance:
             ((0.0, np.eye(1), [0.0], np.eye(1)), r"`mean1`.*rank 1.*shape \(\)"),
             (([0.0], [[np.nan]], [0.0], [[1.0]]), r"`cov1` must be finite.*1 values"),
             (([0.0, 0], np.eye(2), [0.0, 0], [[1, 1], [0, 1]]), r"`cov2`.*symmetric"),
+            (
+                ([0.0, 0], np.eye(2), [0.0, 0], [[1e-9, 1e-9], [0, 1e-9]]),
+                r"`cov2`.*symmetric",
+            ),
         ],
     )
     def test_refuses_what_is_no_gaussian(self, gaussians, message):
         with pytest.raises(ValueError, match=message):
             metrics.frechet_distance(*gaussians)
+
+    def test_takes_covariances_that_are_symmetric_but_for_rounding(self):
+        cov = 1e6 * np.eye(2)
+        cov[0, 1] = 1e-3
+        distance = metrics.frechet_distance([300, 400], cov, [0, 0], cov)
+        assert distance == pytest.approx(500**2)
 
     def test_refuses_a_covariance_of_one_sample(self):
         with pytest.raises(ValueError, match=r"at least 2 samples.*Received: 1"):

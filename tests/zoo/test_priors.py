@@ -169,6 +169,7 @@ def test_priors_of_the_plane_refuse_another_width(name):
         (lambda: priors.Normal(2, 0), "above 0.*stddev=0"),
         (lambda: priors.Normal(2, "0.5x"), "finite number.*stddev='0.5x'"),
         (lambda: priors.Uniform(2, 1.0, -1.0), "above where it begins.*low=1.0"),
+        (lambda: priors.Uniform(2, 1.0, 1.0), "above where it begins.*high=1.0"),
         (lambda: priors.Uniform(2, float("nan")), "finite number.*low=nan"),
         (lambda: priors.GaussianMixture(across=-1), "above 0.*across=-1"),
         (lambda: priors.SwissRoll(num_classes=2.5), "an integer.*num_classes=2.5"),

@@ -230,6 +230,17 @@ def test_bad_input_is_refused(model):
         zoo.SemiSupervisedGAN((16, 16, 1), 10, generator_filters=16)
 
 
+def test_a_discriminator_without_a_hidden_layer_has_no_features_to_match():
+    layers = [keras.layers.Flatten(), keras.layers.Dense(3)]
+    discriminator = keras.Sequential([keras.Input((4, 4, 1)), *layers])
+    model = zoo.SemiSupervisedGAN(
+        num_classes=3, discriminator=discriminator, image_shape=(4, 4, 1), seed=0
+    )
+    with pytest.raises(ValueError, match="at least two layers with weights"):
+        model.compile()
+    model.compile(loss="non_saturating")
+
+
 def test_the_perceptrons_are_those_of_the_docstring():
     model = zoo.SemiSupervisedGAN(
         (8, 8, 1), 10, generator_units=(4, 5), discriminator_units=(6, 7), seed=0
