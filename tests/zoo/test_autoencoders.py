@@ -753,7 +753,7 @@ def test_what_needs_labels_is_a_mean_over_labelled_rows_however_they_are_batched
     labels[:10] = 0  # A label like the others.
     labels[15:] = -1
     model = aae(form)
-    model.compile()
+    model.compile(run_eagerly=True)
     losses = [
         model.evaluate(images, labels, batch_size=rows, verbose=0, return_dict=True)
         for rows in (20, 10)

@@ -227,6 +227,11 @@ def test_clear_errors():
     judge = keras.Sequential([keras.Input((16, 16, 1)), *layers])
     with pytest.raises(ValueError, match=r"by name. It makes \[\(1,\)\]"):
         small(discriminator=judge)
+    judge = small().discriminator
+    shares = keras.layers.Softmax()(judge.output["category_logits"])
+    judge = keras.Model(judge.input, {**judge.output, "category_logits": shares})
+    with pytest.raises(ValueError, match="recognition network must return logits"):
+        small(discriminator=judge)
     with pytest.raises(ValueError, match="built for samples of shape"):
         small().infer(np.zeros([1, 28, 28, 1]))
 
