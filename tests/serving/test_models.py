@@ -1110,6 +1110,23 @@ def test_a_failed_version_is_in_the_status_however_many_are_served(
     ]
 
 
+def test_of_versions_that_have_ended_the_last_are_remembered(
+    publish, start, connect, monkeypatch
+):
+    publish("m", 1)
+    server = start()
+    client = connect(server)
+    for version in (2, 3):
+        publish("m", version)
+        server.models.poll()
+    ended = [(version, "END", "OK") for version in (2, 1)]
+    assert states(client) == [(3, "AVAILABLE", "OK"), *ended]
+    monkeypatch.setattr(models, "_MAX_HISTORY", 2)
+    publish("m", 4)
+    server.models.poll()
+    assert states(client) == [(4, "AVAILABLE", "OK"), (3, "END", "OK")]
+
+
 def test_numbers_of_more_than_63_bits_are_no_versions(publish, start, connect):
     publish("m", 1)
     publish("m", 2**63)
