@@ -21,6 +21,9 @@ import numpy as np
 
 from serving import errors
 
+# The most rows of one run where neither a batching file nor a model says it.
+DEFAULT_MAX_ROWS = 32
+
 # A batch is padded up to the next allowed size only where at most this share of
 # it is padding; otherwise it stops at the size below, and the rest goes next.
 _MAX_PADDING = 0.25
@@ -35,20 +38,22 @@ class BatchingOptions:
 
     Attributes:
         allowed_batch_sizes: The sizes batches are padded to, ascending. Empty: the
-            sizes of the model's warmup records, else the powers of two.
-        max_batch_size: The most rows of one run.
+            sizes of the model's warmup records. Where these say none, nothing is
+            padded, so that a model's rows may depend on one another in lone requests.
+        max_batch_size: The most rows of one run. None: the largest of the sizes that
+            batches are padded to, or 32 where nothing is padded.
         batch_timeout_micros: How long a batch may wait for others, where more than one
             request is there or was a moment ago; it waits only while more come, and
             for no more than there were of late.
         max_enqueued_batches: The queue holds this many full batches.
         num_batch_threads: How many batches of one signature are computed at once.
-        split_large_requests: Whether a request of more rows than `max_batch_size`
-            is computed in parts, up to what the queue holds, or refused as
+        split_large_requests: Whether a request of more rows than one run takes is
+            computed in parts, up to what the queue holds, or refused as
             TensorFlow Serving does. A batching file that sets a limit means that.
     """
 
     allowed_batch_sizes: tuple = ()
-    max_batch_size: int = 32
+    max_batch_size: int | None = None
     batch_timeout_micros: int = 10_000
     max_enqueued_batches: int = 100
     num_batch_threads: int = 1
@@ -66,25 +71,22 @@ class BatchingOptions:
         if self.allowed_batch_sizes or len(sizes) < 2:
             return self
         batches = self.max_enqueued_batches
-        if self.split_large_requests:
+        if self.max_batch_size is None:
             # Clients send as many rows at once, however small the batches are.
-            batches = max(batches, -(-batches * self.max_batch_size // sizes[-1]))
+            batches = max(batches, -(-batches * self.max_rows // sizes[-1]))
         else:
             below = (size for size in sizes if size < self.max_batch_size)
             sizes = (*below, self.max_batch_size)
         return dataclasses.replace(
-            self,
-            allowed_batch_sizes=sizes,
-            max_batch_size=sizes[-1],
-            max_enqueued_batches=batches,
+            self, allowed_batch_sizes=sizes, max_enqueued_batches=batches
         )
 
     def check_rows(self, rows):
         """Raises `ServingError` for a request of more rows than may come at once."""
-        if not self.split_large_requests and rows > self.sizes[-1]:
+        if not self.split_large_requests and rows > self.max_rows:
             raise errors.invalid_argument(
                 f"Task size {rows} is larger than maximum input batch size "
-                f"{self.sizes[-1]}"
+                f"{self.max_rows}"
             )
         if rows > self.max_waiting_rows:
             raise errors.ServingError(
@@ -96,15 +98,14 @@ class BatchingOptions:
     @property
     def max_waiting_rows(self):
         """How many rows the queue holds."""
-        return self.max_enqueued_batches * self.sizes[-1]
+        return self.max_enqueued_batches * self.max_rows
 
     @property
-    def sizes(self):
-        """The sizes batches are padded to, ascending; the last is the maximum."""
+    def max_rows(self):
+        """The most rows of one run, padding included."""
         if self.allowed_batch_sizes:
-            return list(self.allowed_batch_sizes)
-        powers = [1 << k for k in range(self.max_batch_size.bit_length())]
-        return sorted({*powers, self.max_batch_size})
+            return self.allowed_batch_sizes[-1]
+        return self.max_batch_size or DEFAULT_MAX_ROWS
 
 
 # What becomes of a task. Only WAITING tasks are in the queue.
@@ -149,8 +150,8 @@ class Batcher:
     def __init__(self, run, options, on_batch=None):
         self._run = run
         self._options = options
-        self._sizes = options.sizes
-        self._max_rows = self._sizes[-1]
+        self._sizes = options.allowed_batch_sizes
+        self._max_rows = options.max_rows
         self._max_waiting_rows = options.max_waiting_rows
         self._on_batch = on_batch or (lambda rows, padded: None)
         self._queue = collections.deque()
@@ -310,6 +311,9 @@ class Batcher:
         return None
 
     def _padded(self, rows):
+        """Returns to how many rows so many are padded."""
+        if not self._sizes:
+            return rows
         return self._sizes[bisect.bisect_left(self._sizes, rows)]
 
     def _compute(self, batch):

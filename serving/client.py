@@ -52,6 +52,9 @@ _MIN_SEED, _MAX_SEED = -(2**63), 2**63 - 1
 # Longer than anybody waits, and not too long for gRPC: a year.
 _LONGEST_SECONDS = 31_536_000
 
+# The largest message that protobuf takes.
+_LARGEST_MESSAGE = (1 << 31) - 1
+
 # How long a new connection may take, TLS included, before it counts as failed.
 _CONNECT_SECONDS = 10
 
@@ -178,6 +181,13 @@ class _Calls:
         self.address = address
         self._timeout = math.inf if timeout is None else _checked_timeout(timeout)
         self._attempts = attempts
+        if not _is_whole(max_message_bytes) or not (
+            1 <= max_message_bytes <= _LARGEST_MESSAGE
+        ):
+            raise errors.RequestError(
+                f"max_message_bytes is a whole number from 1 to {_LARGEST_MESSAGE}, "
+                f"not {max_message_bytes!r}"
+            )
         self._max_message_bytes = max_message_bytes
         self._credentials = None
         if tls or root_certificate or client_certificate or server_name:
@@ -492,8 +502,9 @@ class _Calls:
         parts = []
         start = misses = 0
         version = None
+        fewer = max(rows, 1)
         while start < max(rows, 1):
-            step = self._rows_per_request(target, signature, names)
+            step = min(fewer, self._rows_per_request(target, signature, names))
             part = {name: array[start : start + step] for name, array in arrays.items()}
             try:
                 version, outputs = yield from self._predict_part(
@@ -506,11 +517,17 @@ class _Calls:
                     if misses < _REPLICAS_ASKED:
                         continue
                     raise _VersionGoneError(error.code, error.message) from error
-                most = _rows_allowed(error, min(step, rows - start))
-                if most is None:
+                sent = min(step, rows - start)
+                if most := _rows_allowed(error, sent):
+                    self._max_rows[target, key] = most
+                elif _is_too_large(error) and sent > 1:
+                    # How large strings are, such as PNG files, shows when they come.
+                    fewer = sent // 2
+                else:
                     raise
-                self._max_rows[target, key] = most
                 continue
+            if step < rows:
+                _check_rows(outputs, names, min(step, rows - start))
             parts.append(outputs)
             start += step
             misses = 0
@@ -757,18 +774,33 @@ class _VersionGoneError(errors.ServingError):
     """The version that answered the first parts of a request is served no more."""
 
 
-def _rows_allowed(error, rows):
-    """Returns how many rows to send where these were too many, None where it is not so.
+def _check_rows(outputs, names, rows):
+    """Refuses an answer that can't be put behind others, a row for each that was sent.
 
-    How large strings are, such as PNG files, is not known before they come.
+    It is of another model than the one known, or of one that mixes rows.
     """
-    limit = _TOO_MANY_ROWS.search(error.message)
-    most = int(limit[1]) if limit else rows
-    if error.code == grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_MANY_BYTES.search(
-        error.message
+    if {name: array.shape[:1] for name, array in outputs.items()} != dict.fromkeys(
+        names, (rows,)
     ):
-        most = rows // 2
-    return most if 0 < most < rows else None
+        listed = ", ".join(f"{n} of shape {[*a.shape]}" for n, a in outputs.items())
+        raise errors.ServingError(
+            grpc.StatusCode.FAILED_PRECONDITION,
+            f"a part of {rows} rows was answered by {listed}, where {', '.join(names)} "
+            "was asked for with a row for each: ask for fewer rows at a time",
+        )
+
+
+def _rows_allowed(error, rows):
+    """Returns how many rows a server takes that these were too many for, else None."""
+    limit = _TOO_MANY_ROWS.search(error.message)
+    return int(limit[1]) if limit and 0 < int(limit[1]) < rows else None
+
+
+def _is_too_large(error):
+    return (
+        error.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        and _TOO_MANY_BYTES.search(error.message) is not None
+    )
 
 
 def _asked_for(message):

@@ -33,9 +33,22 @@ def fitted(target, metadata, key, inputs, output_names):
             f"{', '.join(sorted(metadata.signatures))}"
         )
     signature = metadata.signatures[key]
+    _check_types(target, signature, signature.inputs.values())
     arrays = _checked_inputs(target, signature, inputs)
     names = _checked_outputs(target, signature, output_names)
+    _check_types(target, signature, [signature.outputs[name] for name in names])
     return signature, arrays, names, _rows(target, signature, arrays)
+
+
+def _check_types(target, signature, specs):
+    for spec in specs:
+        try:
+            tensors.numpy_type(spec.data_type)
+        except ValueError as error:
+            raise errors.RequestError(
+                f"{target} has {spec} in {signature.key!r}, which no array here holds: "
+                f"{error}"
+            ) from None
 
 
 def _checked_inputs(target, signature, inputs):

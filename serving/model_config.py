@@ -181,13 +181,12 @@ def read_batching(path):
         split_large_requests=splits or not limited,
         **values,
     )
-    if sizes and sizes[-1] != options.max_batch_size:
+    most = options.max_batch_size or batching.DEFAULT_MAX_ROWS
+    if sizes and sizes[-1] != most:
         raise errors.invalid_argument(
             f"{path}: last entry in allowed_batch_sizes must equal {limit}; "
-            f"they are {sizes[-1]} and {options.max_batch_size}"
+            f"they are {sizes[-1]} and {most}"
         )
-    if splits and limited:  # So that the sizes of warmup records do not raise it.
-        options = dataclasses.replace(options, allowed_batch_sizes=tuple(options.sizes))
     return options
 
 

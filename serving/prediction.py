@@ -9,6 +9,7 @@ import threading
 import time
 
 import grpc
+import numpy as np
 
 from serving import batching, errors, messages, signatures, tensors
 
@@ -56,7 +57,7 @@ class Model:
         for request in requests:
             signature, arrays, names = self._check(request, answered=False)
             self._loaded.run(signature, arrays, names)
-            if rows := _rows(signature, arrays):
+            if rows := _rows(signature, map(np.shape, arrays)):
                 sizes.setdefault(signature.key, set()).add(rows)
         for key, options in self._options.items():
             self._options[key] = options.with_sizes(sizes.get(key, ()))
@@ -81,7 +82,7 @@ class Model:
         return response
 
     def _compute(self, signature, arrays, names, deadline, on_cancel):
-        rows = _rows(signature, arrays)
+        rows = _rows(signature, map(np.shape, arrays))
         if rows == 0 and all(
             signature.outputs[name].row_shape is not None for name in names
         ):
@@ -136,13 +137,16 @@ class Model:
         _check_names(signature, request.inputs)
         inputs = {**signature.defaults, **request.inputs}
         shapes = [self._checked_shape(name, inputs[name]) for name in signature.inputs]
+        _check_used(signature, request.inputs)
         names = _outputs(signature, request.output_filter)
         _check_dtypes(signature, inputs)
         _check_shapes(signature, shapes)
-        if answered:
-            self._check_answer_size(signature, shapes, names)
-        if signature.batchable and self._options:
-            self._options[signature.key].check_rows(shapes[0][0])
+        rows = _rows(signature, shapes)
+        if rows is not None:
+            if answered:
+                self._check_answer_size(signature, rows, names)
+            if self._options:
+                self._options[signature.key].check_rows(rows)
         # Only now is memory taken: a few bytes can declare a large shape.
         arrays = [
             tensors.filled(inputs[name], shape)
@@ -159,11 +163,8 @@ class Model:
                 f"tensor parsing error: {name} ({error})"
             ) from error
 
-    def _check_answer_size(self, signature, shapes, names):
+    def _check_answer_size(self, signature, rows, names):
         """Refuses what could be computed but never sent."""
-        if not signature.batchable:
-            return
-        rows = shapes[0][0]
         row_bytes = sum(signature.outputs[name].row_bytes for name in names)
         if rows * row_bytes + messages.OVERHEAD_BYTES > self._max_bytes:
             raise errors.ServingError(
@@ -184,7 +185,9 @@ def _braces(names):
 def _check_names(signature, inputs):
     expected = set(signature.inputs)
     sent = set(inputs)
-    if not signature.defaults and len(sent) != len(expected):
+    if len(sent) > len(expected) or (
+        len(sent) < len(expected) and not signature.defaults
+    ):
         raise errors.invalid_argument(
             f"input size does not match signature: {len(sent)}!={len(expected)} "
             f"len({_braces(sent)}) != len({_braces(expected)}). "
@@ -199,6 +202,17 @@ def _check_names(signature, inputs):
                 f"the request {_braces(sent)}, or default input alias set: "
                 f"{_braces(signature.defaults)}"
             )
+
+
+def _check_used(signature, inputs):
+    """Refuses names that no input has; another's default may make up their number."""
+    expected = set(signature.inputs)
+    sent = set(inputs)
+    if not sent <= expected:
+        raise errors.invalid_argument(
+            f"Inputs contains invalid name. Used request inputs: "
+            f"{_braces(sent & expected)}, request input: {_braces(sent)}"
+        )
 
 
 def _outputs(signature, output_filter):
@@ -242,18 +256,12 @@ def _check_shapes(signature, shapes):
             raise errors.invalid_argument(
                 f"input {spec} cannot take the shape {list(shape)}"
             )
-    if signature.batchable:
-        counts = {shape[0] for shape in shapes}
-        if len(counts) > 1:
-            listed = ", ".join(
-                f"{name}: {shape[0]}"
-                for name, shape in zip(signature.inputs, shapes, strict=True)
-            )
-            raise errors.invalid_argument(
-                f"Batching input tensors must all have equal 0th dimension: {listed}"
-            )
 
 
-def _rows(signature, arrays):
-    """Returns how many rows a request has, None where rows mean nothing."""
-    return len(arrays[0]) if signature.batchable else None
+def _rows(signature, shapes):
+    """Returns how many rows a request has, None where it is no number of rows.
+
+    Inputs of different lengths, as those of ragged tensors are, are computed alone.
+    """
+    counts = {shape[0] for shape in shapes} if signature.batchable else ()
+    return counts.pop() if len(counts) == 1 else None

@@ -68,11 +68,10 @@ class TensorSpec:
         return np.empty((0, *self.row_shape), tensors.numpy_type(self.data_type))
 
     def __str__(self):
-        shape = (
-            "?"
-            if self.shape is None
-            else ", ".join("batch" if d is None else str(d) for d in self.shape)
-        )
+        sizes = ["?" if size is None else str(size) for size in self.shape or ()]
+        if self.has_free_rows:
+            sizes[0] = "batch"
+        shape = "?" if self.shape is None else ", ".join(sizes)
         return f"{self.name}: {tensors.type_name(self.data_type)}[{shape}]"
 
 

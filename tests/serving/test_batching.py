@@ -57,6 +57,10 @@ def first(batcher, held, callers):
     return future
 
 
+#: Batches are padded to powers of two.
+PADDED = batching.BatchingOptions((1, 2, 4, 8, 16, 32))
+
+
 def test_a_single_caller_is_computed_at_once_in_its_own_thread():
     threads = []
 
@@ -71,7 +75,7 @@ def test_a_single_caller_is_computed_at_once_in_its_own_thread():
 
 def test_what_queues_up_is_computed_together_and_padded(callers):
     held = Held()
-    batcher = batching.Batcher(held, batching.BatchingOptions())
+    batcher = batching.Batcher(held, PADDED)
     busy = first(batcher, held, callers)
     futures = queue_up(batcher, callers, (1,), (2, 3))
     held.gate.release(2)
@@ -82,7 +86,7 @@ def test_what_queues_up_is_computed_together_and_padded(callers):
 
 def test_a_batch_stops_below_rather_than_fill_up_with_padding(callers):
     held = Held()
-    batcher = batching.Batcher(held, batching.BatchingOptions())
+    batcher = batching.Batcher(held, PADDED)
     busy = first(batcher, held, callers)
     futures = queue_up(batcher, callers, *[(k,) for k in range(1, 6)])
     held.gate.release(3)
@@ -95,7 +99,7 @@ def test_what_does_not_fit_stays_ahead_of_what_comes_later(callers):
     held, batches = Held(), []
     batcher = batching.Batcher(
         held,
-        batching.BatchingOptions(),
+        PADDED,
         on_batch=lambda rows, padded: batches.append((rows, padded)),
     )
     busy = first(batcher, held, callers)
@@ -113,11 +117,19 @@ def test_rows_and_padding_are_told_apart():
     batches = []
     batcher = batching.Batcher(
         lambda inputs: inputs,
-        batching.BatchingOptions(),
+        PADDED,
         on_batch=lambda rows, padded: batches.append((rows, padded)),
     )
     batcher.submit(rows(1, 2, 3))
     assert batches == [(3, 4)]
+
+
+def test_nothing_is_padded_where_no_sizes_are_known():
+    batcher = batching.Batcher(
+        lambda inputs: [inputs[0] / inputs[0].sum()], batching.BatchingOptions()
+    )
+    (shares,) = batcher.submit([np.array([1.0, 2.0, 5.0])])
+    assert shares.tolist() == [0.125, 0.25, 0.625]
 
 
 def test_every_output_has_all_rows():
@@ -180,14 +192,14 @@ def test_large_requests_are_split_or_refused():
 
 def test_the_sizes_of_a_model_change_neither_a_given_limit_nor_the_queue():
     small = batching.BatchingOptions().with_sizes((1, 2))
-    assert small.sizes == [1, 2]
+    assert small.allowed_batch_sizes == (1, 2)
     # 100 batches of 32 rows before, and as many rows now.
     assert small.max_enqueued_batches * 2 == 3200
     odd = batching.BatchingOptions().with_sizes((1, 6))
     assert odd.max_waiting_rows == 534 * 6  # 533 batches would be two rows short.
     given = batching.BatchingOptions(max_batch_size=64, split_large_requests=False)
-    assert given.with_sizes((1, 8, 32)).sizes == [1, 8, 32, 64]
-    assert given.with_sizes((1, 128)).sizes == [1, 64]
+    assert given.with_sizes((1, 8, 32)).allowed_batch_sizes == (1, 8, 32, 64)
+    assert given.with_sizes((1, 128)).allowed_batch_sizes == (1, 64)
 
 
 def test_a_large_request_ends_when_its_caller_hangs_up():
@@ -411,15 +423,13 @@ def test_several_batches_at_once(callers):
 )
 @settings(max_examples=25, deadline=None)
 def test_every_request_gets_its_own_rows(requests, maximum, threads):
-    sizes = batching.BatchingOptions(max_batch_size=maximum).sizes
+    sizes = sorted({*(size for size in (1, 2, 4) if size < maximum), maximum})
 
     def run(inputs):
         assert len(inputs[0]) in sizes
         return [inputs[0] * 2, inputs[0][:, None] + [0, 1]]
 
-    options = batching.BatchingOptions(
-        max_batch_size=maximum, num_batch_threads=threads
-    )
+    options = batching.BatchingOptions(tuple(sizes), num_batch_threads=threads)
     batcher = batching.Batcher(run, options)
     starts = np.cumsum([0, *requests])
     with concurrent.futures.ThreadPoolExecutor(8) as callers:

@@ -26,12 +26,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tiny_models
+from tensorflow.core.protobuf import saved_model_pb2
 from waiting import until
 
 import serving
 import zoo
 from serving import client as client_module
-from serving import generate_descriptors, messages, prediction, tensors
+from serving import generate_descriptors, messages, prediction, signatures, tensors
 
 pytestmark = pytest.mark.usefixtures("prompt_stops")
 
@@ -253,6 +254,20 @@ def test_metadata_and_status(client):
         client.status("good", version_label="canary")
     with pytest.raises(TypeError, match=r"classify\(\) takes no loud"):
         client.classify("good", PICTURES, loud=True)
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((None, None, 3), "[batch, ?, 3]"),
+        ((2, None), "[2, ?]"),
+        ((), "[]"),
+        (None, "[?]"),
+    ],
+)
+def test_a_free_dimension_is_that_of_the_batch_where_it_comes_first(shape, words):
+    spec = signatures.TensorSpec("ids", tf.int32.as_datatype_enum, shape)
+    assert str(spec) == f"ids: int32{words}"
 
 
 PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
@@ -496,6 +511,105 @@ class Between(grpc.GenericRpcHandler):
             return response
 
         return grpc.unary_unary_rpc_method_handler(answer)
+
+
+def test_a_request_of_large_rows_splits_no_later_one(tmp_path, serve):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, "texts")])
+    def measure(texts):
+        return {"lengths": tf.strings.length(texts)}
+
+    path = str(tmp_path / "m" / "1")
+    tf.saved_model.save(tf.Module(), path, {"measure": measure})
+    answered = []
+    with serving.Server(tmp_path, port=0, max_message_bytes=1 << 20) as server:
+        address = serve(Between(server.address, lambda: answered.append(1)))
+        with serving.Client(address) as client:
+            for texts, parts in (([b"x" * 600_000] * 3, 3), ([b"x"] * 256, 1)):
+                answered.clear()
+                found = client.predict("m", {"texts": texts}, "measure")
+                assert found["lengths"].tolist() == [len(text) for text in texts]
+                assert len(answered) == parts
+
+
+def _answering(name):
+    """Returns a change of a SavedModel: `sample` answers by another name."""
+
+    def change(path):
+        file = path / "saved_model.pb"
+        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        outputs = model.meta_graphs[0].signature_def["sample"].outputs
+        outputs[name].CopyFrom(outputs["images"])
+        del outputs["images"]
+        file.write_bytes(model.SerializeToString())
+
+    return change
+
+
+def test_a_model_of_other_outputs_may_come_under_the_name(publish, tiny):
+    publish("m", 1)
+    expected = tiny.expected(np.arange(600))
+    with (
+        serving.Server(publish.models, port=0, poll_seconds=1e6) as server,
+        serving.Client(server.address) as client,
+    ):
+        client.generate("m", 5)
+        publish("m", 2, change=_answering("pixels"))
+        server.models.poll()
+        np.testing.assert_array_equal(client.generate("m", 600), expected)
+        port = int(server.address.rpartition(":")[2])
+        client.generate("m", 5)
+        server.stop()
+        # The same version, of a server that has been replaced.
+        shutil.rmtree(publish.models / "m" / "2")
+        publish("m", 2, change=_answering("faces"))
+        with serving.Server(publish.models, port=port):
+            np.testing.assert_array_equal(client.generate("m", 600), expected)
+
+
+def test_parts_that_lost_their_rows_are_not_joined(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, "numbers")])
+    def different(numbers):
+        return {"found": tf.unique(numbers)[0]}
+
+    path = str(tmp_path / "m" / "1")
+    tf.saved_model.save(tf.Module(), path, {"different": different})
+    numbers = {"numbers": np.arange(600) % 7}
+    with (
+        serving.Server(tmp_path, port=0, enable_batching=False) as server,
+        serving.Client(server.address) as client,
+    ):
+        few = {"numbers": [3, 1, 3]}
+        assert client.predict("m", few, "different")["found"].tolist() == [3, 1]
+        with pytest.raises(serving.ServingError, match="found of shape") as caught:
+            client.predict("m", numbers, "different")
+    assert caught.value.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert "ask for fewer rows at a time" in caught.value.message
+
+
+@pytest.mark.parametrize("dtype", [tf.complex64, tf.qint8])
+def test_dtypes_that_no_array_holds(publish, dtype):
+    def change(path):
+        _answering("pixels")(path)
+        file = path / "saved_model.pb"
+        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+        output = model.meta_graphs[0].signature_def["sample"].outputs["pixels"]
+        output.dtype = dtype.as_datatype_enum
+        file.write_bytes(model.SerializeToString())
+
+    publish("m", 1, change=change)
+    with (
+        serving.Server(publish.models, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        for seeds in ([1], []):
+            with pytest.raises(serving.RequestError, match=r"pixels: .*no array here"):
+                client.predict("m", {"seeds": seeds}, "sample")
+
+
+@pytest.mark.parametrize("max_message_bytes", [-1, 0, 1 << 31, None, "a"])
+def test_a_message_size_that_is_none(max_message_bytes):
+    with pytest.raises(serving.RequestError, match="max_message_bytes is a whole"):
+        serving.Client("127.0.0.1:1", max_message_bytes=max_message_bytes)
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_a_batching_file_that_splits_large_requests(file):
     options.check_rows(128)
     text = "enable_large_batch_splitting { value: true } max_batch_size { value: 8 }"
     options = model_config.read_batching(file(text)).with_sizes((4, 64))
-    assert options.sizes == [1, 2, 4, 8]
+    assert options.allowed_batch_sizes == (4, 8)
     options.check_rows(128)
 
 

@@ -20,7 +20,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from waiting import until
 
 import serving
-from serving import messages, model_config, models, saved_model, versions
+from serving import messages, model_config, models, saved_model, tensors, versions
 
 
 @pytest.fixture
@@ -330,6 +330,53 @@ def test_an_input_with_a_default_may_be_left_out(tmp_path, start, connect):
         pytest.raises(serving.ServingError, match=r"the request {factor}, or default"),
     ):
         model.predict(request)
+    # Neither of them takes the place of the default.
+    for names, words in (
+        ({"Factor"}, r"invalid name. Used request inputs: {x}, request input: {Fac"),
+        ({"factor", "more"}, r"does not match signature: 3!=2"),
+    ):
+        others = dict.fromkeys(names, np.float32(1))
+        request = tiny_models.predict_request("m", "scaled", x=np.float32(x), **others)
+        with (
+            server.models.use(request.model_spec) as (model, _),
+            pytest.raises(serving.ServingError, match=words) as caught,
+        ):
+            model.predict(request)
+        assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("enable_batching", [True, False])
+def test_inputs_may_differ_in_length(tmp_path, start, enable_batching):
+    """As those do that a ragged tensor is made of."""
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None], tf.int32, "values"),
+            tf.TensorSpec([None], tf.int64, "row_splits"),
+        ]
+    )
+    def sums(values, row_splits):
+        rows = tf.RaggedTensor.from_row_splits(values, row_splits)
+        return {"sums": tf.reduce_sum(rows, axis=1)}
+
+    path = str(tmp_path / "models" / "m" / "1")
+    tf.saved_model.save(tf.Module(), path, {"sums": sums})
+    server = start(tmp_path / "models", enable_batching=enable_batching)
+    for values, splits, expected in (
+        ([1, 2, 3, 4], [0, 1, 4], [1, 9]),
+        ([1, 2], [0, 2], [3]),
+    ):
+        request = tiny_models.predict_request(
+            "m", "sums", values=np.int32(values), row_splits=np.int64(splits)
+        )
+        with server.models.use(request.model_spec) as (model, _):
+            if len(values) == len(splits) and enable_batching:
+                # Of as many rows each, they are taken for such.
+                with pytest.raises(serving.ServingError, match="0th dimension"):
+                    model.predict(request)
+                continue
+            answer = model.predict(request)
+        assert tensors.decode(answer.outputs["sums"]).tolist() == expected
 
 
 def test_a_name_that_is_no_text_is_left_out(publish, start, connect, caplog):
