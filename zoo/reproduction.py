@@ -178,15 +178,16 @@ def _semisupervised(labels, paper, epochs=40, consistent=False):
     )
 
 
-def _convolutional(labels, paper):
+def _convolutional(labels, paper, consistent=False):
     return Row(
-        "Convolutional AAE with a joint discriminator (not the paper's), "
+        "Convolutional AAE with a joint discriminator"
+        f"{' and consistency' if consistent else ''} (not the paper's), "
         f"semi-supervised, {labels or 'all'} labels of MNIST: test error",
         "aae_mnist_semisupervised",
         "test_error",
         paper,
         "Makhzani et al. 2016, table 2",
-        _labelled(labels, epochs=30),
+        {**_labelled(labels, epochs=30), **(_CONSISTENT if consistent else {})},
         beside=("label_accuracy", "frechet_distance", "precision"),
     )
 
@@ -279,6 +280,9 @@ ROWS = {
     "aae_semisupervised_100_convolutional": _convolutional(100, 0.0190),
     "aae_semisupervised_1000_convolutional": _convolutional(1000, 0.0160),
     "aae_semisupervised_all_convolutional": _convolutional(None, 0.0085),
+    "aae_semisupervised_100_convolutional_consistent": _convolutional(
+        100, 0.0190, consistent=True
+    ),
     "semi_supervised_gan_100": Row(
         "Semi-supervised GAN, 100 labels of MNIST: test error",
         "semi_supervised_gan_mnist",
