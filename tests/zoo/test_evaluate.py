@@ -157,7 +157,9 @@ def test_numbers_say_where_they_come_from(evaluated, folder):
 
 
 def test_resize_rules_name_each_step(folder, classifier):
-    network = feature_networks.Classifier("tiny", folder / "classifier", "digits")
+    network = feature_networks.ClassifierFeatures(
+        "tiny", folder / "classifier", "digits"
+    )
     rules = {
         ((8, 8, 1), (8, 8, 1)): "none",
         ((8, 8, 1), (16, 16, 1)): "antialiased 8x8x1>16x16x1>8x8x1",
