@@ -320,8 +320,8 @@ def _check(what, version, max_batch_size):
     if version.unbatchable:
         raise errors.RequestError(
             f"{what}: TensorFlow Serving cannot batch the signatures "
-            f"{', '.join(version.unbatchable)}; each input needs the batch as its "
-            "first dimension"
+            f"{', '.join(version.unbatchable)}; one needs inputs, and each of them "
+            "the batch as its first dimension"
         )
     most = max(version.warm_rows, default=0)
     if most > max_batch_size:

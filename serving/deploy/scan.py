@@ -47,7 +47,10 @@ class FoundVersion:
             signature.key
             for signature in self.signatures.values()
             if signature.method in signatures.PREDICT_METHODS
-            and not all(spec.has_free_rows for spec in signature.inputs.values())
+            and not (
+                signature.inputs
+                and all(spec.has_free_rows for spec in signature.inputs.values())
+            )
         ]
 
 

@@ -365,6 +365,15 @@ def test_signatures_that_cannot_be_batched_are_refused(publish):
     assert deploy.write(publish.models, publish.models.parent / "deploy")
 
 
+def test_signatures_without_inputs_are_refused(publish):
+    def take_the_inputs(signatures):
+        signatures["scalar"].inputs.clear()
+
+    publish("odd", 1, change=lambda path: _change_signatures(path, take_the_inputs))
+    with pytest.raises(serving.RequestError, match=r"odd version 1: .* scalar;"):
+        deploy.write(publish.models, publish.models.parent / "deploy")
+
+
 def test_signatures_that_are_no_calls_need_no_batches(publish):
     def make_no_call(signatures):
         signatures["scalar"].method_name = "init"
