@@ -1,5 +1,6 @@
 """A load generator: many callers, each asking again as soon as it is answered."""
 
+import concurrent.futures
 import dataclasses
 import functools
 import itertools
@@ -79,6 +80,10 @@ def measure(ask, callers, requests=None, seconds=None):
 
     Returns:
         A Report.
+
+    Raises:
+        Exception: What `ask` raised that is neither `ServingError` nor `RequestError`,
+            at once: it is no failure of the server's.
     """
     numbers = itertools.count()
     latencies, failures = [], {}
@@ -101,16 +106,13 @@ def measure(ask, callers, requests=None, seconds=None):
             else:
                 latencies.append(time.perf_counter() - begin)
 
-    threads = [threading.Thread(target=call, daemon=True) for _ in range(callers)]
-    for thread in threads:
-        thread.start()
-    try:
-        for thread in threads:
-            thread.join()
-    finally:  # Interrupted: what is asked already is answered, and no more asked.
-        stopping.set()
-        for thread in threads:
-            thread.join()
+    with concurrent.futures.ThreadPoolExecutor(callers) as pool:
+        calls = [pool.submit(call) for _ in range(callers)]
+        try:
+            for ended in concurrent.futures.as_completed(calls):
+                ended.result()
+        finally:  # Interrupted: what is asked already is answered, and no more asked.
+            stopping.set()
     taken = time.perf_counter() - start
     return Report(callers, taken, np.sort(latencies), failures)
 
@@ -121,6 +123,7 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
     It asks the signature `sample`, by seeds that count on, with zeros for labels and
     other conditions; where a model has none, `serving_default`, with rows of zeros, or
     of empty strings. Each request is sent once: one that the server refuses has failed.
+    At each number of callers some requests come first that do not count.
 
     Args:
         address: `host:port` of the server.
@@ -128,7 +131,7 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
         callers: The numbers of concurrent callers.
         seconds: How long to ask at each.
         rows: How many rows a request.
-        warm_up: Requests before the first that counts.
+        warm_up: Requests of one caller before all others.
         **options: As of Client, without `attempts`.
 
     Yields:
@@ -139,8 +142,11 @@ def bench(address, model, callers, seconds, rows=1, warm_up=20, **options):
         for k in range(warm_up):
             ask(patient, k)
     with Client(address, attempts=1, **options) as client:
+        ask_once = functools.partial(ask, client)
         for count in callers:
-            yield measure(functools.partial(ask, client), count, seconds=seconds)
+            # Connects, fetches the metadata, and has the server start its threads.
+            measure(ask_once, count, requests=2 * count)
+            yield measure(ask_once, count, seconds=seconds)
 
 
 def _question(client, model, rows):

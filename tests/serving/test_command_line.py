@@ -97,6 +97,36 @@ def test_bench_asks_by_seeds_that_count_on(server, monkeypatch):
     assert asked == [[0, 1], [2, 3], [4, 5]]
 
 
+def test_bench_measures_none_but_predictions(server, monkeypatch):
+    others, measure = [], load.measure
+
+    def metadata_requests():
+        labels = {"api": "grpc", "method": "GetModelMetadata"}
+        labels |= {"model": "good", "code": "OK"}
+        registry = server.metrics.registry
+        return registry.get_sample_value("serving_requests_total", labels)
+
+    def counted(*arguments, seconds=None, **more):
+        before = metadata_requests()
+        report = measure(*arguments, seconds=seconds, **more)
+        if seconds is not None:  # It is a level, and no warm-up.
+            others.append(metadata_requests() - before)
+        return report
+
+    monkeypatch.setattr(load, "measure", counted)
+    list(load.bench(server.address, "good", [4, 1], seconds=0.1))
+    assert others == [0, 0]
+
+
+def test_an_error_that_is_not_the_servers_ends_a_bench():
+    def ask(k):
+        if k == 5:
+            raise ZeroDivisionError("five")
+
+    with pytest.raises(ZeroDivisionError, match="five"):
+        load.measure(ask, callers=3, seconds=60)
+
+
 def test_bench_fails_where_requests_are_refused(run, publish, monkeypatch):
     numbers, answer = itertools.count(), Services.predict
 
