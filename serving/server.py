@@ -166,6 +166,17 @@ class Server:
             raise ValueError(
                 "model_config_file_poll_wait_seconds needs model_config_file"
             )
+        # Read again later, when the program may be in another folder.
+        models_dir, model_config_file, *tls = (
+            None if path is None else os.path.abspath(path)
+            for path in (
+                models_dir,
+                model_config_file,
+                tls_certificate,
+                tls_key,
+                tls_client_ca,
+            )
+        )
         find_models, roots = _source(models_dir, model_config_file)
         options = None
         if batching_parameters_file is not None:
@@ -179,7 +190,7 @@ class Server:
         self._model_config_file = model_config_file
         self._config_seconds = model_config_file_poll_wait_seconds
         self._max_message_bytes = max_message_bytes
-        self._tls = (tls_certificate, tls_key, tls_client_ca)
+        self._tls = tuple(tls)
         self.metrics = Metrics(max_concurrent_requests)
         self.models = ModelManager(
             find_models,
@@ -431,7 +442,6 @@ def _source(models_dir, model_config_file):
     if models_dir is None and model_config_file is None:
         raise ValueError("give models_dir, or model_config_file")
     if models_dir is not None:
-        models_dir = os.path.abspath(models_dir)
         versions.check_models_dir(models_dir)
     if model_config_file is None:
         return functools.partial(models_in, models_dir), [models_dir]

@@ -1284,6 +1284,22 @@ def test_an_encrypted_key_is_refused_in_words(models_dir, certificates, tmp_path
         server.start()
 
 
+def test_relative_paths_of_certificates_are_those_of_where_a_server_was_made(
+    models_dir, certificates, monkeypatch
+):
+    monkeypatch.chdir(certificates)
+    server = serving.Server(
+        models_dir,
+        port=0,
+        tls_certificate="server.pem",
+        tls_key="server.key",
+        tls_client_ca="ca.pem",
+    )
+    monkeypatch.chdir("/")
+    with server:
+        assert server.address
+
+
 def test_tls_and_mutual_tls(models_dir, certificates, tiny):
     tls = {
         "tls_certificate": certificates / "server.pem",

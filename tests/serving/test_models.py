@@ -624,6 +624,23 @@ def test_following_the_configuration_file(publish, start, connect, caplog):
     until(lambda: first_pixel(client, version_label="stable") == 60)
 
 
+def test_a_relative_configuration_file_is_followed_from_another_folder(
+    publish, start, monkeypatch
+):
+    publish("m", 1)
+    publish("m", 2)
+    file = write_config(publish)
+    monkeypatch.chdir(file.parent)
+    server = start(
+        model_config_file=file.name,
+        poll=0.05,
+        model_config_file_poll_wait_seconds=0.1,
+    )
+    monkeypatch.chdir("/")
+    write_config(publish, "model_version_policy { all {} }")
+    until(lambda: server.models.available() == {"m": [1, 2]})
+
+
 def test_the_file_mends_a_label_that_went_stale(publish, start, connect, caplog):
     publish("m", 1)
     publish("m", 2, "other")
