@@ -58,6 +58,12 @@ def change_dtype(proto):
     tensors.encode(np.zeros(shape, wanted), proto)
 
 
+def add_dimensions(proto):
+    """Gives two more dimensions to the shape."""
+    proto.tensor_shape.dim.add(size=1)
+    proto.tensor_shape.dim.add(size=1)
+
+
 def make_complex(proto):
     """Gives a dtype of complex numbers."""
     empty(proto)

@@ -75,14 +75,16 @@ def same_outputs(reply, other):
 
 
 def same_rows(values, others):
-    """What equal rows are answered with in another order.
+    """What equal rows are answered with in another order, or number.
 
     Args:
-        values: What tells the rows of the first request.
+        values: What tells the rows of the first request, which may have been refused.
         others: What tells those of the second, in which each of them comes.
     """
 
     def compare(reply, other):
+        if reply.code != grpc.StatusCode.OK:
+            return None
         if other.code != grpc.StatusCode.OK:
             return f"in another order: {other.code.name} {other.message!r}"
         order = [others.index(value) for value in values]
@@ -151,11 +153,11 @@ def lists_init_op(reply, other):
 
 
 def lists_versions(subject):
-    """The subject's version, which is served, among others, newest first."""
+    """The subject's version, which is served, among others, each once, newest first."""
 
     def check(response):
         versions = [status.version for status in response.model_version_status]
-        if versions != sorted(versions, reverse=True):
+        if versions != sorted(set(versions), reverse=True):
             return f"the versions are listed as {versions}"
         if subject.version not in versions:
             return f"version {subject.version} is missing"
@@ -179,7 +181,8 @@ def lists_only(subject):
 
 
 def _is_served(status):
-    if status.state != _AVAILABLE or status.status.error_code:
+    told = status.status.error_code or status.status.error_message
+    if status.state != _AVAILABLE or told:
         return f"version {status.version} has the status {str(status)!r}"
     return None
 

@@ -25,6 +25,9 @@ from serving.conformance.subject import (
 
 _NO_SIGNATURE_MESSAGE = f'Serving signature key "{NO_SIGNATURE}" not found.'
 
+# More than a usual batch takes, in an order that no order of a server's own looks like.
+_MANY_VALUES = tuple(map(int, f"{0x9A3C5B71D2:040b}"))
+
 
 def cases(subject, others):
     """Returns the cases about a Subject, and those that need another signature.
@@ -40,6 +43,9 @@ def cases(subject, others):
         if len(signature.outputs) > 1:
             found += _filter_cases(subject.with_signature(signature))
             break
+    found += _number_cases(subject)
+    for spec in subject.specs:
+        found += _input_cases(subject, spec)
     return found + _order_cases(subject) + _batch_cases(subject)
 
 
@@ -47,8 +53,6 @@ def _predict_cases(subject):
     """Requests of one mistake each, and valid ones."""
     name = subject.name
     first = subject.specs[0]
-    inputs = "{" + ",".join(spec.name for spec in subject.specs) + "}"
-    count = len(subject.specs)
     output = next(iter(subject.signature.outputs))
 
     def case(title, request, *answer, **more):
@@ -107,29 +111,10 @@ def _predict_cases(subject):
             _NO_SIGNATURE_MESSAGE,
         ),
         case(
-            "other number of inputs",
-            changes.without_inputs(subject.request()),
-            INVALID_ARGUMENT,
-            f"input size does not match signature: 0!={count} len({{}}) != "
-            f"len({inputs}). Sent extra: {{}}. Missing but required: {inputs}.",
-        ),
-        case(
             "right number, wrong key",
             changes.renamed(subject.request(), first.name),
             INVALID_ARGUMENT,
-            f"Signature input alias: {first.name}(feed name: ",
-        ),
-        case(
-            "a TensorProto that does not parse",
-            subject.changed(changes.break_content),
-            INVALID_ARGUMENT,
-            f"tensor parsing error: {first.name}",
-        ),
-        Case(
-            "wrong dtype",
-            "Predict",
-            subject.changed(changes.change_dtype),
-            OneOf(*_wrong_dtype(subject)),
+            _lacks(subject, first),
         ),
         case(
             "unknown output in output_filter",
@@ -171,6 +156,20 @@ def _predict_cases(subject):
                 grpc_checks.same_rows((0, 1, 1), (1, 0, 0)),
             ),
         ),
+        Case(
+            "many rows are answered in their own places",
+            "Predict",
+            subject.request(_MANY_VALUES),
+            OneOf(
+                Answer(OK, check=grpc_checks.answers(subject, len(_MANY_VALUES))),
+                Answer(INVALID_ARGUMENT, f"Task size {len(_MANY_VALUES)} is larger "),
+            ),
+            beside=Beside(
+                "Predict",
+                subject.request((0, 1)),
+                grpc_checks.same_rows(_MANY_VALUES, (0, 1)),
+            ),
+        ),
         as_if("a shape with no content is zeros", (0, 0), changes.empty),
         as_if(
             "typed fields serve as well as tensor_content",
@@ -203,9 +202,67 @@ def _predict_cases(subject):
             "complex numbers",
             "Predict",
             subject.changed(changes.make_complex),
-            OneOf(*_wrong_dtype(subject)),
+            OneOf(*_wrong_dtype(subject, first)),
             deliberate=Answer(INVALID_ARGUMENT, f"tensor parsing error: {first.name}"),
             why="no signature here takes any",
+        ),
+    ]
+
+
+def _lacks(subject, spec):
+    """How the message begins where a request has another name than an input's."""
+    if spec.name in subject.signature.defaults:
+        return "Inputs contains invalid name. "
+    return f"Signature input alias: {spec.name}(feed name: "
+
+
+def _number_cases(subject):
+    """The case of a request without inputs, unless all of them have default values."""
+    required = [s for s in subject.specs if s.name not in subject.signature.defaults]
+    if not required:
+        return []
+    inputs = "{" + ",".join(spec.name for spec in subject.specs) + "}"
+    expected = [
+        f"input size does not match signature: 0!={len(subject.specs)} len({{}}) != "
+        f"len({inputs}). Sent extra: {{}}. Missing but required: {inputs}."
+    ]
+    if subject.signature.defaults:  # Which one is looked for first is open.
+        expected = [_lacks(subject, spec) for spec in required]
+    return [
+        Case(
+            "other number of inputs",
+            "Predict",
+            changes.without_inputs(subject.request()),
+            OneOf(*(Answer(INVALID_ARGUMENT, message) for message in expected)),
+        )
+    ]
+
+
+def _input_cases(subject, spec):
+    """Requests with a mistake in one of the inputs, each of which has these cases."""
+    name = spec.name
+    which = f", {name}" if len(subject.specs) > 1 else ""
+    return [
+        Case(
+            f"a TensorProto that does not parse{which}",
+            "Predict",
+            subject.changed(changes.break_content, name=name),
+            Answer(INVALID_ARGUMENT, f"tensor parsing error: {name}"),
+        ),
+        Case(
+            f"wrong dtype{which}",
+            "Predict",
+            subject.changed(changes.change_dtype, name=name),
+            OneOf(*_wrong_dtype(subject, spec)),
+        ),
+        Case(
+            f"another rank than the signature's{which}",
+            "Predict",
+            subject.changed(changes.add_dimensions, name=name),
+            OneOf(Answer(OK), Answer(INVALID_ARGUMENT)),  # As the ops will have it.
+            deliberate=Answer(INVALID_ARGUMENT, f"input {name}: "),
+            why="TensorFlow Serving leaves it to the ops, and the requests batched "
+            "with it fail too",
         ),
     ]
 
@@ -288,7 +345,7 @@ def _order_cases(subject):
             "the keys of the inputs, before the tensors",
             changes.renamed(subject.changed(changes.break_content), first),
             INVALID_ARGUMENT,
-            f"Signature input alias: {first}(feed name: ",
+            _lacks(subject, subject.specs[0]),
         ),
         case(
             "a tensor that does not parse, before its dtype",
@@ -309,7 +366,7 @@ def _order_cases(subject):
             "Predict",
             changes.filtered(subject.changed(changes.change_dtype), NO_OUTPUT),
             OneOf(
-                *_wrong_dtype(subject),
+                *_wrong_dtype(subject, subject.specs[0]),
                 Answer(INVALID_ARGUMENT, "output tensor alias not found in signature"),
             ),
         ),
@@ -322,9 +379,9 @@ def _order_cases(subject):
     ]
 
 
-def _wrong_dtype(subject):
-    """The Answers to a first input of another dtype; which `arg` it is, is open."""
-    wanted = tensors.type_name(subject.specs[0].data_type)
+def _wrong_dtype(subject, spec):
+    """The Answers to an input of another dtype; which `arg` it is, is open."""
+    wanted = tensors.type_name(spec.data_type)
     return [
         Answer(INVALID_ARGUMENT, f"Expects arg[{position}] to be {wanted} but ")
         for position in range(len(subject.specs))
@@ -333,10 +390,6 @@ def _wrong_dtype(subject):
 
 def _batch_cases(subject):
     """What a batch may be."""
-    wrong_shape = subject.request()
-    proto = wrong_shape.inputs[subject.specs[0].name]
-    proto.tensor_shape.dim.add(size=1)
-    proto.tensor_shape.dim.add(size=1)
     return [
         Case(
             "zero rows",
@@ -348,14 +401,5 @@ def _batch_cases(subject):
                 Answer(OK, check=grpc_checks.answers(subject, rows=0)),
             ),
             timeout=5.0,
-        ),
-        Case(
-            "another rank than the signature's",
-            "Predict",
-            wrong_shape,
-            OneOf(Answer(OK), Answer(INVALID_ARGUMENT)),  # As the ops will have it.
-            deliberate=Answer(INVALID_ARGUMENT, f"input {subject.specs[0].name}: "),
-            why="TensorFlow Serving leaves it to the ops, and the requests batched "
-            "with it fail too",
         ),
     ]

@@ -39,11 +39,11 @@ class Subject:
             tensors.encode(rows_of(spec, values), request.inputs[spec.name])
         return request
 
-    def changed(self, *changes):
-        """Returns a request whose first input was changed by functions."""
+    def changed(self, *changes, name=None):
+        """Returns a request one of whose inputs, or the first, functions changed."""
         request = self.request()
         for change in changes:
-            change(request.inputs[self.specs[0].name])
+            change(request.inputs[name or self.specs[0].name])
         return request
 
 

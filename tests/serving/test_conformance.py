@@ -270,6 +270,76 @@ def test_a_server_that_ignores_output_filter(outcomes):
     ]
 
 
+@pytest.fixture(scope="module")
+def with_defaults(tmp_path_factory):
+    """A client of a server of `one`, whose input `b` has a default, and `all`."""
+    one = tf.constant([1.0])
+    spec = tf.TensorSpec([None], tf.float32)
+
+    @tf.function(input_signature=[spec, spec])
+    def one_default(a, b=one):
+        return {"sum": a + b}
+
+    @tf.function(input_signature=[spec])
+    def all_defaults(b=one):
+        return {"double": b + b}
+
+    folder = tmp_path_factory.mktemp("defaults")
+    for name, function in (("one", one_default), ("all", all_defaults)):
+        module = tf.Module()
+        module.function = function
+        signatures = {"serving_default": function}
+        tf.saved_model.save(module, str(folder / name / "1"), signatures=signatures)
+    with (
+        serving.Server(folder, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        yield client
+
+
+def results_with_defaults(client, model, spoil):
+    metadata = client.metadata(model)
+    cases = grpc_cases.cases(model, metadata.version, metadata.signatures)
+    return through_proxy(client, {"Predict": spoil}, cases)
+
+
+@pytest.mark.parametrize("model", ["one", "all"])
+def test_default_values(with_defaults, model):
+    found = results_with_defaults(with_defaults, model, as_tensorflow_serving)
+    assert found["fails"] == []
+    assert ("other number of inputs" in found["agrees"]) == (model == "one")
+
+
+def drops_what_it_does_not_know(request, ask):
+    if len(request.inputs) == 1:
+        request.inputs.pop("no_such_input", None)
+    return ask(request)
+
+
+def has_a_default_for_all(request, ask):
+    if not request.inputs:
+        tensors.encode(np.zeros(1, np.float32), request.inputs["a"])
+    return ask(request)
+
+
+@pytest.mark.parametrize(
+    ("model", "spoil", "failed"),
+    [
+        (
+            "all",
+            drops_what_it_does_not_know,
+            [
+                "right number, wrong key",
+                "two mistakes: the keys of the inputs, before the tensors",
+            ],
+        ),
+        ("one", has_a_default_for_all, ["other number of inputs"]),
+    ],
+)
+def test_a_server_that_is_wrong_about_defaults(with_defaults, model, spoil, failed):
+    assert results_with_defaults(with_defaults, model, spoil)["fails"] == failed
+
+
 def test_output_filter_where_no_signature_has_two_outputs(outcomes):
     found = outcomes({"Predict": ignores_output_filter}, "conditional")
     assert not any("leaves one" in name for names in found.values() for name in names)
@@ -293,6 +363,7 @@ ANSWERED = [
     "the answer names model, version and signature",
     "a version asked for by number is named",
     "every row is answered in its own place",
+    "many rows are answered in their own places",
     "a shape with no content is zeros",
     "typed fields serve as well as tensor_content",
     "too few typed values repeat the last",
@@ -311,13 +382,53 @@ ANSWERED = [
         (lambda array: np.concatenate([array, array[-1:]]), ANSWERED[:-1]),
         (np.ravel, [name for name in ANSWERED if not name.endswith("level")]),
         (lambda array: array[..., None], ANSWERED),
-        (lambda array: array[::-1], [ANSWERED[2]]),
-        (lambda array: np.roll(array, 1, axis=0), [ANSWERED[2]]),
-        (lambda array: np.repeat(array[:1], len(array), axis=0), [ANSWERED[2]]),
+        (lambda array: array[::-1], ANSWERED[2:4]),
+        (lambda array: np.roll(array, 1, axis=0), ANSWERED[2:4]),
+        (lambda array: np.repeat(array[:1], len(array), axis=0), ANSWERED[2:4]),
     ],
 )
 def test_a_server_whose_outputs_are_wrong(outcomes, change, failed):
     assert outcomes({"Predict": spoils_arrays(change)})["fails"] == failed
+
+
+def test_a_server_that_mixes_up_the_rows_of_large_requests(outcomes):
+    spoil = spoils_arrays(lambda array: array[::-1] if len(array) > 32 else array)
+    assert outcomes({"Predict": spoil})["fails"] == [ANSWERED[3]]
+
+
+def mends_latents(is_wrong):
+    """Has zeros in the place of latents that are wrong."""
+
+    def spoil(request, ask):
+        if "latents" in request.inputs and is_wrong(request.inputs["latents"]):
+            request.inputs["latents"].Clear()
+            tensors.encode(np.zeros((1, 3), np.float32), request.inputs["latents"])
+        return ask(request)
+
+    return spoil
+
+
+def is_of_another_dtype(proto):
+    return proto.dtype != messages.DataType.values_by_name["DT_FLOAT"].number
+
+
+def does_not_parse(proto):
+    return proto.tensor_content == b"123"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (mends_latents(is_of_another_dtype), "wrong dtype, latents"),
+        (
+            mends_latents(does_not_parse),
+            "a TensorProto that does not parse, latents",
+        ),
+        (breaks_on_another_rank, "another rank than the signature's, latents"),
+    ],
+)
+def test_a_server_that_is_wrong_about_the_second_input(outcomes, spoil, name):
+    assert outcomes({"Predict": spoil}, "conditional")["fails"] == [name]
 
 
 def right_name(request):
@@ -399,7 +510,7 @@ def as_tensorflow_serving(request, ask):
     """Answers as TensorFlow Serving does where it and the embedded server differ."""
     for name, proto in request.inputs.items():
         if proto.dtype == COMPLEX:
-            wanted = {"latents": "float", "labels": "int64"}[name]
+            wanted = {"labels": "int64"}.get(name, "float")
             message = f"Expects arg[0] to be {wanted} but complex64 is provided"
             raise Refused(INVALID_ARGUMENT, message)
     try:
@@ -420,8 +531,12 @@ def as_tensorflow_serving(request, ask):
 def as_a_batching_one(request, ask):
     """The same, with batching, and outputs in typed fields."""
     for proto in request.inputs.values():
-        if [dim.size for dim in proto.tensor_shape.dim][:1] == [0]:
+        rows = [dim.size for dim in proto.tensor_shape.dim][:1]
+        if rows == [0]:
             raise Refused(grpc.StatusCode.DEADLINE_EXCEEDED, "")
+        if rows == [40]:
+            message = "Task size 40 is larger than maximum input batch size 32"
+            raise Refused(INVALID_ARGUMENT, message)
     response = as_tensorflow_serving(request, ask)
     for proto in response.outputs.values():
         values = tensors.decode(proto).ravel().tolist()
@@ -656,6 +771,18 @@ def says_that_it_failed(status):
     status.status.error_code = 3
 
 
+def says_why_it_is_ok(status):
+    status.status.error_message = "OK"
+
+
+def lists_twice(request, ask):
+    response = ask(request)
+    for status in list(response.model_version_status):
+        response.model_version_status.add().CopyFrom(status)
+    response.model_version_status.sort(key=lambda status: -status.version)
+    return response
+
+
 @pytest.mark.parametrize(
     ("method", "spoil", "failed"),
     [
@@ -666,6 +793,8 @@ def says_that_it_failed(status):
         ("GetModelStatus", lists_the_newest, OLDER[3:]),
         ("GetModelStatus", spoils_statuses(says_end), OLDER[2:]),
         ("GetModelStatus", spoils_statuses(says_that_it_failed), OLDER[2:]),
+        ("GetModelStatus", spoils_statuses(says_why_it_is_ok), OLDER[2:]),
+        ("GetModelStatus", lists_twice, OLDER[2:]),
     ],
 )
 def test_older_versions(labelled, method, spoil, failed):
@@ -926,6 +1055,19 @@ def lists_backwards(found):
     return {key: statuses[::-1] for key, statuses in found.items()}
 
 
+def lists_each_twice(found):
+    return {
+        key: [status for status in statuses for _ in range(2)]
+        for key, statuses in found.items()
+    }
+
+
+def says_why_all_is_ok(found):
+    return json.loads(
+        json.dumps(found).replace('"error_message": ""', '"error_message": "OK"')
+    )
+
+
 def forgets_the_version(found):
     return {**found, "model_spec": {**found["model_spec"], "version": None}}
 
@@ -1008,6 +1150,8 @@ VALUES = [*ROWS[:-1], *COLUMNS, *PLACED_ROWS]
         (spoils_json(encodes_twice), PNG),
         (spoils_json(encodes_badly), PNG),
         (spoils_json(lists_backwards, "/v1/models/good"), STATUS),
+        (spoils_json(lists_each_twice, "/v1/models/good"), STATUS),
+        (spoils_json(says_why_all_is_ok, "/v1/models/good"), STATUS),
         (spoils_json(lists_the_first, "/v1/models/good"), STATUS[1:]),
         (asks_for_the_newest, [*PLACED_ROWS, *STATUS_OF_ONE, *METADATA_OF_ONE[1:]]),
         (spoils_json(empties_signatures, "/metadata"), METADATA),
