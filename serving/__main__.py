@@ -213,8 +213,8 @@ def start(
     if intra_op_parallelism:
         set_intra_op_parallelism(intra_op_parallelism)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
-    # What is imported stays. Else each search for garbage, such as when a model is
-    # unloaded, would go through all of TensorFlow's objects, and every request wait.
+    # What is imported stays. Else some searches for garbage would go through all of
+    # TensorFlow's objects, and every request wait.
     gc.collect()
     gc.freeze()
     gc.enable()

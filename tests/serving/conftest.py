@@ -1,6 +1,5 @@
 """One set of SavedModels and one server for all tests that do not change them."""
 
-import gc
 import shutil
 import sys
 import threading
@@ -13,18 +12,6 @@ import tiny_models
 
 import serving
 from serving import saved_model
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _frozen():
-    """Leaves what is imported out of each search for garbage, as `start` does.
-
-    Every version that is unloaded has one, and the objects of TensorFlow are many.
-    """
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import errno
+import gc
 import os
 import pathlib
 import shutil
@@ -10,6 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
+import weakref
 
 import grpc
 import numpy as np
@@ -89,6 +91,27 @@ def damage(*parts, content=b"no model"):
         (path.joinpath(*parts)).write_bytes(content)
 
     return change
+
+
+def test_a_closed_model_is_freed_without_a_search_for_garbage(saved_models):
+    loaded = saved_model.SavedModel(saved_models / "tiny")
+    signature = loaded.signatures["sample"]
+    loaded.run(signature, [np.arange(2)], ["images"])
+    parts = [weakref.ref(loaded._graph), weakref.ref(loaded._session)]
+    searches = []
+
+    def note(phase, info):
+        searches.append(info)
+
+    gc.disable()
+    gc.callbacks.append(note)
+    try:
+        loaded.close()
+        assert [part() for part in parts] == [None, None]
+        assert searches == []
+    finally:
+        gc.callbacks.remove(note)
+        gc.enable()
 
 
 def test_the_highest_version_answers_and_007_is_7(publish, start, connect):
