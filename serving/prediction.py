@@ -16,6 +16,9 @@ from serving import batching, errors, messages, signatures, tensors
 # Large enough for 256 images of 128x128x3 ten times over.
 MAX_MESSAGE_BYTES = 128 << 20
 
+# What computes one selection of outputs is kept, with memory for it.
+_MAX_SELECTIONS = 32
+
 
 class Model:
     """A loaded SavedModel with its batchers.
@@ -48,6 +51,7 @@ class Model:
         self._options = {}
         if batching_options is not None:
             self._options = dict.fromkeys(self.signatures, batching_options)
+        self._selections = set()
         self._batchers = {}
         self._lock = threading.Lock()
 
@@ -87,12 +91,29 @@ class Model:
             signature.outputs[name].row_shape is not None for name in names
         ):
             return [signature.outputs[name].no_rows() for name in names]
+        computed = self._computed(signature, names)
         # A batch is padded by repeating a row, so what has none is asked alone.
         if not self._options or not rows:
             if deadline <= time.monotonic():
                 raise errors.deadline_exceeded()
-            return self._loaded.run(signature, arrays, names)
-        return self._batcher(signature, names).submit(arrays, deadline, on_cancel)
+            outputs = self._loaded.run(signature, arrays, computed)
+        else:
+            batcher = self._batcher(signature, computed)
+            outputs = batcher.submit(arrays, deadline, on_cancel)
+        found = dict(zip(computed, outputs, strict=True))
+        return [found[name] for name in names]
+
+    def _computed(self, signature, names):
+        """Returns the outputs to compute where some are asked for.
+
+        All, where callers have asked for more selections than are kept.
+        """
+        selection = (signature.key, *names)
+        if selection not in self._selections:
+            if len(self._selections) >= _MAX_SELECTIONS:
+                return list(signature.outputs)
+            self._selections.add(selection)
+        return names
 
     def _batcher(self, signature, names):
         key = (signature.key, *names)

@@ -1,14 +1,16 @@
 """One loaded version, without the server around it."""
 
+import itertools
 import time
 
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_models
 
 import serving
-from serving import batching, messages, prediction, saved_model
+from serving import batching, messages, prediction, saved_model, tensors
 
 
 @pytest.fixture
@@ -27,6 +29,26 @@ def test_what_is_computed_alone_has_its_deadline(loaded):
     with pytest.raises(serving.ServingError) as caught:
         model.predict(seeds(2), deadline=time.monotonic() - 1)
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+@pytest.mark.parametrize("options", [None, batching.BatchingOptions()])
+def test_any_number_of_selections_of_outputs_takes_little_memory(tmp_path, options):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def outputs(x):
+        return {f"y{k}": x + k for k in range(6)}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path), {"serving_default": outputs})
+    loaded = saved_model.SavedModel(tmp_path)
+    model = prediction.Model(loaded, "m", 1, options)
+    request = tiny_models.predict_request("m", "serving_default", x=np.float32([1, 2]))
+    for count in range(1, 7):
+        for chosen in itertools.combinations(range(6), count):
+            request.output_filter[:] = [f"y{k}" for k in chosen]
+            answer = model.predict(request).outputs
+            found = {name: tensors.decode(y).tolist() for name, y in answer.items()}
+            assert found == {f"y{k}": [1 + k, 2 + k] for k in chosen}
+    assert 32 <= len(loaded._callables) < 40
+    model.close()
 
 
 def test_an_answer_too_large_to_send_is_not_computed(loaded, monkeypatch):
