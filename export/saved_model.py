@@ -13,6 +13,7 @@ import zoo
 from export.signatures import signatures_of
 from export.warmup import write_warmup
 from zoo import locks
+from zoo.convolutions import plain_gradients
 
 #: Versions travel as int64.
 _MAX_VERSION = 2**63 - 1
@@ -161,15 +162,18 @@ def _write(model, directory, batch_sizes, jit_compile):
         for name, network in model.networks().items():
             setattr(model, name, _CompiledNetwork(network))
     signatures = signatures_of(model)
-    functions = {
-        name: tf.function(signature.function, autograph=False).get_concrete_function(
-            **{
-                key: tf.TensorSpec(spec.shape, spec.dtype, name=key)
-                for key, spec in signature.inputs.items()
-            }
-        )
-        for name, signature in signatures.items()
-    }
+    with plain_gradients():  # Else every export would keep its graphs in memory.
+        functions = {
+            name: tf.function(
+                signature.function, autograph=False
+            ).get_concrete_function(
+                **{
+                    key: tf.TensorSpec(spec.shape, spec.dtype, name=key)
+                    for key, spec in signature.inputs.items()
+                }
+            )
+            for name, signature in signatures.items()
+        }
     for name, function in functions.items():
         example = signatures[name].example(min(batch_sizes))
         _check_computable(name, function, example, jit_compile)

@@ -12,10 +12,16 @@ The layers have Keras's names, arguments and weights. On accelerators, and for s
 and paddings that no network here has, they are Keras's own.
 """
 
+import contextlib
+import contextvars
+import functools
 import typing
 
 import keras
 import tensorflow as tf
+
+# Whether `halve` and `double` have the gradients that TensorFlow finds.
+_PLAIN = contextvars.ContextVar("plain", default=False)
 
 #: Channels of an image, or of maps as thin, up to which it pays.
 _MAX_CHANNELS = 8
@@ -72,7 +78,32 @@ def _pays(layer, channels, inputs):
     )
 
 
-@tf.custom_gradient
+@contextlib.contextmanager
+def plain_gradients():
+    """Has what is traced meanwhile, by this thread, differentiated by TensorFlow.
+
+    For what nothing differentiates: `tf.custom_gradient` keeps a gradient, and with it
+    the graph, for good at each trace.
+    """
+    token = _PLAIN.set(True)
+    try:
+        yield
+    finally:
+        _PLAIN.reset(token)
+
+
+def _with_gradients(function):
+    """Makes a function whose second result is a function for the gradients."""
+    custom = tf.custom_gradient(function)
+
+    @functools.wraps(function)
+    def call(*arguments):
+        return function(*arguments)[0] if _PLAIN.get() else custom(*arguments)
+
+    return call
+
+
+@_with_gradients
 def halve(images, kernel):
     """Halves images by a convolution of stride 2 with padding "same".
 
@@ -90,7 +121,7 @@ def halve(images, kernel):
     return tf.nn.conv2d(images, kernel, 2, "SAME"), gradients
 
 
-@tf.custom_gradient
+@_with_gradients
 def double(maps, kernel):
     """Doubles maps by the transpose of `halve`.
 

@@ -1,5 +1,6 @@
 """Exports: pinned signatures, the loader that TensorFlow Serving uses, same pixels."""
 
+import gc
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 import tensorflow as tf
 from click.testing import CliRunner
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework.func_graph import FuncGraph
 from variants import CASES, Case
 
 import export
@@ -346,6 +348,15 @@ def test_minibatch_discrimination_has_no_discriminate():
     assert set(signatures) == {"serving_default", "sample"}
     samples = signatures["sample"].function(seeds=tf.range(5, dtype=tf.int64))
     assert samples["samples"].shape == (5, 1)
+
+
+def test_exports_leave_no_graphs_in_memory(tiny, tmp_path):
+    def graphs_after_an_export():
+        export.to_saved_model(tiny, tmp_path / "m", batch_sizes=(1,))
+        gc.collect()
+        return sum(isinstance(thing, FuncGraph) for thing in gc.get_objects())
+
+    assert graphs_after_an_export() == graphs_after_an_export()
 
 
 def test_no_number_comes_after_the_last(tiny, tmp_path):
