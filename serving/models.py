@@ -67,11 +67,9 @@ class _Servable:
         self._lock = threading.Lock()
 
     def enter(self):
+        """Counts a request; not once it is retired, as nobody finds it then."""
         with self._lock:
-            if self._retired:
-                return False
             self._users += 1
-            return True
 
     def leave(self):
         with self._lock:
@@ -216,14 +214,15 @@ class ModelManager:
             servable.leave()
 
     def _find(self, spec):
-        # At once, so that what a label names is not unloaded meanwhile.
+        # At once, so that what is found, or a label names, is not unloaded meanwhile.
         with self._lock:
             model = self._models.get(spec.name)
             version = _asked_version(spec, model)
             if model is not None and model.servables:
                 wanted = max(model.servables) if version is None else version
                 servable = model.servables.get(wanted)
-                if servable is not None and servable.enter():
+                if servable is not None:
+                    servable.enter()
                     return servable, wanted
         request = (
             f"Latest({spec.name})"
