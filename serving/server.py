@@ -83,7 +83,8 @@ class Server:
         models_dir: The folder of `<model>/<version>/` SavedModels, as
             `python -m export` writes it.
         host: The address to listen on. Other machines reach the server only if
-            this is one of the machine's own addresses, or `0.0.0.0`; use TLS then.
+            this is one of the machine's own addresses, or `::` or `0.0.0.0` for all;
+            use TLS then.
         port: The gRPC port; 0 picks a free one.
         rest_port: The port of the REST API and of the metrics; 0 picks a free one,
             None serves neither.
@@ -135,6 +136,8 @@ class Server:
         tls_key=None,
         tls_client_ca=None,
     ):
+        if not host:
+            raise ValueError("host is empty; 0.0.0.0 listens on all addresses")
         if (tls_certificate is None) != (tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together")
         if tls_client_ca is not None and tls_certificate is None:

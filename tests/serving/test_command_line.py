@@ -256,6 +256,7 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
         (["start"], 2, "give MODELS_DIR"),
         (["start", "/no/such/folder"], 2, "does not exist"),
         (["start", "{empty}", "--tls-key", "x"], 1, "belong together"),
+        (["start", "{empty}", "--host", ""], 1, "host is empty"),
         (["start", "{empty}", "--poll-seconds", 0], 2, "0.0 is not in the range 0<x"),
         (["start", "{empty}", "--poll-seconds", "inf"], 2, "is not in the range"),
         (["start", "{empty}", "--grace-seconds", "nan"], 2, "nan is no time"),
