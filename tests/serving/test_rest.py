@@ -204,7 +204,14 @@ def test_metrics_are_those_that_the_page_lists_and_count_what_it_says(publish):
     def damage(path):
         (path / "saved_model.pb").write_bytes(b"no model")
 
-    publish("good", 1)
+    def warm(path):
+        samples = [
+            tiny_models.predict_request("good", seeds=np.arange(rows))
+            for rows in (1, 4)
+        ]
+        tiny_models.write_warmup(path, samples)
+
+    publish("good", 1, change=warm)
     publish("broken", 1, change=damage)
     three = {"signature_name": "sample", "instances": [1, 2, 3]}
     with serving.Server(publish.models, port=0, rest_port=0) as server:
