@@ -442,6 +442,12 @@ class ForOptimizer(keras.callbacks.Callback):
         super().set_params(params)
         self.callback.set_params(params)
 
+    def on_epoch_end(self, epoch, logs=None):
+        """Passes the moment on; a rate that is logged gets the name of its player."""
+        self.callback.on_epoch_end(epoch, logs)
+        if logs and "learning_rate" in logs:
+            logs[f"{self.player}_learning_rate"] = logs.pop("learning_rate")
+
 
 def _passing_on(hook):
     def pass_on(self, *arguments, **named):
@@ -452,7 +458,7 @@ def _passing_on(hook):
 
 
 for _hook in dir(keras.callbacks.Callback):
-    if _hook.startswith("on_"):
+    if _hook.startswith("on_") and _hook not in vars(ForOptimizer):
         setattr(ForOptimizer, _hook, _passing_on(_hook))
 
 

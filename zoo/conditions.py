@@ -147,10 +147,14 @@ class Classes(Condition):
         least = tf.constant(0 if values.dtype.is_unsigned else -1, tf.int64)
         values = tf.cast(values, tf.int64)
         message = f"{name} must be in 0 ... {self.num_classes - 1}, or -1: unlabelled."
-        tf.debugging.assert_greater_equal(values, least, message)
         bound = tf.constant(self.num_classes, tf.int64)
-        tf.debugging.assert_less(values, bound, message)
-        return values
+        checks = [
+            tf.debugging.assert_greater_equal(values, least, message),
+            tf.debugging.assert_less(values, bound, message),
+        ]
+        # A batch that is refused trains nothing.
+        with tf.control_dependencies(checks):
+            return tf.identity(values)
 
     def _check_values(self, name, array):
         wrong = array[(array < -1) | (array >= self.num_classes)]

@@ -249,11 +249,14 @@ class Inversion(NamedTuple):
         latents: float32 `[n, latent_dim]`.
         images: float32 `[n, ...]`, what they decode to.
         errors: float32 `[n]`, mean squared errors of the pixels in [-1, 1].
+        conditions: Dict of the conditions that they were decoded under, given or drawn:
+            `decode(latents, **conditions)` gives the images.
     """
 
     latents: np.ndarray
     images: np.ndarray
     errors: np.ndarray
+    conditions: dict[str, np.ndarray]
 
 
 def invert(
@@ -317,7 +320,8 @@ def invert(
     best = errors.argmin(axis=0) * count + np.arange(count)
     found = keras.ops.convert_to_numpy(latents)[best]
     chosen = {name: values.numpy()[best] for name, values in told.items()}
-    return Inversion(found, model.decode(found, **chosen), errors.ravel()[best])
+    decoded = model.decode(found, **chosen)
+    return Inversion(found, decoded, errors.ravel()[best], chosen)
 
 
 def _check_decodes(model):

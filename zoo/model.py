@@ -152,6 +152,19 @@ class Model(Unpacking, TrainingLoop):
             '"models/NAME"), or `python -m export`.'
         )
 
+    def save(self, filepath, *args, **kwargs):
+        """Saves to a `.keras` file; see `keras.Model.save`.
+
+        Raises:
+            ValueError: For an HDF5 file, whose format can't hold these models.
+        """
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                "HDF5 files hold no models of several networks. Save to a .keras file, "
+                f"or the weights by save_weights. Received: {filepath}"
+            )
+        super().save(filepath, *args, **kwargs)
+
     def _random_states(self):
         """Returns the states of Keras's random layers, such as Dropout."""
         return [
@@ -692,18 +705,19 @@ class Model(Unpacking, TrainingLoop):
         """See `TrainingLoop.make_train_function`; Keras calls it in each `fit`.
 
         Raises:
-            ValueError: If layers were frozen or released since `compile`. A step that
-                is compiled would take no notice, and a file would lack the state of the
-                optimizer, which Keras loads for the very same weights alone.
+            ValueError: If layers were frozen or released, or an optimizer was replaced,
+                since `compile`. A step that is compiled would take no notice, and a
+                file would lack the state of the optimizer, which Keras loads for the
+                very same weights alone.
         """
         for player in self.players():
             if not optimizer_checks.is_built_for(
                 self._optimizer(player), self._trained_by(player)
             ):
                 raise ValueError(
-                    f"Layers that the {player}'s optimizer trains were frozen, or "
-                    "released, since compile, which settles what is trained. Compile "
-                    "again."
+                    f"The {player}'s optimizer has not the state of what it is to "
+                    "train: layers were frozen or released, or it was replaced, since "
+                    "compile, which settles that. Compile again."
                 )
         super().make_train_function(force)
 

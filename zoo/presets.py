@@ -341,6 +341,12 @@ def _class_named(config, metadata, folder, base):
     found = keras.saving.get_registered_object(name)
     if found is None and _is_newer(metadata):
         raise _newer(metadata, folder, f"the class {name!r}")
+    if found is None and not name.startswith("zoo>"):
+        raise ValueError(
+            f"The preset {folder} is of class {name!r}, which is none of the zoo's. "
+            "Import the module that defines it, and go on in Python: commands know the "
+            "classes of the zoo alone."
+        )
     if not (isinstance(found, type) and issubclass(found, base)):
         raise ValueError(
             f"The preset {folder} is of class {name.removeprefix('zoo>')!r}. Expected: "

@@ -161,17 +161,27 @@ class TrainingLoop(keras.Model):
             batch = 0  # The epoch begins anew.
         if backup:
             backup.start_at(initial_epoch, batch)
+        steps_before = int(self.steps.numpy())
         with listening:
             if ordered:
-                return self._fit_in_order(
+                history = self._fit_in_order(
                     run, x, length, start, initial_epoch, batch, epochs
                 )
-            return run(
-                x=x,
-                epochs=epochs,
-                initial_epoch=initial_epoch,
-                steps_per_epoch=steps_per_epoch,
+            else:
+                history = run(
+                    x=x,
+                    epochs=epochs,
+                    initial_epoch=initial_epoch,
+                    steps_per_epoch=steps_per_epoch,
+                )
+        if history.epoch and int(self.steps.numpy()) == steps_before:
+            warnings.warn(
+                f"The train_step of {type(self).__name__} does not call end_step, "
+                "which counts the steps: checkpoints can't be resumed, callbacks draw "
+                "no samples, and an averaged network stays as it was.",
+                stacklevel=2,
             )
+        return history
 
     def _fit_in_order(self, run, x, length, start, initial_epoch, batch, epochs):
         """Trains on data of `zoo.load_data` from a place in their order.

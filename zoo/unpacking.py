@@ -31,8 +31,8 @@ class Unpacking:
         if tf.TensorShape(images.shape).rank is None:
             raise ValueError(
                 f"{type(self).__name__} takes batches of images. Received batches of "
-                "unknown shape: give from_generator an output_signature, and batch the "
-                "data."
+                "unknown shape: give from_generator an output_signature, set the shape "
+                "behind py_function by tf.ensure_shape, and batch the data."
             )
         if tuple(images.shape[1:]) != self.image_shape:
             batch = ", ".join(map(str, ("n", *self.image_shape)))
@@ -48,8 +48,8 @@ class Unpacking:
                 "zoo.images.from_uint8, or load them by zoo.load_data."
             )
 
-    def _check_batch(self, images):
-        """Checks a batch of `fit` or `evaluate`, its values when the step runs.
+    def _checked_batch(self, images):
+        """Returns the images of a batch, whose values are checked before they are used.
 
         Raises:
             ValueError: If it has another shape, or integers.
@@ -57,15 +57,19 @@ class Unpacking:
                 XLA, `compile(jit_compile=True)`, leaves such checks out.
         """
         self._check_images(images)
-        if self._takes_pixels:
-            images = tf.convert_to_tensor(images)
-            tf.debugging.assert_less_equal(
-                tf.reduce_max(tf.abs(images)),
-                tf.constant(MAX_PIXEL, images.dtype),
-                f"{type(self).__name__} takes pixels from -1 to 1, and this batch has "
-                "others. Map levels from 0 to 255 by zoo.images.from_uint8, or load "
-                "the images by zoo.load_data.",
-            )
+        if not self._takes_pixels:
+            return images
+        images = tf.convert_to_tensor(images)
+        check = tf.debugging.assert_less_equal(
+            tf.reduce_max(tf.abs(images)),
+            tf.constant(MAX_PIXEL, images.dtype),
+            f"{type(self).__name__} takes pixels from -1 to 1, and this batch has "
+            "others, or NaN. Map levels from 0 to 255 by zoo.images.from_uint8, or "
+            "load the images by zoo.load_data.",
+        )
+        # A batch that is refused trains nothing.
+        with tf.control_dependencies([check]):
+            return tf.identity(images)
 
     def _split(self, data, names=()):
         """Splits a batch of `fit` or `evaluate` into images and what comes with them.
@@ -83,7 +87,7 @@ class Unpacking:
                 such as weights of rows.
         """
         images, *given = data if isinstance(data, (tuple, list)) else [data]
-        self._check_batch(images)
+        images = self._checked_batch(images)
         while given and given[-1] is None:
             given.pop()
         if len(given) < len(names):
@@ -115,9 +119,7 @@ class Unpacking:
                 "zoo.load_data((source, target))."
             )
         (source, labels), target = data
-        self._check_batch(source)
-        self._check_batch(target)
-        return source, labels, target
+        return self._checked_batch(source), labels, self._checked_batch(target)
 
     def pixels(self, images):
         """Returns uint8 images, or those in [-1, 1], as float32 in [-1, 1]."""

@@ -405,7 +405,9 @@ def test_a_plateau_lowers_the_rate_of_one_optimizer(gan, train):
     plateau = keras.callbacks.ReduceLROnPlateau(
         "generator_loss", mode="min", patience=1, min_delta=1e9, factor=0.5
     )
-    fit(gan, train, zoo.callbacks.ForOptimizer("discriminator", plateau))
+    history = fit(gan, train, zoo.callbacks.ForOptimizer("discriminator", plateau))
+    assert "discriminator_learning_rate" in history.history
+    assert "learning_rate" not in history.history
     rates = [
         float(getattr(gan, f"{player}_optimizer").learning_rate)
         for player in ("discriminator", "generator")

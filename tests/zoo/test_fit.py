@@ -354,6 +354,72 @@ def test_callbacks_that_adjust_one_optimizer_have_to_say_which():
         gan().fit(ROWS, batch_size=8, verbose=0, callbacks=[callback])
 
 
+PIXELS = np.random.default_rng(0).uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
+LABELS = np.arange(8) % 3
+IMAGES = {"image_shape": (4, 4, 1), "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("make", "data"),
+    [
+        (lambda: zoo.GAN(**IMAGES, latent_dim=2), (255 * PIXELS, None)),
+        (lambda: zoo.GAN(**IMAGES, latent_dim=2), (np.nan * PIXELS, None)),
+        (lambda: zoo.VAE(**IMAGES, latent_dim=2, units=(4,)), (255 * PIXELS, None)),
+        (lambda: zoo.CGAN(**IMAGES, num_classes=3), (PIXELS, LABELS + 1)),
+        (
+            lambda: zoo.Classifier(**IMAGES, num_classes=3, filters=(2,)),
+            (255 * PIXELS, LABELS),
+        ),
+    ],
+    ids=["levels", "NaN", "VAE", "labels", "classifier"],
+)
+def test_a_refused_batch_trains_nothing(make, data):
+    model = make()
+    model.compile()
+    before = [variable.numpy() for variable in model.variables]
+    # In a graph, operations that do not wait for one another run at once.
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=r"from -1 to 1|must be in"
+    ):
+        model.fit(*data, batch_size=8, verbose=0)
+    trained = [
+        variable.path
+        for variable, value in zip(model.variables, before, strict=True)
+        if (variable.numpy() != value).any()
+    ]
+    assert not trained
+
+
+def test_a_step_that_does_not_count_is_warned_of():
+    class Plain(zoo.GAN):
+        def train_step(self, data):
+            weights = self.generator.trainable_variables
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_mean(self.generator(tf.zeros([2, 2]), training=True))
+            gradients = tape.gradient(loss, weights)
+            self.generator_optimizer.apply(gradients, weights)
+            return {"loss": loss}
+
+    model = Plain((3,), 2, generator_units=(4,), seed=0)
+    model.compile()
+    with pytest.warns(UserWarning, match="Plain does not call end_step"):
+        model.fit(ROWS, verbose=0)
+
+
+def test_an_optimizer_that_was_replaced_is_refused():
+    model = gan()
+    model.fit(ROWS, verbose=0)
+    model.generator_optimizer = keras.optimizers.SGD(0.1)
+    with pytest.raises(ValueError, match="or it was replaced, since compile"):
+        model.fit(ROWS, verbose=0)
+
+
+def test_no_model_is_saved_to_hdf5(tmp_path):
+    with pytest.raises(ValueError, match=r"Save to a \.keras file.*m\.h5"):
+        gan().save(tmp_path / "m.h5")
+    assert not list(tmp_path.iterdir())
+
+
 def test_calls_take_no_levels_of_pixels():
     levels = np.full((2, 16, 16, 1), 255, np.uint8)
     classifier = zoo.Classifier((16, 16, 1), 3, filters=(4,), seed=0)

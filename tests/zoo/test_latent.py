@@ -84,6 +84,17 @@ def test_arithmetic_adds_the_means_of_groups():
     assert [len(group) for group in result.groups] == [3, 2, 1]
 
 
+def test_what_was_inverted_decodes_again():
+    model = zoo.CGAN((2,), num_classes=3, generator_units=(8, 8, 8), seed=1)
+    images = model.generate(4)
+    found = latent.invert(model, images, steps=2)
+    assert found.conditions["labels"].shape == (4,)
+    again = model.decode(found.latents, **found.conditions)
+    np.testing.assert_allclose(again, found.images, atol=1e-6)
+    told = latent.invert(model, images, steps=1, labels=[2, 1, 0, 2])
+    assert told.conditions["labels"].tolist() == [2, 1, 0, 2]
+
+
 def test_arithmetic_keeps_the_class_of_its_first_seed():
     model = zoo.CGAN((2,), num_classes=3, generator_units=(8, 8, 8), seed=1)
     drawn = model.complete({}, tf.range(50, dtype=tf.int64))["labels"]

@@ -245,10 +245,17 @@ def test_another_class_is_refused(preset):
         zoo.DCGAN.from_preset(preset)
 
 
-@pytest.mark.parametrize("name", ["keras>Dense", "zoo>Future"])
-def test_a_class_that_is_not_the_zoo_s_is_refused(preset, name):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mine>BiGAN", "none of the zoo's. Import the module that defines it"),
+        ("zoo>LeastSquares", "Expected: Model"),
+        ("zoo>Future", "Expected: Model"),
+    ],
+)
+def test_a_class_that_is_not_the_zoo_s_is_refused(preset, name, words):
     edit_config(preset, lambda config: config.update(registered_name=name))
-    with pytest.raises(ValueError, match="Expected: Model"):
+    with pytest.raises(ValueError, match=words):
         zoo.from_preset(preset)
 
 
