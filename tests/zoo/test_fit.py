@@ -355,7 +355,7 @@ def test_callbacks_that_adjust_one_optimizer_have_to_say_which():
 
 
 PIXELS = np.random.default_rng(0).uniform(-1, 1, (8, 4, 4, 1)).astype("float32")
-LABELS = np.arange(8) % 3
+CLASSES = np.arange(8) % 3
 IMAGES = {"image_shape": (4, 4, 1), "seed": 0}
 
 
@@ -365,10 +365,10 @@ IMAGES = {"image_shape": (4, 4, 1), "seed": 0}
         (lambda: zoo.GAN(**IMAGES, latent_dim=2), (255 * PIXELS, None)),
         (lambda: zoo.GAN(**IMAGES, latent_dim=2), (np.nan * PIXELS, None)),
         (lambda: zoo.VAE(**IMAGES, latent_dim=2, units=(4,)), (255 * PIXELS, None)),
-        (lambda: zoo.CGAN(**IMAGES, num_classes=3), (PIXELS, LABELS + 1)),
+        (lambda: zoo.CGAN(**IMAGES, num_classes=3), (PIXELS, CLASSES + 1)),
         (
             lambda: zoo.Classifier(**IMAGES, num_classes=3, filters=(2,)),
-            (255 * PIXELS, LABELS),
+            (255 * PIXELS, CLASSES),
         ),
     ],
     ids=["levels", "NaN", "VAE", "labels", "classifier"],
