@@ -231,7 +231,7 @@ def _check_used(signature, inputs):
     sent = set(inputs)
     if not sent <= expected:
         raise errors.invalid_argument(
-            f"Inputs contains invalid name. Used request inputs: "
+            "Inputs contains invalid name. Used request inputs: "
             f"{_braces(sent & expected)}, request input: {_braces(sent)}"
         )
 
