@@ -11,6 +11,7 @@ from zoo.commands.reproduce import reproduce
 from zoo.commands.sample import sample
 from zoo.commands.train import train
 from zoo.commands.transfer import transfer
+from zoo.commands.vary import vary
 
 
 @click.group(cls=Group)
@@ -25,6 +26,7 @@ main.add_command(evaluate)
 main.add_command(reproduce)
 main.add_command(transfer)
 main.add_command(latents)
+main.add_command(vary)
 for command in (walk, arithmetic, neighbours, invert):
     main.add_command(command)
 

@@ -273,8 +273,8 @@ class DensityAnimation(keras.callbacks.Callback):
             Files of others there stay.
         data: 1-D array of real data.
         every: Steps between two frames.
-        low: Lower end of the axis.
-        high: Upper end of the axis.
+        low: Lower end of the axis; None for -8, or 4 below the least of the data.
+        high: Upper end of the axis; None for 8, or 4 above the greatest.
         batch_size: Rows of a batch in training, for a discriminator that compares them.
 
     Raises:
@@ -283,11 +283,14 @@ class DensityAnimation(keras.callbacks.Callback):
         RuntimeError: If ffmpeg, which a `.mp4` needs, is missing.
     """
 
-    def __init__(self, path, data, every=50, low=-8.0, high=8.0, batch_size=64):
+    def __init__(self, path, data, every=50, low=None, high=None, batch_size=64):
         super().__init__()
         plots.check_animation(path)
         self.path = pathlib.Path(path)
         self.data = np.ravel(data)
+        # Room on both sides, for samples that miss the data.
+        low = min(-8.0, self.data.min() - 4) if low is None else low
+        high = max(8.0, self.data.max() + 4) if high is None else high
         self._every = _Every(checks.count("every", every))
         self.grid = np.linspace(low, high, 401, dtype=np.float32)
         self.batch_size = checks.count("batch_size", batch_size)

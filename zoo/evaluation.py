@@ -3,7 +3,8 @@
 Samples of a generator are compared with as many real images through the features of a
 network, by everything in `zoo.metrics`. Both are uint8, brought to the shape of the
 generator and then of the network. A model that recognizes images is measured by its
-own `measure`; so is a generator that has one, beside its samples.
+own `measure`; so is a generator that has one, beside its samples. Of a generator of
+single numbers it is told how they are distributed.
 """
 
 import dataclasses
@@ -38,7 +39,7 @@ class Evaluation:
         sha256: Of its `metadata.json`, which `from_preset(sha256=)` takes.
         model: Name of its class.
         data: Name of the real images, or the pair of source and target.
-        split: Their split.
+        split: Their split; None of numbers, which have none.
         seed: Seed of the first sample.
         measurements: List of `zoo.metrics.Measurement`.
         class_shares: Share of each class among the samples; None without samples, or
@@ -49,7 +50,7 @@ class Evaluation:
     sha256: str
     model: str
     data: str | list[str]
-    split: str
+    split: str | None
     seed: int
     measurements: list[Measurement]
     class_shares: list[float] | None = None
@@ -58,7 +59,8 @@ class Evaluation:
     def heading(self):
         """What was measured, and on which data, in words."""
         names = [self.data] if isinstance(self.data, str) else self.data
-        return f"{self.preset} ({self.model}) on {', '.join(names)}, {self.split!r}"
+        split = [] if self.split is None else [repr(self.split)]
+        return f"{self.preset} ({self.model}) on {', '.join([*names, *split])}"
 
 
 def evaluate(
@@ -76,13 +78,14 @@ def evaluate(
     Args:
         handle: Preset by name, folder or URL, or a run.
         name: Name of the real images, as for `zoo.load_data`, no arrays; of a domain
-            model two names.
+            model two names; of a model of single numbers `"gaussian"`.
         split: Their split.
         count: Samples to draw, and real images to load, the first ones. Where there are
             fewer, as many samples are drawn.
         seed: Seed of the first sample, and of random subsets.
         features: What to look through, as `zoo.feature_networks.find` takes it; None
-            for the built-in `classifier_<name>`.
+            for the built-in `classifier_<name>`, or where there is none and the images
+            are in colour, `classifier_cifar10_jpeg`.
         parzen: Whether to compute the log-likelihood under Parzen windows too.
         progress: As `Model.progress`; asked for once for all samples, and for each
             pass of what a model measures by itself.
@@ -91,19 +94,14 @@ def evaluate(
         `Evaluation`.
 
     Raises:
-        ValueError: If the model makes no images, has weights or pixels that are not
-            finite numbers, needs two domains or takes only one, or does without what is
-            asked for; there is no feature network for the data; or the data can't be
-            loaded or are too few.
+        ValueError: If the model makes longer rows of numbers, has weights or pixels
+            that are not finite numbers, needs two domains or takes only one, or does
+            without what is asked for; there is no feature network for the data; or the
+            data can't be loaded or are too few.
     """
     # Once: what is at a URL may change while its model is measured.
     folder = presets.resolve(handle)
     model = Model.from_preset(folder)
-    if len(model.image_shape) != 3:
-        raise ValueError(
-            f"Only images can be evaluated. {handle} makes rows of shape "
-            f"{model.image_shape}."
-        )
     _check_weights(model, handle)
     _check_asked(model, features, parzen)
     pair = isinstance(name, (list, tuple))
@@ -118,6 +116,16 @@ def evaluate(
             f"{'one data set' if pair else 'a source and a target data set'}. "
             f"Received: {name!r}"
         )
+    about = {
+        "preset": str(handle),
+        "sha256": presets.fingerprint(folder),
+        "model": type(model).__name__,
+        "data": name,
+        "seed": seed,
+    }
+    if len(model.image_shape) != 3:
+        numbers = _of_numbers(model, handle, name, count, seed)
+        return Evaluation(split=None, measurements=numbers, **about)
     shape = data.shape_arguments(model.image_shape)
     chosen = {"name": name, "split": split, **shape}
     measurements, shares = [], None
@@ -130,14 +138,7 @@ def evaluate(
         seen_through = {"features": features} if isinstance(model, DTN) else {}
         measurements += model.measure(**chosen, limit=count, **seen_through)
     return Evaluation(
-        preset=str(handle),
-        sha256=presets.fingerprint(folder),
-        model=type(model).__name__,
-        data=name,
-        split=split,
-        seed=seed,
-        measurements=measurements,
-        class_shares=shares,
+        split=split, measurements=measurements, class_shares=shares, **about
     )
 
 
@@ -155,6 +156,11 @@ def _check_asked(model, features, parzen):
     """Raises `ValueError` for what would change nothing of the model's numbers."""
     generates = isinstance(model, GenerativeModel)
     kind = type(model).__name__
+    if len(model.image_shape) != 3 and (parzen or features is not None):
+        raise ValueError(
+            "Feature networks and Parzen windows are for images, and this model makes "
+            f"rows of shape {model.image_shape}."
+        )
     if parzen and not generates:
         raise ValueError(
             f"A {kind} draws no samples, so there is nothing for Parzen windows."
@@ -166,12 +172,32 @@ def _check_asked(model, features, parzen):
         )
 
 
+def _of_numbers(model, handle, name, count, seed):
+    """Measures the samples of a generator of single numbers."""
+    if model.image_shape != (1,) or not isinstance(model, GenerativeModel):
+        raise ValueError(
+            f"Images and single numbers can be evaluated. {handle} is a "
+            f"{type(model).__name__} of rows of shape {model.image_shape}."
+        )
+    if name != "gaussian":
+        raise ValueError(
+            f"{handle} makes single numbers: --data gaussian. Received: {name}"
+        )
+    samples = model.generate(count, seed=seed)
+    check_finite(samples, f"The samples of {handle}")
+    return [
+        Measurement(name, float(value), generated_count=count, seed=seed)
+        for name, value in (("mean", samples.mean()), ("deviation", samples.std()))
+    ]
+
+
 def _samples(model, features, chosen, count, seed, parzen, progress):
     """Compares samples with real images; returns numbers and shares of the classes."""
     compared = select(**chosen).first(count)
     validation = _validation(compared, chosen["split"]) if parzen else None
     real = _real_images(compared, chosen["split"], model)
-    network = feature_networks.find(features, chosen["name"])
+    in_colour = model.image_shape[-1] == 3
+    network = feature_networks.find(features, chosen["name"], in_colour)
     count = len(real)
     # The distance between real images that nobody could tell apart is the floor; of the
     # same images it would be 0.

@@ -16,9 +16,11 @@ from zoo.discriminative import DiscriminativeModel
 
 #: What asks for InceptionV3: alone, or with `:` and a file of weights.
 INCEPTION = "inception_v3"
+#: The built-in network for images in colour of which no classifier is built in.
+COLOUR = "classifier_cifar10_jpeg"
 
 
-def find(handle, name):
+def find(handle, name, in_colour=False):
     """Returns the network asked for, or the built-in one of a data set.
 
     Args:
@@ -26,6 +28,7 @@ def find(handle, name):
             weights Keras then downloads, or `"inception_v3:FILE.h5"`; None for the
             built-in `classifier_<name>`.
         name: Name of the data.
+        in_colour: Whether `COLOUR` will do where there is no `classifier_<name>`.
 
     Raises:
         ValueError: If none is asked for and none is built in, or the weights can't be
@@ -42,6 +45,8 @@ def find(handle, name):
         if preset.startswith("classifier_") and metadata["trained"]
     ]
     wanted = classifier_of(name)
+    if wanted not in trained and in_colour:
+        wanted = COLOUR
     if wanted not in trained:
         raise ValueError(
             f"There is no feature network for {name}, {wanted}. Name one by "

@@ -52,7 +52,8 @@ class Model(Unpacking, TrainingLoop):
 
     A subclass builds its networks in the constructor, lists in `players` which
     optimizer trains which of them, in `logged` what `fit` shall report, and calls
-    `_compile` from its own `compile`.
+    `_compile` from its own `compile`. A class derived from a variant may add players
+    without a `compile` of its own.
 
     Args:
         seed: Integer from which initial weights and all noise follow; None draws one.
@@ -298,7 +299,8 @@ class Model(Unpacking, TrainingLoop):
 
         Args:
             optimizers: Dict from player to an optimizer, its name, its config, or None
-                for `default_optimizers`.
+                for `default_optimizers`. Those of other players, which a derived class
+                has added, are among the keyword arguments.
             settings: The subclass's own arguments of `compile`, checked; they become
                 attributes, and are saved.
             metrics: Metrics for `evaluate`; they compare real with generated images.
@@ -306,6 +308,9 @@ class Model(Unpacking, TrainingLoop):
                 as `keras.Model.compile` takes them.
         """
         checks.whole_config(self, Model, besides=self.network_names)
+        optimizers = dict(optimizers)
+        for player in self.players().keys() - optimizers.keys():
+            optimizers[player] = keras_arguments.pop(f"{player}_optimizer", None)
         self._check_own_arguments(
             {f"{player}_optimizer" for player in optimizers} | settings.keys()
         )
@@ -313,6 +318,11 @@ class Model(Unpacking, TrainingLoop):
         refuse_unsupported(strategy, keras_arguments)
         self._refuse_foreign(keras_arguments)
         defaults = self.default_optimizers()
+        if lacking := sorted(self.players().keys() - defaults.keys()):
+            raise ValueError(
+                f"{type(self).__name__}.default_optimizers() has none for "
+                f"{', '.join(lacking)}, which players() lists."
+            )
         chosen = {
             player: _optimizer_of(player, defaults[player] if given is None else given)
             for player, given in optimizers.items()
@@ -406,6 +416,8 @@ class Model(Unpacking, TrainingLoop):
         if not foreign:
             return
         own = [name for name in _arguments_of(type(self).compile) if name != "self"]
+        added = (f"{player}_optimizer" for player in self.players())
+        own += [name for name in added if name not in own]
         raise ValueError(
             f"{type(self).__name__}.compile does not take {', '.join(foreign)}. It has "
             "its paper's losses, and an optimizer for each of its players. It takes "

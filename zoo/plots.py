@@ -1,5 +1,6 @@
 """Pictures of samples and of training: grids, curves, densities and animations."""
 
+import io
 import math
 import pathlib
 import shutil
@@ -20,8 +21,11 @@ from zoo.images import MAX_PIXEL, to_uint8, warn_of_unit_range
 _PADDING = 2
 #: So many frames of an animation, about, its colours are taken from.
 _PALETTE_FRAMES = 16
-#: About how wide, in pixels, each of two pictures side by side shall be.
+#: About how wide, in pixels, a small picture is drawn.
 _WIDTH = 600
+#: About how high small images of a table are drawn, in pixels, and how wide a letter
+#: of its titles is.
+_IMAGE_HEIGHT, _LETTER_WIDTH = 64, 9
 #: Up to so many classes have a line each in the legend; more share a bar of colours.
 _NAMED_CLASSES = 20
 _REAL, _GENERATED, _BOUNDARY = "#1b6ca8", "#d1495b", "#555555"
@@ -108,22 +112,18 @@ def table(rows, titles, columns=()):
     ]
     picture = image_grid(np.concatenate(filled), width)
     step_y, step_x = (side + _PADDING for side in rows[0].shape[1:3])
-    scale = max(64, rows[0].shape[1]) / step_y
-    figure = Figure(
-        figsize=(
-            scale * picture.width / 100 + 0.09 * max(map(len, titles)) + 0.3,
-            scale * picture.height / 100 + 0.4,
-        ),
-        layout="constrained",
-    )
-    axes = figure.subplots()
+    # A column is as wide as what stands over it. By whole numbers, pixels stay squares.
+    over = max(map(len, columns), default=0) * _LETTER_WIDTH
+    scale = max(1, round(_IMAGE_HEIGHT / step_y), math.ceil(over / step_x))
+    figure = Figure((scale * picture.width / 100, scale * picture.height / 100))
+    axes = figure.add_axes((0, 0, 1, 1))
     axes.imshow(picture, cmap="gray", vmin=0, vmax=255, interpolation="nearest")
     axes.set_yticks(step_y * (np.arange(len(rows)) + 0.5), titles)
     axes.set_xticks(step_x * (np.arange(len(columns)) + 0.5), columns)
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return to_image(figure)
+    return to_image(figure, bbox_inches="tight")
 
 
 def on_white(picture):
@@ -132,6 +132,15 @@ def on_white(picture):
         return picture.convert("RGB")
     white = Image.new("RGBA", picture.size, "white")
     return Image.alpha_composite(white, picture.convert("RGBA")).convert("RGB")
+
+
+def enlarged(picture):
+    """Returns a small picture a whole number of times as large, as RGB."""
+    return ImageOps.scale(
+        on_white(picture),
+        max(1, round(_WIDTH / picture.width)),
+        Image.Resampling.NEAREST,
+    )
 
 
 def beside(left, right, titles):
@@ -147,14 +156,7 @@ def beside(left, right, titles):
     Returns:
         `PIL.Image.Image`, RGB.
     """
-    pictures = [
-        ImageOps.scale(
-            on_white(picture),
-            max(1, round(_WIDTH / picture.width)),
-            Image.Resampling.NEAREST,
-        )
-        for picture in (left, right)
-    ]
+    pictures = [enlarged(picture) for picture in (left, right)]
     font = ImageFont.load_default(size=20)
     gap = title_height = 32
     whole = Image.new(
@@ -175,12 +177,19 @@ def beside(left, right, titles):
     return whole
 
 
-def to_image(figure):
-    """Renders a matplotlib figure as an RGB `PIL.Image.Image`."""
-    figure.set_dpi(100)
-    canvas = FigureCanvasAgg(figure)
-    canvas.draw()
-    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
+def to_image(figure, **arguments):
+    """Renders a matplotlib figure.
+
+    Args:
+        figure: The figure.
+        **arguments: As `Figure.savefig` takes them.
+
+    Returns:
+        `PIL.Image.Image`, RGB.
+    """
+    png = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(png, format="png", dpi=100, **arguments)
+    return Image.open(png).convert("RGB")
 
 
 def training_curves(history):
@@ -436,12 +445,16 @@ def save_animation(frames, path, frames_per_second=10):
         _save_mp4(frames, path, frames_per_second)
 
 
+def is_animation(path):
+    """Whether a file's name ends as that of an animation."""
+    return pathlib.Path(path).suffix in (".gif", ".mp4")
+
+
 def check_animation(path):
     """Raises what `save_animation` would for this path, before there are frames."""
-    suffix = pathlib.Path(path).suffix
-    if suffix not in (".gif", ".mp4"):
+    if not is_animation(path):
         raise ValueError(f"Expected a path ending in .gif or .mp4. Received: {path}")
-    if suffix == ".mp4" and shutil.which("ffmpeg") is None:
+    if pathlib.Path(path).suffix == ".mp4" and shutil.which("ffmpeg") is None:
         raise RuntimeError(
             f"ffmpeg is not on the PATH, and {path} needs it. Install it, or name a "
             ".gif."

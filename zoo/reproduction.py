@@ -17,7 +17,6 @@ import tensorflow as tf
 
 from zoo import evaluation, files, presets, runs
 from zoo.metrics import Measurement
-from zoo.model import Model
 from zoo.recipes import Recipe
 
 #: Samples that are compared with the data, as in the papers' protocols.
@@ -86,15 +85,6 @@ class Row:
             List of `zoo.metrics.Measurement`.
         """
         recipe = Recipe.load(pathlib.Path(run) / runs.SETTINGS)
-        if recipe.data["name"] == "gaussian":
-            samples = Model.from_preset(run).generate(SAMPLES, seed=0)
-            return [
-                Measurement(name, float(value), generated_count=SAMPLES)
-                for name, value in (
-                    ("deviation", samples.std()),
-                    ("mean", samples.mean()),
-                )
-            ]
         evaluated = evaluation.evaluate(
             run,
             recipe.data["name"],

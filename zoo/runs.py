@@ -204,14 +204,9 @@ class Run:
             return []
         if model.image_shape == (1,) and isinstance(model, AdversarialModel):
             real = np.concatenate(list(self.recipe.load_data().as_numpy_iterator()))
-            path = self.folder / DENSITIES
-            # Room on both sides, for samples that miss the data.
-            low, high = min(-8.0, real.min() - 4), max(8.0, real.max() + 4)
             film = zoo.callbacks.DensityAnimation(
-                path,
+                self.folder / DENSITIES,
                 real,
-                low=low,
-                high=high,
                 # What the discriminator sees in one of its steps.
                 batch_size=self.recipe.batch_size // model.parts,
             )

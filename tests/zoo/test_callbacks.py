@@ -453,8 +453,9 @@ def test_the_density_animation(train, tmp_path):
 
     # A training that goes on goes on with its film.
     again = zoo.callbacks.DensityAnimation(
-        tmp_path / "film.gif", np.zeros(500), every=5
+        tmp_path / "film.gif", np.zeros(500), every=5, low=-9, high=10
     )
+    assert (again.grid[0], again.grid[-1]) == (-9, 10)
     gan.fit(data, verbose=0, callbacks=[again])
     assert Image.open(tmp_path / "film.gif").n_frames == 5
 

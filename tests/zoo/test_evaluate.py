@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 import zoo
 from zoo import data, evaluation, feature_networks, images, metrics
@@ -399,11 +400,18 @@ def test_mistakes_are_one_line(folder, gan, classifier):
         prior=zoo.priors.StratifiedRange(1, -8.0, 8.0),
         seed=0,
     ).save_to_preset(folder / "gaussian")
+    zoo.GAN((3,), 2, generator_units=(4,), seed=0).save_to_preset(folder / "rows")
     cases = [
         ([folder / "cgan", "--data", "digits"], 1, "no feature network for digits"),
         ([folder / "cgan", "--data", "digits"], 1, "classifier_mnist"),
         ([folder / "cgan", "--data", "digits,digits"], 1, "one data set"),
-        ([folder / "gaussian", "--data", "gaussian"], 1, "Only images"),
+        ([folder / "gaussian", "--data", "digits"], 1, "single numbers: --data gauss"),
+        (
+            [folder / "gaussian", "--data", "gaussian", "--parzen"],
+            1,
+            "Parzen windows are for images",
+        ),
+        ([folder / "rows", "--data", "gaussian"], 1, "a GAN of rows of shape (3,)"),
         ([folder / "cgan", "--data", "nothing"], 1, "no such data set"),
         ([folder / "cgan"], 1, "name some by --data"),
         ([folder / "cgan", "--data", "digits", "--count", 5], 2, "--count"),
@@ -482,3 +490,33 @@ def test_numbers_are_no_images_to_evaluate_on(folder, gan):
     done = run("evaluate", folder / "cgan", "--data", "gaussian")
     assert done.exit_code == 1
     assert "'gaussian' is numbers, not images" in done.output
+
+
+def test_numbers_are_told_by_their_mean_and_deviation(tmp_path):
+    out = tmp_path / "numbers.json"
+    asked = ["gan_gaussian1d", "--count", "300", "--seed", "7", "--json", str(out)]
+    done = run("evaluate", *asked)
+    assert done.exit_code == 0, done.output
+    assert done.output.startswith("gan_gaussian1d (GAN) on gaussian\n0 real, 300 gen")
+    said = json.loads(out.read_text())
+    samples = zoo.from_preset("gan_gaussian1d").generate(300, seed=7)
+    assert {m["name"]: m["value"] for m in said["measurements"]} == {
+        "mean": pytest.approx(samples.mean()),
+        "deviation": pytest.approx(samples.std()),
+    }
+    assert said["split"] is None
+
+
+def test_other_images_in_colour_are_seen_through_the_colour_features(tmp_path):
+    gan = zoo.DCGAN((16, 16, 3), generator_filters=2, discriminator_filters=2, seed=0)
+    gan.save_to_preset(tmp_path / "gan")
+    (tmp_path / "photos").mkdir()
+    for number in range(20):
+        levels = np.full((16, 16, 3), 10 * number, np.uint8)
+        Image.fromarray(levels).save(tmp_path / "photos" / f"{number}.png")
+    asked = ["--data", str(tmp_path / "photos"), "--split", "train", "--count", "20"]
+    done = run("evaluate", tmp_path / "gan", *asked)
+    assert done.exit_code == 0, done.output
+    assert "classifier_cifar10_jpeg@" in done.output
+    # Whose classes are others than those of the photos.
+    assert "classes of the samples" not in done.output

@@ -7,9 +7,12 @@ import numpy as np
 import pytest
 import scipy.stats
 import tensorflow as tf
+from click.testing import CliRunner
+from PIL import Image
 
 import zoo
-from zoo import metrics
+from zoo import metrics, plots
+from zoo.__main__ import main
 from zoo.data import load_arrays
 
 
@@ -188,6 +191,43 @@ def test_one_code_varies_along_a_row():
     )
     with pytest.raises(ValueError, match=r"64 bits. Received: seed=9.*, n=2"):
         model.vary(0, rows=2, seed=last)
+
+
+def test_the_command_draws_a_row_of_each_code(tmp_path):
+    model = small(categorical_codes=2, num_categories=3, continuous_codes=1)
+    model.save_to_preset(tmp_path / "infogan")
+    out = tmp_path / "codes.png"
+
+    def run(command, *arguments):
+        asked = [command, tmp_path / "infogan", "--out", out, *arguments]
+        return CliRunner().invoke(main, list(map(str, asked)))
+
+    def assert_drawn(rows, titles):
+        with Image.open(out) as shown:
+            np.testing.assert_array_equal(shown, plots.table(rows, titles))
+
+    done = run("vary", "--rows", 2, "--seed", 5)
+    assert done.exit_code == 0, done.output
+    rows = [model.vary(code, 2, seed=5).reshape(2, 3, 16, 16, 1) for code in range(3)]
+    titles = ["code 0: category", "code 1: category", "code 2: -2 … 2"]
+    assert_drawn(np.concatenate(rows), np.repeat(titles, 2).tolist())
+
+    asked = ["--code", 2, "--categories", "2,0", "--low", -1, "--high", 1.5]
+    done = run("vary", *asked, "--columns", 4)
+    assert done.exit_code == 0, done.output
+    categories = [[2, -1], [0, -1]]
+    varied = model.vary(2, 2, 0, 4, -1, 1.5, categories=categories)
+    assert_drawn(varied.reshape(2, 4, 16, 16, 1), ["code 2: -1 … 1.5"] * 2)
+
+    for asked, message in (
+        (["--code", 3], "There are the codes 0 ... 2"),
+        (["--categories", "3"], "categories"),
+    ):
+        done = run("vary", *asked)
+        assert done.exit_code == 1
+        assert message in done.output
+        assert "Traceback" not in done.output
+    assert "`python -m zoo vary`" in run("sample").output
 
 
 @pytest.mark.parametrize(

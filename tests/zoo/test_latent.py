@@ -318,7 +318,7 @@ def test_pictures_show_what_is_found(tmp_path, monkeypatch):
     assert_drawn({"real": real, "inverted": inverted}, "invert", *asked)
 
 
-def test_every_verb_writes_its_picture(tmp_path):
+def test_every_verb_writes_its_picture(tmp_path, monkeypatch):
     model = zoo.CGAN((28, 28, 1), num_classes=10, generator_units=(8, 8, 8), seed=0)
     metadata = {"recipe": {"data": {"name": ["mnist", "digits"]}}}
     model.save_to_preset(tmp_path / "cgan", metadata)
@@ -341,6 +341,16 @@ def test_every_verb_writes_its_picture(tmp_path):
         assert done.exit_code == 0, done.output
         assert min(Image.open(out).size) > 20
         out.unlink()
+    film = ["walk", cgan, "--seeds", "1,2,3", "--steps", "4", "--out"]
+    done = CliRunner().invoke(main, [*film, str(tmp_path / "walk.gif")])
+    assert done.exit_code == 0, done.output
+    with Image.open(tmp_path / "walk.gif") as shown:
+        # The end of a walk is the start of the next, and one frame.
+        assert (shown.n_frames, shown.size) == (7, (608, 608))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    done = CliRunner().invoke(main, [*film, str(tmp_path / "walk.mp4")])
+    assert done.exit_code == 2
+    assert "ffmpeg is not on the PATH" in done.output
     done = CliRunner().invoke(main, ["walk", cgan, "--labels", "12"])
     assert done.exit_code == 1
     assert done.output.count("\n") == 1

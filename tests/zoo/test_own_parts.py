@@ -418,6 +418,72 @@ class Weighted(zoo.model.Model):
         return self.end_step(tf.shape(data)[0], net_loss=objectives["net"])
 
 
+@keras.saving.register_keras_serializable("test_own_parts")
+class WithEncoder(zoo.GAN):
+    """A game with a third player, which learns what the generator made images of."""
+
+    network_names = (*zoo.GAN.network_names, "encoder")
+    logged = (*zoo.GAN.logged, "encoder_loss")
+
+    def __init__(self, *arguments, **named):
+        super().__init__(*arguments, **named)
+        self.encoder = keras.Sequential(
+            [keras.Input(self.image_shape), layers.Dense(self.latent_dim)]
+        )
+
+    def players(self):
+        return {**super().players(), "encoder": [self.encoder]}
+
+    def default_optimizers(self):
+        return {**super().default_optimizers(), "encoder": keras.optimizers.SGD(0.1)}
+
+    def end_step(self, count, **values):
+        latents = self.draw_latents(count, stream=9)
+        samples = self.pass_through(self.generator, latents)
+        with self.minimizing("encoder") as objectives:
+            errors = tf.square(latents - self.encoder(samples, training=True))
+            objectives["encoder"] = tf.reduce_mean(errors)
+        return super().end_step(count, encoder_loss=objectives["encoder"], **values)
+
+
+def with_encoder():
+    return WithEncoder((3,), 2, generator_units=(4,), discriminator_units=(4,), seed=0)
+
+
+def test_a_derived_class_adds_a_player_without_a_compile_of_its_own(tmp_path):
+    model = with_encoder()
+    model.compile(averaging=0.9)
+    assert float(model.encoder_optimizer.learning_rate) == pytest.approx(0.1)
+    model.compile(averaging=0.9, encoder_optimizer=keras.optimizers.Adam(0.02))
+    before = model.encoder.get_weights()
+    history = model.fit(ROWS, batch_size=8, epochs=2, verbose=0).history
+    assert "encoder_loss" in history
+    assert (before[0] != model.encoder.get_weights()[0]).any()
+
+    model.save(tmp_path / "three.keras")
+    loaded = keras.models.load_model(tmp_path / "three.keras")
+    assert float(loaded.encoder_optimizer.learning_rate) == pytest.approx(0.02)
+    assert int(loaded.encoder_optimizer.iterations) == 4
+    model.save_to_preset(tmp_path / "three")
+    for same in (loaded, zoo.from_preset(tmp_path / "three")):
+        np.testing.assert_array_equal(same.encoder(ROWS), model.encoder(ROWS))
+
+    with pytest.raises(ValueError, match=r"encoder_optimiser\..*, encoder_opt"):
+        model.compile(encoder_optimiser="adam")
+
+
+def test_every_player_has_an_optimizer_by_default():
+    class Forgetful(WithEncoder):
+        def default_optimizers(self):
+            return zoo.GAN.default_optimizers(self)
+
+    model = Forgetful((3,), 2, generator_units=(4,), seed=0)
+    with pytest.raises(
+        ValueError, match=r"default_optimizers\(\) has none for encoder"
+    ):
+        model.compile()
+
+
 @pytest.mark.filterwarnings("ignore:float16 is for GPUs")
 def test_losses_are_scaled_for_halves_that_players_alone_names():
     class Unnamed(Weighted):

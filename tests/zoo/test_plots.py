@@ -5,6 +5,7 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from zoo import plots
@@ -109,7 +110,7 @@ def test_pixels_of_another_range_are_warned_of():
 
 
 def test_a_table_has_titles_at_its_rows_and_columns(monkeypatch):
-    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    monkeypatch.setattr(plots, "to_image", lambda figure, **_: figure)
     levels = np.array([10, 20, 30], np.uint8).reshape(3, 1, 1, 1)
     images = np.broadcast_to(levels, (3, 3, 5, 1))
     rows = [images[:2], images[2:] / 127.5 - 1]
@@ -125,6 +126,17 @@ def test_a_table_has_titles_at_its_rows_and_columns(monkeypatch):
     ]
     # In the middle of two pixels of white and the image behind them.
     assert titles == [("above", 2.5), ("below", 7.5), ("left", 3.5)]
+    # Pixels stay squares, and columns are as wide as their titles.
+    for over in ("x", "as wide as this"):
+        figure = plots.table(rows, ["above", "below"], [over])
+        size = np.array(figure.get_size_inches()) * 100
+        scale = size[0] / shown.get_array().shape[1]
+        assert scale == int(scale)
+        (axes,) = figure.axes
+        figure.dpi = 100
+        FigureCanvasAgg(figure).draw()
+        (title,) = axes.get_xticklabels()
+        assert title.get_window_extent().width < scale * 7
     with pytest.raises(ValueError, match=r"for each of 2 rows. Received: \['above"):
         plots.table(rows, ["above"])
 

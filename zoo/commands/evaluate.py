@@ -40,7 +40,7 @@ from zoo.commands.outputs import OutputFile
     "--features",
     metavar="PRESET_OR_RUN",
     help="The classifier to look through, or inception_v3[:FILE.h5]. [default: "
-    "classifier_<data>]",
+    "classifier_<data>; for other data in colour classifier_cifar10_jpeg]",
 )
 @click.option(
     "--parzen",

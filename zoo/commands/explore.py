@@ -16,16 +16,6 @@ _labels = click.option(
 )
 
 
-def _save(out, preset_or_run, rows, *titles):
-    """Writes a table of images, of which those by the model must be finite."""
-    _check_finite(np.concatenate(rows), preset_or_run)
-    plots.table(rows, *titles).save(out)
-
-
-def _check_finite(pictures, preset_or_run):
-    images.check_finite(pictures, f"The images by {preset_or_run}")
-
-
 def _conditions(label):
     return {} if label is None else {"labels": label}
 
@@ -62,15 +52,26 @@ def _features_of(model, pictures):
     show_default=True,
 )
 @_labels
-@outputs.picture("walk.png")
+@outputs.picture(
+    "walk.png",
+    outputs.PictureOrFilmFile,
+    "The picture to write; or the film, .gif or .mp4, from the first seed to the last.",
+)
 def walk(preset_or_run, seeds, steps, path, label, out):
-    """Write a picture of walks through the latents, from seed to seed."""
+    """Write a picture, or a film, of walks through the latents, from seed to seed."""
     model = image_model(preset_or_run)
     decoded = latent.walk(model, seeds, steps, path, **_conditions(label))
-    rows = decoded.reshape(-1, steps, *model.image_shape)
-    titles = [f"{start} → {end}" for start, end in itertools.pairwise(seeds)]
-    _save(out, preset_or_run, rows, titles)
-    click.echo(f"{len(rows)} walks of {steps} steps: {out}")
+    walks = decoded.reshape(-1, steps, *model.image_shape)
+    if plots.is_animation(out):
+        outputs.check_finite(decoded, preset_or_run)
+        # Each begins where the one before it has ended.
+        shown = [walks[0][:1], *(walk[1:] for walk in walks)]
+        grids = [plots.image_grid(image[None]) for image in np.concatenate(shown)]
+        plots.save_animation([plots.enlarged(grid) for grid in grids], out)
+    else:
+        titles = [f"{start} → {end}" for start, end in itertools.pairwise(seeds)]
+        outputs.save_table(out, preset_or_run, walks, titles)
+    click.echo(f"{len(walks)} walks of {steps} steps: {out}")
 
 
 @click.command()
@@ -89,7 +90,7 @@ def arithmetic(preset_or_run, a, b, c, label, out):
         for i, group in enumerate(result.groups)
     ]
     titles = ["a", "- b", "+ c", "="]
-    _save(out, preset_or_run, [*rows, result.image], titles, ["mean"])
+    outputs.save_table(out, preset_or_run, [*rows, result.image], titles, ["mean"])
     click.echo(f"Mean of {a}, less that of {b}, plus that of {c}: {out}")
 
 
@@ -139,7 +140,7 @@ def neighbours(
         model = image_model(preset_or_run)
         known_by = None if features is None else Model.from_preset(features)
         queries = model.generate(count, seed=seed)
-    _check_finite(queries, preset_or_run)
+    outputs.check_finite(queries, preset_or_run)
     if name is None:
         name = trained_on(preset_or_run)[-1]
     candidates = _real(model, name, split)
@@ -155,7 +156,7 @@ def neighbours(
     ]
     kind, first = ("seed", seed) if query is None else ("image", 0)
     titles = [f"{kind} {first + i}" for i in range(len(rows))]
-    _save(out, preset_or_run, rows, titles, ["query", "nearest"])
+    outputs.save_table(out, preset_or_run, rows, titles, ["query", "nearest"])
     click.echo(
         f"The {k} nearest of {len(candidates)} images of {name} to each of "
         f"{len(rows)}; mean "
@@ -207,7 +208,7 @@ def invert(
     found = latent.invert(
         model, real, steps, learning_rate, starts, seed, **_conditions(label)
     )
-    _save(out, preset_or_run, [real, found.images], ["real", "inverted"])
+    outputs.save_table(out, preset_or_run, [real, found.images], ["real", "inverted"])
     click.echo(
         f"{len(real)} images of {name}, mean squared error "
         f"{found.errors.mean():.4f} in [-1, 1]: {out}"

@@ -5,7 +5,10 @@ import pathlib
 import tempfile
 
 import click
+import numpy as np
 import PIL.Image
+
+from zoo import images, plots
 
 
 class OutputFile(click.Path):
@@ -43,12 +46,46 @@ class PictureFile(OutputFile):
         return path
 
 
-def picture(name):
-    """Returns the option of the picture that a command writes, by default of a name."""
+class PictureOrFilmFile(PictureFile):
+    """Such a file, or a film, by its ending."""
+
+    def convert(self, value, param, ctx):
+        """Returns the path."""
+        if not plots.is_animation(value):
+            return super().convert(value, param, ctx)
+        try:
+            plots.check_animation(value)
+        except RuntimeError as error:  # There is no ffmpeg.
+            self.fail(str(error), param, ctx)
+        return OutputFile.convert(self, value, param, ctx)
+
+
+def picture(name, kind=PictureFile, what="The picture to write."):
+    """Returns the option of the file that a command writes.
+
+    Args:
+        name: Its name by default.
+        kind: Type of the option.
+        what: Help.
+    """
     return click.option(
-        "--out",
-        type=PictureFile(),
-        default=name,
-        show_default=True,
-        help="The picture to write.",
+        "--out", type=kind(), default=name, show_default=True, help=what
     )
+
+
+def save_table(out, preset_or_run, rows, *titles):
+    """Writes a table of images, of which those by the model must be finite.
+
+    Args:
+        out: The picture.
+        preset_or_run: What the model was loaded from.
+        rows: As `zoo.plots.table` takes them.
+        *titles: Of rows and columns, as it takes them.
+    """
+    check_finite(np.concatenate(rows), preset_or_run)
+    plots.table(rows, *titles).save(out)
+
+
+def check_finite(pictures, preset_or_run):
+    """Raises `ValueError` where images by a model have pixels that are no numbers."""
+    images.check_finite(pictures, f"The images by {preset_or_run}")

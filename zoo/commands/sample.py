@@ -6,6 +6,7 @@ from zoo import data, images, plots
 from zoo.commands import outputs
 from zoo.commands.flags import Integers
 from zoo.commands.handles import class_names, image_model
+from zoo.infogan import InfoGAN
 
 
 @click.command()
@@ -50,6 +51,11 @@ def sample(preset_or_run, count, seed, columns, labels, out, beside):
         )
     grid.save(out)
     click.echo(f"{len(samples)} samples from seed {seed} on: {out}")
+    if isinstance(model, InfoGAN):
+        click.echo(
+            "Along a row one code varies, from code to code downwards; `python -m zoo "
+            "vary` has more of it."
+        )
     names = class_names(preset_or_run)
     if names is not None and "labels" in model.conditions:
         named = ", ".join(f"{number} {name}" for number, name in enumerate(names))

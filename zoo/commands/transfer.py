@@ -3,7 +3,7 @@
 import click
 import numpy as np
 
-from zoo import data, images, plots
+from zoo import data, images
 from zoo.commands import outputs
 from zoo.commands.handles import image_model, trained_on
 from zoo.dtn import DTN
@@ -22,15 +22,16 @@ from zoo.dtn import DTN
 @click.option("--columns", type=click.IntRange(1), default=8, show_default=True)
 @outputs.picture("transfer.png")
 def transfer(preset_or_run, name, split, count, columns, out):
-    """Write source images with what a DTN makes of each on its right."""
+    """Write a picture of source images, on the right of each what a DTN makes of it."""
     model = image_model(preset_or_run, DTN)
     if name is None:
         name = trained_on(preset_or_run)[0]
     shape = data.shape_arguments(model.image_shape)
     source, _ = data.load_arrays(name, split, **shape, limit=count)
-    transferred = model.transfer(source)
-    images.check_finite(transferred, f"The images by {preset_or_run}")
-    pairs = np.stack([source, images.to_uint8(transferred)], axis=1)
-    grid = plots.image_grid(pairs.reshape(-1, *model.image_shape), 2 * columns)
-    grid.save(out)
+    pairs = np.stack([images.from_uint8(source), model.transfer(source)], axis=1)
+    pairs = pairs.reshape(-1, *model.image_shape)
+    columns = 2 * min(columns, len(source))
+    rows = [pairs[start : start + columns] for start in range(0, len(pairs), columns)]
+    titles = ["source", "result"] * (columns // 2)
+    outputs.save_table(out, preset_or_run, rows, [""] * len(rows), titles)
     click.echo(f"{len(source)} images of {name} and what becomes of them: {out}")
