@@ -110,8 +110,8 @@ class BackupAndResume(keras.callbacks.Callback):
             )
         try:
             with warnings.catch_warnings():
-                # Keras would go on without the state of an optimizer.
-                warnings.filterwarnings("error", "Skipping variable loading")
+                # Keras would go on without the state of an optimizer, or of layers.
+                warnings.filterwarnings("error", "Skipping")
                 model.load_weights(folder / _STATE)
         except (OSError, ValueError, KeyError, UserWarning) as error:
             raise CheckpointError(

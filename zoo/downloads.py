@@ -1,6 +1,7 @@
 """Downloads of files that take their names only once their hashes are right."""
 
 import contextlib
+import functools
 import http.client
 import time
 import urllib.error
@@ -17,17 +18,21 @@ _PIECE = 2**16
 
 
 class _BrokenOff(ValueError):
-    """A connection ended before the file did; another may go on from there."""
+    """A connection brought no whole file; another may."""
 
 
 def read(url):
     """Returns the bytes at a URL.
 
     Raises:
-        ValueError: If they can't be fetched.
+        ValueError: If they can't be fetched, after a few tries.
     """
-    with _named(url), _response(url) as response:
-        return response.read()
+
+    def received():
+        with _named(url), _response(url) as response:
+            return response.read()
+
+    return _in_tries(received)
 
 
 @contextlib.contextmanager
@@ -61,16 +66,17 @@ def fetch(url, path, digest):
         return
     # It does if a process died between the last byte and the final name.
     if not _holds(partial, digest):
-        _receive_in_tries(url, partial, digest)
+        _in_tries(functools.partial(_receive, url, partial, digest))
     partial.replace(path)
 
 
-def _receive_in_tries(url, partial, digest):
+def _in_tries(attempt):
+    """Returns what a function does, called again where a connection breaks off."""
     for _ in range(_TRIES - 1):
         with contextlib.suppress(_BrokenOff):
-            return _receive(url, partial, digest)
+            return attempt()
         time.sleep(_PAUSE)
-    return _receive(url, partial, digest)
+    return attempt()
 
 
 def _receive(url, partial, digest):
@@ -84,13 +90,14 @@ def _receive(url, partial, digest):
         while piece := _read_piece(url, response):
             file.write(piece)
         missing, is_chunked = response.length, response.chunked
+    # Whatever the server says of its length.
+    if _holds(partial, digest):
+        return
     if missing:
         raise _BrokenOff(
             f"{url} can't be fetched: the connection broke off {missing} bytes before "
             "the end. The next try goes on from there."
         )
-    if _holds(partial, digest):
-        return
     received = files.sha256_of(partial)
     if missing is None and not is_chunked:
         # Then a connection that breaks off looks like the end of the file.
@@ -101,6 +108,11 @@ def _receive(url, partial, digest):
             "The next try goes on from there."
         )
     partial.unlink()
+    if mode == "ab":
+        raise _BrokenOff(
+            f"{url} can't be fetched: what an earlier try has left is no beginning of "
+            "it. The next try starts anew."
+        )
     raise ValueError(
         f"{url} is damaged: it has the SHA-256 {received}, and the metadata says "
         f"{digest}. Nothing was kept; try again."
@@ -117,6 +129,10 @@ def _named(url):
     """Makes one `ValueError` of whatever breaks while a block fetches from a URL."""
     try:
         yield
+    except urllib.error.HTTPError as error:
+        # From 500 on the fault is the server's, which may recover.
+        kind = _BrokenOff if error.code >= 500 else ValueError
+        raise kind(f"{url} can't be fetched: {error}") from error
     except (ConnectionError, TimeoutError, http.client.IncompleteRead) as error:
         raise _BrokenOff(f"{url} can't be fetched: {error}") from error
     # A malformed URL is an InvalidURL, a UnicodeError or some other ValueError.

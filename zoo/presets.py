@@ -15,6 +15,7 @@ import pathlib
 import re
 import shutil
 import tempfile
+import warnings
 
 import keras
 import tensorflow as tf
@@ -79,7 +80,10 @@ def load(handle, base, sha256=None, dtype=None):
     try:
         with SafeModeScope(True):
             model = model_class.from_config({**config.get("config"), **changes})
-        model.load_weights(folder / WEIGHTS)
+        with warnings.catch_warnings():
+            # Keras would leave layers in lists that the file lacks at random weights.
+            warnings.filterwarnings("error", "Skipping")
+            model.load_weights(folder / WEIGHTS)
     except (
         ArithmeticError,
         AttributeError,
@@ -88,6 +92,7 @@ def load(handle, base, sha256=None, dtype=None):
         OSError,
         RecursionError,
         TypeError,
+        UserWarning,
         ValueError,
         tf.errors.OpError,
     ) as error:
@@ -184,8 +189,14 @@ def resolve(handle, sha256=None):
     `pathlib.Path(NAME)` are the folder.
 
     Raises:
-        ValueError: If there is no such preset.
+        ValueError: If there is no such preset, or `sha256` is none.
     """
+    if sha256 is not None and not (
+        isinstance(sha256, str) and re.fullmatch("[0-9a-fA-F]{64}", sha256)
+    ):
+        raise ValueError(
+            f"Expected sha256 as 64 hexadecimal digits. Received: {sha256!r}"
+        )
     if not isinstance(handle, (str, os.PathLike)):
         raise ValueError(
             "Expected the name of a built-in preset, a folder or a base URL. "
@@ -291,7 +302,7 @@ def check(folder, sha256=None):
     for name in (CONFIG, WEIGHTS):
         expected = metadata["files"][name]
         path = folder / name
-        if not path.exists():
+        if not path.is_file():
             raise ValueError(f"The preset {folder} is incomplete: {name} is missing.")
         if files.sha256_of(path) != expected:
             raise ValueError(
@@ -311,10 +322,10 @@ def _checked(text, source, sha256):
         )
     metadata = _parsed(text, source)
     layout, files = metadata.get("format"), metadata.get("files")
-    if not isinstance(layout, int):
+    if type(layout) is not int or layout < 1:
         raise ValueError(
-            f"{source} is damaged: its format must be an integer. Get it again. "
-            f"Received: {layout!r}"
+            f"{source} is damaged: its format must be an integer from 1 on. Get it "
+            f"again. Received: {layout!r}"
         )
     # A newer layout may differ in all that follows.
     if layout > FORMAT:
@@ -423,26 +434,34 @@ def _download(url, sha256):
     Files take their final name only once their hash is right; a broken download is
     resumed where it ended.
     """
-    root = _cache_root()
-    if sha256 is not None:
-        with contextlib.suppress(ValueError, OSError):
-            check(root / sha256.lower(), sha256)
-            return root / sha256.lower()
+    if sha256 is not None and _is_cached(sha256.lower()):
+        return _cache_root() / sha256.lower()
     source = f"{url}/{METADATA}"
     text = downloads.read(source)
     metadata = _checked(text, source, sha256)
-    folder = root / hashlib.sha256(text).hexdigest()
+    digest = hashlib.sha256(text).hexdigest()
+    folder = _cache_root() / digest
+    # A cache that is only read needs no lock.
+    if _is_cached(digest):
+        return folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with downloads.locked(folder):
             for name in (CONFIG, WEIGHTS):
-                digest = metadata["files"][name]
-                downloads.fetch(f"{url}/{name}", folder / name, digest)
+                hash_of = metadata["files"][name]
+                downloads.fetch(f"{url}/{name}", folder / name, hash_of)
             # The metadata makes the folder a preset, so it comes last.
             files.write_bytes(folder / METADATA, text)
     except OSError as error:
         raise ValueError(f"The preset {url} can't be cached: {error}") from error
     return folder
+
+
+def _is_cached(digest):
+    """Whether the cache has the whole preset whose metadata have a SHA-256."""
+    with contextlib.suppress(ValueError, OSError):
+        return bool(check(_cache_root() / digest, digest))
+    return False
 
 
 def _parsed(text, source):
@@ -463,5 +482,5 @@ def _read_json(path):
 def _read(path):
     try:
         return path.read_bytes()
-    except FileNotFoundError:
-        raise ValueError(f"{path} is missing.") from None
+    except (FileNotFoundError, IsADirectoryError):
+        raise ValueError(f"The file {path} is missing.") from None

@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -206,6 +207,8 @@ DAMAGED = {
     "format that is a string": lambda m: m.update(format="2"),
     "no format": lambda m: m.pop("format"),
     "format null": lambda m: m.update(format=None),
+    "format that is a truth value": lambda m: m.update(format=True),
+    "format 0": lambda m: m.update(format=0),
     "files that are a list": lambda m: m.update(files=["config.json"]),
     "files null": lambda m: m.update(files=None),
     "file without a hash": without_hash,
@@ -502,6 +505,10 @@ class Server(http.server.SimpleHTTPRequestHandler):
     #: Whether a file comes in chunks, each with its length, the last of none.
     chunked = False
     ranges = True
+    #: How many requests are answered by 503 before the first that is not.
+    failures = 0
+    #: Bytes by which the length of the weights is said too long.
+    excess = 0
     #: How many ask for metadata before the first is answered.
     meeting = threading.Barrier(1)
     #: Seconds that the weights take.
@@ -518,6 +525,10 @@ class Server(http.server.SimpleHTTPRequestHandler):
         if self.ranges and "Range" in self.headers:
             start = int(self.headers["Range"].removeprefix("bytes=").rstrip("-"))
         self.requests.append((path.name, start))
+        if self.failures:
+            type(self).failures -= 1
+            self.send_error(503)
+            return
         if start and start >= len(content):
             self.send_error(416)
             return
@@ -527,7 +538,8 @@ class Server(http.server.SimpleHTTPRequestHandler):
         if self.chunked:
             self.send_header("Transfer-Encoding", "chunked")
         elif self.lengths:
-            self.send_header("Content-Length", str(len(content) - start))
+            said = len(content) - start + (path.suffix == ".h5") * self.excess
+            self.send_header("Content-Length", str(said))
         self.end_headers()
         content = content[start:][: self.limits.get(path.name)]
         if self.chunked:
@@ -616,6 +628,46 @@ def test_a_connection_that_breaks_once_is_tried_again(saved, site, lengths):
     np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
     tries = [start for name, start in handler.requests if name == "model.weights.h5"]
     assert tries == [0, 5000]
+
+
+@pytest.mark.parametrize("fault", [{"limits": {"metadata.json": 9}}, {"failures": 1}])
+def test_metadata_are_asked_for_again(saved, site, fault):
+    url, handler, _ = site
+    handler.once = True
+    for switch, value in fault.items():
+        setattr(handler, switch, value)
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    names = [name for name, _ in handler.requests]
+    assert names[:2] == ["metadata.json"] * 2
+
+
+def test_a_length_that_is_said_wrong_does_not_matter(saved, site):
+    url, handler, _ = site
+    handler.excess = 1000
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    assert handler.requests.count(("model.weights.h5", 0)) == 1
+
+
+def test_a_wrong_beginning_is_dropped(saved, site, killed):
+    """As of another version, or after a power failure."""
+    url, handler, _ = site
+    killed.write_bytes(b"?" * 5000)
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    tries = [start for name, start in handler.requests if name == "model.weights.h5"]
+    assert tries == [5000, 0]
+
+
+def test_a_whole_cache_is_not_written_to(saved, site):
+    """It may be mounted for reading alone."""
+    url, _, cache = site
+    zoo.from_preset(url)
+    there = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
+    loaded = zoo.from_preset(url)
+    np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
+    assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == there
 
 
 def test_an_end_without_a_length_is_not_called_damage(site):
@@ -789,3 +841,52 @@ def test_built_in_presets_are_whole():
             presets.check(presets.BUILT_IN / name)
             assert metadata["licence"], name
             assert metadata["dataset"], name
+
+
+@pytest.mark.parametrize("pin", [123, b"0" * 64, "0" * 63, ""])
+def test_a_pin_is_64_digits(preset, pin):
+    with pytest.raises(ValueError, match="sha256 as 64 hexadecimal digits"):
+        zoo.from_preset(preset, sha256=pin)
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.weights.h5", "metadata.json"])
+def test_a_folder_is_no_file(preset, name):
+    (preset / name).unlink()
+    (preset / name).mkdir()
+    with pytest.raises(ValueError, match=f"{name} is missing"):
+        zoo.from_preset(preset)
+
+
+@keras.saving.register_keras_serializable("test_presets")
+class Blocks(keras.layers.Layer):
+    """Layers in lists in a list."""
+
+    def __init__(self, **arguments):
+        super().__init__(**arguments)
+        self.blocks = [[keras.layers.Dense(3)], [keras.layers.Dense(3)]]
+
+    def build(self, shape):
+        for (dense,) in self.blocks:
+            dense.build(shape)
+
+    def call(self, x):
+        for (dense,) in self.blocks:
+            x = dense(x)
+        return x
+
+
+def test_weights_that_lack_nested_layers_are_refused(tmp_path):
+    """Keras warns alone, and leaves these layers as they were drawn."""
+    samples = keras.Input((3,))
+    generator = keras.Model(samples, Blocks()(samples))
+    gan = zoo.GAN(generator=generator, discriminator_units=(4,), seed=0)
+    folder = tmp_path / "preset"
+    gan.save_to_preset(folder)
+    drawn = zoo.from_preset(folder).generate(3, seed=1)
+    np.testing.assert_array_equal(drawn, gan.generate(3, seed=1))
+    with h5py.File(folder / "model.weights.h5", "r+") as file:
+        del file["generator/layers/blocks/blocks/container"]
+    hashes = {"model.weights.h5": sha256(folder / "model.weights.h5")}
+    edit(folder / "metadata.json", lambda m: m["files"].update(hashes))
+    with pytest.raises(ValueError, match=r"does not fit.*Skipping nested container"):
+        zoo.from_preset(folder)
