@@ -95,7 +95,6 @@ def licences():
         f"| `{name}` | {metadata['dataset']} | {metadata['licence']['data']} | "
         f"{metadata['licence']['weights']} |\n"
         for name, metadata in presets.list_presets().items()
-        if metadata["trained"]
     ]
     return LICENCES_HEAD + "".join(rows)
 

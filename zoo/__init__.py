@@ -1,6 +1,7 @@
 """GAN models for Keras 3: from a paper to a trained generator."""
 
 import os
+import sys
 
 # TensorFlow's C++ says which CUDA libraries and CPU instructions it did not find. It is
 # silenced, for errors of consequence are exceptions anyway; set the variable to 0 to
@@ -15,11 +16,15 @@ try:
     if keras.config.image_data_format() != "channels_last":
         raise ImportError("image_data_format is 'channels_first'")
 except (ImportError, ValueError) as error:
-    raise ImportError(
+    message = (
         "The zoo trains under TensorFlow, with channels last. Set the environment "
         "variable KERAS_BACKEND=tensorflow before Python starts, or name tensorflow "
         f"and channels_last in ~/.keras/keras.json. Received: {error}"
-    ) from error
+    )
+    # Python looks for the module of `python -m` under this name of a program.
+    if sys.argv[0] == "-m":
+        sys.exit(f"Error: {message}")
+    raise ImportError(message) from None
 
 from zoo import (
     callbacks,

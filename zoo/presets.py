@@ -37,19 +37,18 @@ FORMAT = 1
 
 
 def list_presets():
-    """Returns a dict from the name of each built-in preset to its metadata.
+    """Returns a dict from the name of each built-in preset to its metadata."""
+    return {
+        name: _read_json(BUILT_IN / name / METADATA)
+        for name in _built_in_names()
+        if (BUILT_IN / name / METADATA).exists()
+    }
 
-    Presets that have a recipe and no weights yet have `{"trained": False}` with the
-    recipe's description.
-    """
-    presets = {}
-    for folder in sorted(BUILT_IN.iterdir()) if BUILT_IN.is_dir() else []:
-        if (folder / METADATA).exists():
-            presets[folder.name] = {"trained": True, **_read_json(folder / METADATA)}
-        elif (folder / RECIPE).exists():
-            description = _read_json(folder / RECIPE).get("description", "")
-            presets[folder.name] = {"trained": False, "description": description}
-    return presets
+
+def _built_in_names():
+    """Returns the names of built-in presets and of those yet to be trained."""
+    folders = BUILT_IN.iterdir() if BUILT_IN.is_dir() else ()
+    return sorted(folder.name for folder in folders if folder.is_dir())
 
 
 def load(handle, base, sha256=None, dtype=None):
@@ -202,7 +201,7 @@ def resolve(handle, sha256=None):
             "Expected the name of a built-in preset, a folder or a base URL. "
             f"Received: {handle!r}"
         )
-    if isinstance(handle, str) and handle in list_presets():
+    if isinstance(handle, str) and handle in _built_in_names():
         return built_in(handle)
     handle = os.fspath(handle)
     scheme, separator, _ = handle.partition("://")
@@ -249,20 +248,18 @@ def built_in(name):
     Raises:
         ValueError: If there is none of that name, or only its recipe.
     """
-    known = list_presets()
-    if name not in known:
-        trained = [other for other in known if known[other]["trained"]]
-        raise ValueError(
-            f"Unknown preset: {name!r}.{checks.did_you_mean(name, trained)} Expected "
-            "a preset that `python -m zoo list` names, a folder, or a base URL."
-        )
-    if not known[name]["trained"]:
+    if name in (known := list_presets()):
+        return BUILT_IN / name
+    if name in _built_in_names():
         raise ValueError(
             f"The preset {name!r} is a recipe that has not been trained yet, and a "
             f"folder of this name is ./{name}. Train it: python -m zoo train {name} "
             f"--out runs/{name}"
         )
-    return BUILT_IN / name
+    raise ValueError(
+        f"Unknown preset: {name!r}.{checks.did_you_mean(name, known)} Expected a "
+        "preset that `python -m zoo list` names, a folder, or a base URL."
+    )
 
 
 def data_names(metadata):
@@ -362,6 +359,12 @@ def _class_named(config, metadata, folder, base):
         raise ValueError(
             f"The preset {folder} is of class {name.removeprefix('zoo>')!r}. Expected: "
             f"{base.__name__}, or a registered class that derives from it"
+        )
+    said = metadata.get("class"), config.get("class_name")
+    if said != (found.__name__, found.__name__):
+        raise ValueError(
+            f"The preset {folder} is damaged: it is of class {name!r}, and {METADATA} "
+            f"and {CONFIG} say {said}. Get it again."
         )
     return found
 

@@ -18,7 +18,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 import zoo
-from zoo import locks, plots
+from zoo import locks, plots, recipes
 from zoo.__main__ import main
 from zoo.checkpoints import BackupAndResume
 from zoo.commands import flags
@@ -50,6 +50,8 @@ def test_every_argument_has_a_flag_with_help(name):
             if argument not in ("self", "name", "keras_arguments"):
                 flag = argument.replace("_", "-")
                 assert re.search(rf"--{flag}(?![\w-])", shown), argument
+    for flag in ("--jit-compile", "--run-eagerly", "--steps-per-execution"):
+        assert flag in shown
     described = flags.described_arguments(inspect.getdoc(variant))
     for option in flags.flags_of(variant.__init__, variant.__doc__, {}):
         assert described[option.name]
@@ -211,16 +213,14 @@ def test_list_says_what_there_is_and_what_was_measured_of_it():
     )
     assert [*variants] == [*VARIANTS]
     presets = zoo.list_presets()
-    for name, metadata in presets.items():
-        assert (name in trained, name in untrained) == (
-            metadata["trained"],
-            not metadata["trained"],
-        )
+    assert [*trained] == [*presets]
+    assert {*untrained} == {*recipes.names()} - {*presets}
     for name, entry in trained.items():
         for label, value in presets[name]["measured"].items():
             metric, _, network = label.partition("[")
             assert f"{metric} {value}" in entry
-            assert network in entry
+            assert network.rstrip("]") in entry
+        assert ("500 real" in entry) == ("afhq" in name)
         weights, data = (presets[name]["licence"][of] for of in ("weights", "data"))
         assert f"licence: {weights}" in entry
         assert (f"(the data: {data})" in entry) == (weights != data)

@@ -751,7 +751,7 @@ def test_workers_take_their_rows_in_order():
         ),
         (
             {"name": "digits", "labelled": 10, "labelled_share": 1.0},
-            r"rows with and without labels.*labelled_share=1.0",
+            r"above 0 and below 1. Received: labelled_share=1.0",
         ),
         (
             {"name": "digits", "labelled": 10, "labelled_share": 0.005},

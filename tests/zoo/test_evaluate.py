@@ -178,17 +178,18 @@ def test_a_classifier_is_measured_on_all_there_is(folder, classifier):
 
 
 def test_classes_of_other_data_are_not_counted(folder, classifier):
-    recipe = {"data": {"name": "mnist", "split": "train"}}
-    classifier.save_to_preset(folder / "of_mnist", metadata={"recipe": recipe})
+    recipe = {"data": {"name": "fashion_mnist", "split": "train"}}
+    of_clothes = folder / "of_clothes"
+    classifier.save_to_preset(of_clothes, metadata={"recipe": recipe})
     report = evaluation.evaluate(
-        folder / "cgan", "digits", count=COUNT, features=folder / "of_mnist"
+        folder / "cgan", "digits", count=COUNT, features=of_clothes
     )
     assert report.class_shares is None
     names = {m.name for m in report.measurements}
     assert "frechet_distance" in names
     assert not names & {"label_accuracy", "smallest_class_share"}
     asked = ["--data", "digits", "--split", "train", "--count", 20]
-    done = run("evaluate", folder / "cgan", *asked, "--features", folder / "of_mnist")
+    done = run("evaluate", folder / "cgan", *asked, "--features", of_clothes)
     assert "Distances are better the lower; precision, recall" in done.output
 
 
@@ -400,10 +401,12 @@ def test_mistakes_are_one_line(folder, gan, classifier):
         prior=zoo.priors.StratifiedRange(1, -8.0, 8.0),
         seed=0,
     ).save_to_preset(folder / "gaussian")
+    np.savez(folder / "grey.npz", image=np.zeros((20, 8, 8), np.uint8))
+    grey = ["--data", str(folder / "grey.npz"), "--split", "train"]
     zoo.GAN((3,), 2, generator_units=(4,), seed=0).save_to_preset(folder / "rows")
     cases = [
-        ([folder / "cgan", "--data", "digits"], 1, "no feature network for digits"),
-        ([folder / "cgan", "--data", "digits"], 1, "classifier_mnist"),
+        ([folder / "cgan", *grey], 1, f"no feature network for {grey[1]}"),
+        ([folder / "cgan", *grey], 1, "classifier_mnist"),
         ([folder / "cgan", "--data", "digits,digits"], 1, "one data set"),
         ([folder / "gaussian", "--data", "digits"], 1, "single numbers: --data gauss"),
         (
@@ -497,7 +500,7 @@ def test_numbers_are_told_by_their_mean_and_deviation(tmp_path):
     asked = ["gan_gaussian1d", "--count", "300", "--seed", "7", "--json", str(out)]
     done = run("evaluate", *asked)
     assert done.exit_code == 0, done.output
-    assert done.output.startswith("gan_gaussian1d (GAN) on gaussian\n0 real, 300 gen")
+    assert done.output.startswith("gan_gaussian1d (GAN) on gaussian\n300 generated")
     said = json.loads(out.read_text())
     samples = zoo.from_preset("gan_gaussian1d").generate(300, seed=7)
     assert {m["name"]: m["value"] for m in said["measurements"]} == {
@@ -505,6 +508,16 @@ def test_numbers_are_told_by_their_mean_and_deviation(tmp_path):
         "deviation": pytest.approx(samples.std()),
     }
     assert said["split"] is None
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_digits_are_seen_through_the_network_of_mnist(tmp_path, channels):
+    shape = (16, 16, channels)
+    gan = zoo.DCGAN(shape, generator_filters=2, discriminator_filters=2, seed=0)
+    gan.save_to_preset(tmp_path / "gan")
+    report = evaluation.evaluate(tmp_path / "gan", "digits", count=20)
+    assert report.measurements[0].features == "classifier_mnist"
+    assert len(report.class_shares) == 10
 
 
 def test_other_images_in_colour_are_seen_through_the_colour_features(tmp_path):

@@ -637,7 +637,7 @@ class TestMeasurement:
 
     def test_without_a_network_and_without_spread(self):
         score = metrics.Measurement("parzen_score", 225.0, real_count=100)
-        assert str(score) == "parzen_score: 225 (100 real, 0 generated, seed 0)"
+        assert str(score) == "parzen_score: 225 (100 real, seed 0)"
 
     def test_a_table_has_a_heading_for_each_network_and_count(self, distance):
         recall = dataclasses.replace(distance, name="recall", spread=0.5)
@@ -651,7 +651,7 @@ class TestMeasurement:
             "  recall            3.25 ± 0.5",
             f"classifier_mnist@f00df00d, resize none; {counts}",
             "  frechet_distance  3.25 ± 0.12",
-            "100 real, 0 generated, seed 0",
+            "100 real, seed 0",
             "  parzen            225",
         ]
 

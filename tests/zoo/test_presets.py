@@ -397,6 +397,7 @@ def test_a_preset_names_no_other_preset(preset, nested):
             config["config"]["generator"] = dtn
         else:
             config.update(dtn)
+            edit(preset / "metadata.json", lambda m: m.update({"class": "DTN"}))
 
     edit_config(preset, name_another)
     with pytest.raises(ValueError, match="is not allowed to name a preset"):
@@ -837,10 +838,9 @@ def test_a_newer_layout_is_refused_before_its_files_are_fetched(site, preset):
 
 def test_built_in_presets_are_whole():
     for name, metadata in zoo.list_presets().items():
-        if metadata["trained"]:
-            presets.check(presets.BUILT_IN / name)
-            assert metadata["licence"], name
-            assert metadata["dataset"], name
+        presets.check(presets.BUILT_IN / name)
+        assert metadata["licence"], name
+        assert metadata["dataset"], name
 
 
 @pytest.mark.parametrize("pin", [123, b"0" * 64, "0" * 63, ""])
@@ -890,3 +890,14 @@ def test_weights_that_lack_nested_layers_are_refused(tmp_path):
     edit(folder / "metadata.json", lambda m: m["files"].update(hashes))
     with pytest.raises(ValueError, match=r"does not fit.*Skipping nested container"):
         zoo.from_preset(folder)
+
+
+@pytest.mark.parametrize("where", ["metadata", "config"])
+@pytest.mark.parametrize("said", ["DCGAN", "Model", ["GAN"], None])
+def test_another_class_than_the_one_that_is_said_is_damage(preset, where, said):
+    if where == "config":
+        edit_config(preset, lambda config: config.update(class_name=said))
+    else:
+        edit(preset / "metadata.json", lambda m: m.update({"class": said}))
+    with pytest.raises(ValueError, match=r"damaged: it is of class 'zoo>GAN', and "):
+        zoo.from_preset(preset)

@@ -19,6 +19,13 @@ from zoo import losses, priors
 # file can't hold.
 _NOT_FLAGS = {"self", "seed", "name", "keras_arguments"}
 
+#: What every `compile` hands on to Keras.
+_KERAS_FLAGS = {
+    "jit_compile": (click.BOOL, "Whether XLA compiles the steps.", False),
+    "run_eagerly": (click.BOOL, "Whether steps run without a graph, slowly.", False),
+    "steps_per_execution": (click.INT, "Steps in one call of the graph.", 1),
+}
+
 
 def flags_of(function, documentation, settings):
     """Returns a `click.Option` for each argument of a constructor or of `compile`.
@@ -29,17 +36,22 @@ def flags_of(function, documentation, settings):
         settings: Dict of the arguments that stand where no flag is given.
     """
     help_texts = described_arguments(documentation)
+    parameters = inspect.signature(function).parameters
+    described = {
+        name: (_type(parameter, function), help_texts.get(name, ""), parameter.default)
+        for name, parameter in parameters.items()
+        if name not in _NOT_FLAGS
+    }
+    if "keras_arguments" in parameters:
+        described |= _KERAS_FLAGS
     return [
         click.Option(
             ["--" + name.replace("_", "-"), name],
-            type=_type(parameter, function),
+            type=kind,
             default=None,
-            help=with_default(
-                help_texts.get(name, ""), settings.get(name, parameter.default)
-            ),
+            help=with_default(text, settings.get(name, default)),
         )
-        for name, parameter in inspect.signature(function).parameters.items()
-        if name not in _NOT_FLAGS
+        for name, (kind, text, default) in described.items()
     ]
 
 

@@ -1,10 +1,11 @@
-"""`python -m zoo list`: variants and presets."""
+"""`python -m zoo list`: variants, presets and recipes."""
 
 import inspect
 
 import click
 
-from zoo.presets import list_presets
+from zoo import presets, recipes
+from zoo.metrics import Measurement
 from zoo.variants import VARIANTS
 
 
@@ -16,29 +17,29 @@ def list_all():
     for name, variant in VARIANTS.items():
         module = inspect.getmodule(variant)
         click.echo(f"  {name:<{width}} {inspect.getdoc(module).splitlines()[0]}")
-    presets = list_presets()
+    trained = presets.list_presets()
     click.echo("\nPresets (zoo.from_preset, python -m zoo sample PRESET):")
-    for name, metadata in presets.items():
-        if metadata["trained"]:
-            click.echo(f"  {name:<26} {metadata['recipe']['description']}")
-            licence = metadata["licence"]
-            terms = f"licence: {licence['weights']}"
-            if licence["weights"] != licence["data"]:
-                terms += f" (the data: {licence['data']})"
-            for line in (*_measured(metadata["measured"]), terms):
-                click.echo(f"  {'':<26}   {line}")
+    for name, metadata in trained.items():
+        click.echo(f"  {name:<26} {metadata['recipe']['description']}")
+        licence = metadata["licence"]
+        terms = f"licence: {licence['weights']}"
+        if licence["weights"] != licence["data"]:
+            terms += f" (the data: {licence['data']})"
+        for line in (*_measured(metadata), terms):
+            click.echo(f"  {'':<26}   {line}")
     click.echo("\nRecipes without weights (python -m zoo train RECIPE):")
-    for name, metadata in presets.items():
-        if not metadata["trained"]:
-            click.echo(f"  {name:<26} {metadata['description']}")
+    for name in recipes.names():
+        if name not in trained:
+            click.echo(f"  {name:<26} {recipes.Recipe.of_preset(name).description}")
 
 
-def _measured(measured):
-    """Returns a line for all numbers of one feature network, and one for the rest."""
+def _measured(metadata):
+    """Returns a line for all numbers of one feature network and of as many samples."""
     lines = {}
-    for label, value in measured.items():
-        name, bracket, network = label.partition("[")
-        lines.setdefault(bracket + network, []).append(f"{name} {value}")
-    return [
-        f"{', '.join(numbers)} {network}".rstrip() for network, numbers in lines.items()
-    ]
+    for saved in metadata["evaluation"]["measurements"]:
+        measurement = Measurement(**saved)
+        value = metadata["measured"].get(measurement.label)
+        if value is not None:
+            told = f"{measurement.name} {value}"
+            lines.setdefault(measurement.provenance, []).append(told)
+    return [f"{', '.join(told)} ({where})" for where, told in lines.items()]

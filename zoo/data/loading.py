@@ -34,9 +34,9 @@ def load_data(
     channels=None,
     labels=False,
     labelled=None,
+    shuffle_seed=0,
     labelled_share=0.5,
     shuffle=None,
-    shuffle_seed=0,
     mean=4.0,
     std=0.5,
     size=10_000,
@@ -93,12 +93,12 @@ def load_data(
             class, chosen by `shuffle_seed`; a share of each batch is drawn from them.
             The rest of the batch is drawn from the whole set, and its labels are -1.
             An epoch goes once through the whole set.
-        labelled_share: That share, between 0 and 1. The labelled rows are spread
-            evenly over the batch, so that every replica gets its part.
+        shuffle_seed: Integer that all orders and draws derive from.
+        labelled_share: That share of each batch, between 0 and 1. The labelled rows are
+            spread evenly over the batch, so that every replica gets its part.
         shuffle: Whether to train: shuffle, and drop what remains after the last full
             batch. Otherwise all images come in their order and the last batch may be
             smaller. `None` trains unless the split's name starts with `test` or `val`.
-        shuffle_seed: Integer that all orders and draws derive from.
         mean: Mean of `"gaussian"`.
         std: Standard deviation of `"gaussian"`.
         size: Draws in an epoch of `"gaussian"`.
@@ -120,7 +120,7 @@ def load_data(
     shuffle_seed = checks.seed("shuffle_seed", shuffle_seed)
     labels = checks.flag("labels", labels)
     labelled = checks.optional(checks.count, "labelled", labelled)
-    labelled_share = checks.number("labelled_share", labelled_share)
+    labelled_share = checks.number("labelled_share", labelled_share, above=0, below=1)
     shuffle = checks.optional(checks.flag, "shuffle", shuffle)
     mean, std = checks.number("mean", mean), checks.number("std", std, least=0)
     size = checks.count("size", size)

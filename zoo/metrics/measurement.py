@@ -83,10 +83,15 @@ class Measurement:
         """How many samples there were, and from which seed, in words."""
         if self.train_count:
             return f"{self.real_count} real against {self.train_count} of train"
-        return (
-            f"{self.real_count} real, {self.generated_count} generated, "
-            f"seed {self.seed}"
-        )
+        counts = ((self.real_count, "real"), (self.generated_count, "generated"))
+        counted = [f"{count} {kind}" for count, kind in counts if count]
+        return ", ".join([*counted, f"seed {self.seed}"])
+
+    @property
+    def provenance(self):
+        """What must be equal before two numbers are compared, in words."""
+        network = self.label.removeprefix(self.name).strip("[]")
+        return f"{network}; {self.counts}" if network else self.counts
 
     @property
     def amount(self):
@@ -110,9 +115,7 @@ def table(measurements):
     measurements = list(measurements)
     groups = {}
     for each in measurements:
-        network = each.label.removeprefix(each.name).strip("[]")
-        heading = f"{network}; {each.counts}" if network else each.counts
-        groups.setdefault(heading, []).append(each)
+        groups.setdefault(each.provenance, []).append(each)
     width = max((len(each.name) for each in measurements), default=0)
     lines = []
     for heading, members in groups.items():
