@@ -8,6 +8,7 @@ single numbers it is told how they are distributed.
 """
 
 import dataclasses
+import warnings
 
 import numpy as np
 
@@ -65,7 +66,7 @@ class Evaluation:
 
 def evaluate(
     handle,
-    name,
+    name=None,
     split="test",
     count=10_000,
     seed=0,
@@ -78,7 +79,8 @@ def evaluate(
     Args:
         handle: Preset by name, folder or URL, or a run.
         name: Name of the real images, as for `zoo.load_data`, no arrays; of a domain
-            model two names; of a model of single numbers `"gaussian"`.
+            model two names; of a model of single numbers `"gaussian"`. None for the
+            data it was trained on.
         split: Their split.
         count: Samples to draw, and real images to load, the first ones. Where there are
             fewer, as many samples are drawn.
@@ -104,6 +106,9 @@ def evaluate(
     model = Model.from_preset(folder)
     _check_weights(model, handle)
     _check_asked(model, features, parzen)
+    if name is None:
+        names = presets.trained_on(folder)
+        name = names if len(names) > 1 else names[0]
     pair = isinstance(name, (list, tuple))
     if not all(isinstance(one, str) for one in (name if pair else (name,))):
         raise ValueError(
@@ -130,6 +135,8 @@ def evaluate(
     chosen = {"name": name, "split": split, **shape}
     measurements, shares = [], None
     if isinstance(model, GenerativeModel):
+        if parzen:
+            _warn_of_seen(presets.check(folder), chosen)
         measurements, shares = _samples(
             model, features, chosen, count, seed, parzen, progress
         )
@@ -199,10 +206,11 @@ def _samples(model, features, chosen, count, seed, parzen, progress):
     in_colour = model.image_shape[-1] == 3
     network = feature_networks.find(features, chosen["name"], in_colour)
     count = len(real)
-    # The distance between real images that nobody could tell apart is the floor; of the
-    # same images it would be 0.
+    # The distance between real images is the floor; of the same images it would be 0.
     others = _apart(compared, "train", count)
-    train = None if others is None else others.arrays()[0]
+    # The fewer images, the larger a distance: fewer would be no floor.
+    is_floor = others is not None and others.size == count
+    train = others.arrays()[0] if is_floor else None
     labels = _labels(model, count)
     with progress(length=3 * count + (0 if train is None else len(train))) as bar:
         generated = _draw(model, consecutive_seeds(count, seed), labels, bar)
@@ -249,6 +257,20 @@ def _validation(compared, split):
             f"Choose another split. Received: split={split!r}"
         )
     return validation
+
+
+def _warn_of_seen(metadata, chosen):
+    """Warns where the width of Parzen windows is chosen on what was trained on."""
+    if presets.data_names(metadata) != [chosen["name"]]:
+        return
+    split = metadata["recipe"]["data"].get("split", "train")
+    validation = select(**{**chosen, "split": VALIDATION})
+    if isinstance(split, str) and validation.overlaps(validation.of(split)):
+        warnings.warn(
+            f"The width of Parzen windows is chosen on {VALIDATION}, and the model was "
+            f"trained on {split}, which has the same images: the papers hold them out.",
+            stacklevel=3,
+        )
 
 
 def _real_images(compared, split, model):

@@ -92,7 +92,14 @@ class FeatureNetwork:
                 path.append(shape)
         steps = ["x".join(map(str, shape)) if shape else "any" for shape in path]
         rule = "none" if len(steps) == 1 else f"antialiased {'>'.join(steps)}"
+        if any(map(_loses_margins, path[:-1], path[1:])):
+            rule = f"cropped, {rule}"
         return {"features": self.name, "hash": self.hash, "resize": rule}
+
+
+def _loses_margins(shape, fitted):
+    """Whether images of a shape lose what overhangs their centred square."""
+    return shape is not None and shape[0] != shape[1] and fitted[0] == fitted[1]
 
 
 class ClassifierFeatures(FeatureNetwork):

@@ -275,6 +275,25 @@ def data_names(metadata):
     return names if all(isinstance(name, str) for name in names) else []
 
 
+def trained_on(handle):
+    """Returns the names of the data that a preset or run was trained on, as a list.
+
+    Of a domain model there are two, the source and the target.
+
+    Args:
+        handle: Name, folder or URL.
+
+    Raises:
+        ValueError: If it says nothing of that.
+    """
+    names = data_names(metadata_of(handle))
+    if not names:
+        raise ValueError(
+            f"{handle} does not say which data it was trained on: name some by --data."
+        )
+    return names
+
+
 def metadata_of(handle):
     """Returns what a preset says of itself, as its `metadata.json` has it."""
     return check(resolve(handle))

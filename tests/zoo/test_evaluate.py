@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import io
 import json
+import warnings
 
 import click
 import keras
@@ -165,9 +166,38 @@ def test_resize_rules_name_each_step(folder, classifier):
         ((8, 8, 1), (8, 8, 1)): "none",
         ((8, 8, 1), (16, 16, 1)): "antialiased 8x8x1>16x16x1>8x8x1",
         (None, (8, 8, 1)): "antialiased any>8x8x1",
+        ((8, 12, 1), (8, 8, 1)): "cropped, antialiased 8x12x1>8x8x1",
+        ((8, 12, 1), (8, 12, 1)): "cropped, antialiased 8x12x1>8x8x1",
     }
     for shapes, rule in rules.items():
         assert network.provenance(shapes)["resize"] == rule
+
+
+def test_fewer_training_images_are_no_floor(folder, tmp_path):
+    pixels, _ = data.load_arrays("digits", "test", image_size=8, limit=60)
+    (tmp_path / "set").mkdir()
+    for split, rows in (("test", slice(0, 40)), ("train", slice(40, 60))):
+        np.savez(tmp_path / "set" / f"{split}.npz", image=pixels[rows])
+    asked = {"features": folder / "classifier", "name": str(tmp_path / "set")}
+    for count, has_floor in ((20, True), (40, False)):
+        report = evaluation.evaluate(folder / "cgan", count=count, **asked)
+        names = {m.name for m in report.measurements}
+        assert ("frechet_distance_of_train" in names) == has_floor
+
+
+@pytest.mark.parametrize(("split", "seen"), [("train", True), ("train[:50]", False)])
+def test_parzen_windows_are_not_chosen_unsaid_on_what_was_trained_on(
+    folder, gan, tmp_path, monkeypatch, split, seen
+):
+    monkeypatch.setattr(evaluation, "VALIDATION", "train[-40:]")
+    recipe = {"data": {"name": "digits", "split": split}}
+    gan.save_to_preset(tmp_path / "gan", {"recipe": recipe})
+    asked = {"count": 20, "parzen": True, "features": folder / "classifier"}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        report = evaluation.evaluate(tmp_path / "gan", **asked)
+    assert report.data == "digits"
+    assert seen == any("was trained on train, which" in str(w.message) for w in told)
 
 
 def test_a_classifier_is_measured_on_all_there_is(folder, classifier):

@@ -305,8 +305,12 @@ class TestKernelDistance:
             metrics.kernel_distance(*feature_sets)
 
     def test_refuses_no_subsets(self, feature_sets):
-        with pytest.raises(ValueError, match=r"`subsets`.*Received: 0"):
+        with pytest.raises(ValueError, match=r"1 or more\. Received: subsets=0"):
             metrics.kernel_distance(*feature_sets, subsets=0, subset_size=10)
+
+    def test_refuses_parts_of_a_sample(self, feature_sets):
+        with pytest.raises(ValueError, match=r"Received: subset_size=10\.5"):
+            metrics.kernel_distance(*feature_sets, subset_size=10.5)
 
 
 class TestClassifierScore:
@@ -386,6 +390,18 @@ class TestManifolds:
         assert metrics.density_coverage(real, generated, 1) == (0, 0)
         assert metrics.density_coverage(real, real, 1) == (1, 1)
 
+    def test_a_set_in_another_order_is_the_same_set(self, random):
+        for count, width in ((30, 16), (200, 5), (501, 64)):
+            real = random.normal(size=(count, width))
+            for same in (real, real[::-1], random.permutation(real)):
+                assert metrics.density_coverage(real, same) == (1, 1)
+                assert metrics.precision_recall(real, same) == (1, 1)
+        # Where nearly all distances are alike, and many of them 0.
+        corners = random.integers(0, 2, (300, 4)).astype("float64")
+        shuffled = random.permutation(corners)
+        expected = metrics.density_coverage(corners, corners)
+        assert metrics.density_coverage(corners, shuffled) == expected
+
     def test_squared_distances_are_not_rounded_below_zero(self, random):
         far = random.normal(size=(50, 6)) + 1e4
         for _, block in arrays.squared_distances(far, far):
@@ -418,7 +434,7 @@ class TestManifolds:
         real, generated = feature_sets
         with pytest.raises(ValueError, match=r"1 to 2 for the 3 samples of `generated"):
             metrics.precision_recall(real, generated[:3], neighbours=3)
-        with pytest.raises(ValueError, match=r"300 samples of `real`. Received: 0"):
+        with pytest.raises(ValueError, match=r"Received: neighbours=0"):
             metrics.density_coverage(real, generated, neighbours=0)
 
 

@@ -8,7 +8,6 @@ import click
 
 from zoo import evaluation, files, metrics
 from zoo.commands.flags import DataName
-from zoo.commands.handles import trained_on
 from zoo.commands.outputs import OutputFile
 
 
@@ -57,11 +56,9 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     """Measure a preset, by name, folder or URL, or a run.
 
     Samples of a generator are compared with real images through a classifier's
-    features, and so is as large a part of the train split, where that is another: the
-    distance a perfect generator would have.
+    features, and so are as many of the train split, where that is another and has
+    them: a distance that a generator hardly falls below.
     """
-    if name is None:
-        name = DataName().convert(trained_on(preset_or_run), None, None)
     measured = evaluation.evaluate(
         preset_or_run,
         name,

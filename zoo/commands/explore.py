@@ -5,10 +5,10 @@ import itertools
 import click
 import numpy as np
 
-from zoo import data, images, latent, plots
+from zoo import data, images, latent, plots, presets
 from zoo.commands import outputs
 from zoo.commands.flags import Integers
-from zoo.commands.handles import image_model, trained_on
+from zoo.commands.handles import image_model
 from zoo.model import Model
 
 _labels = click.option(
@@ -142,7 +142,7 @@ def neighbours(
         queries = model.generate(count, seed=seed)
     outputs.check_finite(queries, preset_or_run)
     if name is None:
-        name = trained_on(preset_or_run)[-1]
+        name = presets.trained_on(preset_or_run)[-1]
     candidates = _real(model, name, split)
     if known_by is None:
         found = latent.nearest(queries, candidates, k)
@@ -203,7 +203,7 @@ def invert(
     """
     model = image_model(preset_or_run)
     if name is None:
-        name = trained_on(preset_or_run)[0]
+        name = presets.trained_on(preset_or_run)[0]
     real = _real(model, name, split, count)
     found = latent.invert(
         model, real, steps, learning_rate, starts, seed, **_conditions(label)

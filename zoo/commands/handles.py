@@ -39,22 +39,3 @@ def class_names(handle):
     names = presets.metadata_of(handle).get("classes")
     named = isinstance(names, list) and all(isinstance(name, str) for name in names)
     return names if named else None
-
-
-def trained_on(handle):
-    """Returns the names of the data that a preset or run was trained on, as a list.
-
-    Of a domain model there are two, the source and the target.
-
-    Args:
-        handle: Name, folder or URL.
-
-    Raises:
-        ValueError: If it says nothing of that.
-    """
-    names = presets.data_names(presets.metadata_of(handle))
-    if not names:
-        raise ValueError(
-            f"{handle} does not say which data it was trained on: name some by --data."
-        )
-    return names

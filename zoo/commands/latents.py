@@ -2,10 +2,10 @@
 
 import click
 
-from zoo import data, images
+from zoo import data, images, presets
 from zoo.autoencoder import AutoencoderModel
 from zoo.commands import outputs
-from zoo.commands.handles import image_model, trained_on
+from zoo.commands.handles import image_model
 
 
 @click.command()
@@ -33,7 +33,7 @@ def latents(preset_or_run, name, split, count, out):
     """
     model = image_model(preset_or_run, AutoencoderModel)
     if name is None:
-        name = trained_on(preset_or_run)[0]
+        name = presets.trained_on(preset_or_run)[0]
     shape = data.shape_arguments(model.image_shape)
     pixels, labels = data.load_arrays(name, split, **shape, limit=count)
     model.latent_space(images.from_uint8(pixels), labels).save(out)

@@ -3,9 +3,9 @@
 import click
 import numpy as np
 
-from zoo import data, images
+from zoo import data, images, presets
 from zoo.commands import outputs
-from zoo.commands.handles import image_model, trained_on
+from zoo.commands.handles import image_model
 from zoo.dtn import DTN
 
 
@@ -25,7 +25,7 @@ def transfer(preset_or_run, name, split, count, columns, out):
     """Write a picture of source images, on the right of each what a DTN makes of it."""
     model = image_model(preset_or_run, DTN)
     if name is None:
-        name = trained_on(preset_or_run)[0]
+        name = presets.trained_on(preset_or_run)[0]
     shape = data.shape_arguments(model.image_shape)
     source, _ = data.load_arrays(name, split, **shape, limit=count)
     pairs = np.stack([images.from_uint8(source), model.transfer(source)], axis=1)

@@ -9,6 +9,7 @@ import itertools
 import numpy as np
 from scipy.special import rel_entr
 
+from zoo import checks
 from zoo.metrics.arrays import as_probabilities
 from zoo.metrics.measurement import Estimate
 
@@ -33,7 +34,8 @@ def classifier_score(probabilities, splits=10):
     """
     probabilities = as_probabilities(probabilities)
     count = len(probabilities)
-    if not 1 <= splits <= count:
+    splits = checks.count("splits", splits)
+    if splits > count:
         raise ValueError(
             f"`splits` must be from 1 to the number of samples, {count}. "
             f"Received: {splits}"

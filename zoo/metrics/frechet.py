@@ -120,9 +120,10 @@ class FrechetDistance(keras.metrics.Metric):
 
     Counts, sums and sums of outer products are kept in float64; they add up over
     batches and over replicas, and give what `frechet_distance` gives on all the
-    features at once. `result()` decomposes two [dimension, dimension] matrices, and
-    `evaluate` asks for it after each batch: for thousands of dimensions, update in a
-    loop and ask once.
+    features at once, as long as means are not some 1e4 times deviations or more, where
+    sums of squares cancel. `result()` decomposes two [dimension, dimension] matrices,
+    and `evaluate` asks for it after each batch: for thousands of dimensions, update in
+    a loop and ask once.
 
     Args:
         dimension: number of features of one sample.

@@ -7,6 +7,7 @@ et al., "A Kernel Two-Sample Test", JMLR 13, 2012, equation 3) with a cubic kern
 
 import numpy as np
 
+from zoo import checks
 from zoo.metrics.arrays import as_feature_sets
 from zoo.metrics.measurement import Estimate
 
@@ -39,10 +40,10 @@ def kernel_distance(real, generated, subsets=100, subset_size=1000, seed=0):
             subset is larger than a set.
     """
     real, generated = as_feature_sets(real, generated)
-    if subsets < 1:
-        raise ValueError(f"`subsets` must be at least 1. Received: {subsets}")
+    subsets = checks.count("subsets", subsets)
+    subset_size = checks.count("subset_size", subset_size, least=2)
     smaller = min(len(real), len(generated))
-    if not 2 <= subset_size <= smaller:
+    if subset_size > smaller:
         raise ValueError(
             f"`subset_size` must be from 2 to {smaller}, the size of the smaller set. "
             f"Received: {subset_size}"
