@@ -74,9 +74,10 @@ def picture(model, recipe):
     shape = zoo.data.shape_arguments(model.image_shape)
     real, _ = zoo.data.load_arrays(source, "test", **shape, limit=60)
     if isinstance(model, GenerativeModel):
-        # One class a column, where the model knows classes.
-        columns = None if "labels" in model.conditions else 10
-        samples, columns = model.sample_grid(60, columns=columns)
+        if "labels" in model.conditions:  # One class a column.
+            samples, columns = model.sample_grid(60)
+        else:
+            samples, columns = model.generate(60), 10
         titles = ("real", "generated")
     elif hasattr(model, "transfer"):
         samples, columns, titles = model.transfer(real), 10, ("source", "transferred")
