@@ -36,6 +36,9 @@ from zoo.running_means import RunningMeans, zero_without_rows
 from zoo.training_loop import TrainingLoop, refuse_unsupported
 from zoo.unpacking import Unpacking
 
+#: Rows are computed in multiples of this. Processors add up the last few in another
+#: order, and what a row gives shall not hang on those that come with it.
+_ROW_BLOCK = 8
 #: Arguments of `compile` that change how steps run, and not what they do.
 _HOW_KERAS_RUNS = ("run_eagerly", "jit_compile", "steps_per_execution")
 
@@ -479,13 +482,15 @@ class Model(Unpacking, TrainingLoop):
         if count == 0:
             # Some kernels give no rows a wrong shape.
             one = (tf.zeros((1, *array.shape[1:]), array.dtype) for array in arrays)
-            return tf.nest.map_structure(lambda x: _as_float32(x)[:0], function(*one))
+            return tf.nest.map_structure(_first(0), function(*one))
         parts = []
         with self.progress(length=count) as bar:
             for i in range(0, count, batch_size):
-                rows = [tf.constant(array[i : i + batch_size]) for array in arrays]
-                parts.append(tf.nest.map_structure(_as_float32, function(*rows)))
-                bar.update(len(rows[0]))
+                rows = [array[i : i + batch_size] for array in arrays]
+                number = len(rows[0])
+                outputs = function(*map(_filled_up, rows))
+                parts.append(tf.nest.map_structure(_first(number), outputs))
+                bar.update(number)
         return tf.nest.map_structure(lambda *each: np.concatenate(each), *parts)
 
     # Verbs of train_step
@@ -833,8 +838,15 @@ def _optimizer_of(player, given):
         raise ValueError(f"{player}_optimizer can't be built: {error}") from error
 
 
-def _as_float32(tensor):
-    return tf.cast(tensor, tf.float32).numpy()
+def _filled_up(rows):
+    """Repeats the last row up to a multiple of `_ROW_BLOCK`."""
+    missing = -len(rows) % _ROW_BLOCK
+    return tf.constant(np.concatenate([rows, np.repeat(rows[-1:], missing, axis=0)]))
+
+
+def _first(count):
+    """Returns a function from a tensor to its first rows, as float32 numpy."""
+    return lambda tensor: tf.cast(tensor[:count], tf.float32).numpy()
 
 
 def _sums_of_two(gradients, others):

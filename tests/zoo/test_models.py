@@ -405,3 +405,18 @@ def test_takes_networks_of_ones_own(variant, names, tmp_path):
         wrong = small_network(SHAPES[name][0], (7,) * len(SHAPES[name][1]))
         with pytest.raises(ValueError, match="must map rows of shape"):
             build(**{**own, name: wrong})
+
+
+def test_rows_are_computed_in_whole_blocks():
+    """So that what a row gives does not hang on how many come with it."""
+    model = zoo.GAN((2,), 2, generator_units=(4,), seed=0)
+    rows, seen = np.arange(22.0, dtype="float32").reshape(11, 2), []
+
+    def function(batch):
+        seen.append(batch.shape[0])
+        return batch, batch[:, 0]
+
+    same, firsts = model._in_batches(function, [rows], batch_size=5)
+    np.testing.assert_array_equal(same, rows)
+    np.testing.assert_array_equal(firsts, rows[:, 0])
+    assert seen == [8, 8, 8]
