@@ -90,8 +90,10 @@ class _Servable:
 class _Model:
     """The versions of one model, and what became of them."""
 
-    def __init__(self, config):
-        self.config = config
+    def __init__(self, name):
+        self.name = name
+        # {label: version} of the configuration that is in force.
+        self.labels = {}
         self.servables = {}
         self.history = collections.OrderedDict()
         # {version: path}, not tried again while they are wanted.
@@ -113,6 +115,10 @@ class _Model:
             raise
         self.failed = dict(self.failed.items() & wanted.items())
         return wanted
+
+    def notice_gone(self):
+        """Forgets what did not load and is no more there."""
+        self.failed = {v: path for v, path in self.failed.items() if os.path.isdir(path)}
 
     def record(self, version, state, error=None):
         status = messages.ModelVersionStatus(version=version, state=state)
@@ -155,7 +161,7 @@ def _asked_version(spec, model):
     choice = spec.WhichOneof("version_choice")
     if choice != "version_label":
         return spec.version.value if choice == "version" else None
-    labels = model.config.labels if model else {}
+    labels = model.labels if model else {}
     if spec.version_label not in labels:
         raise errors.invalid_argument(
             f"Unrecognized servable version label: {spec.version_label}"
@@ -237,9 +243,11 @@ class ModelManager:
             model = self._models.get(spec.name)
             history = dict(model.history) if model else {}
             asked = _asked_version(spec, model)
-        if not history:
-            raise errors.not_found(f"Could not find any versions of model {spec.name}")
         if asked is None:
+            if not history:
+                raise errors.not_found(
+                    f"Could not find any versions of model {spec.name}"
+                )
             return [history[version] for version in sorted(history, reverse=True)]
         if asked not in history:
             raise errors.not_found(
@@ -345,7 +353,7 @@ class ModelManager:
         for config in sorted(configs, key=lambda config: config.name in served):
             if config.name in served:
                 self._refuse(missing)
-            model = self._model(config)
+            model = self._model(config.name)
             for version, path in loadable[config.name].items():
                 before = model.history.get(version)
                 if servable := self._load(model, config, version, path):
@@ -382,7 +390,7 @@ class ModelManager:
 
     def _loadable(self, config, wanted):
         """Returns {version: path} of what is not served yet, but for what failed."""
-        model = self._models.get(config.name, _Model(config))
+        model = self._models.get(config.name, _Model(config.name))
         failed = self._refused.union(model.failed.values())
         return {
             version: path
@@ -393,7 +401,7 @@ class ModelManager:
     def _adopt_failures(self, configs):
         """Takes what did not load for refused configurations as known to fail."""
         for config in configs:
-            self._model(config).failed |= {
+            self._model(config.name).failed |= {
                 version: path
                 for version, path in self._wanted_of(config).items()
                 if path in self._refused
@@ -420,7 +428,7 @@ class ModelManager:
         wrong = []
         self._notice_gone()
         for config in configs:
-            model = self._model(config)
+            model = self._model(config.name)
             wanted = self._load_wanted(model, config)
             staying = _staying(wanted, model.servables.keys(), model.servables)
             try:
@@ -429,21 +437,22 @@ class ModelManager:
                 wrong.append(error)
             else:
                 with self._lock:
-                    model.config = config
+                    model.labels = config.labels
             # Last, so that no label names what is gone.
             self._unload(model, model.servables.keys() - staying)
         names = {config.name for config in configs}
-        for name in [name for name in self._models if name not in names]:
-            with contextlib.suppress(OSError):  # Nothing is asked of it any more.
-                self._models[name].follow(self._models[name].config)
-            self._unload(self._models[name], set(self._models[name].servables))
+        for model in [self._models[name] for name in self._models.keys() - names]:
+            model.notice_gone()
+            with self._lock:
+                model.labels = {}
+            self._unload(model, set(model.servables))
         self._forget(names)
         if wrong:
             raise wrong[0]
 
-    def _model(self, config):
+    def _model(self, name):
         with self._lock:
-            return self._models.setdefault(config.name, _Model(config))
+            return self._models.setdefault(name, _Model(name))
 
     def _forget(self, wanted=()):
         """Drops the models that have no history, but for those that are wanted."""
@@ -465,7 +474,7 @@ class ModelManager:
 
     def _check_labels(self, config, versions):
         model = self._models.get(config.name)
-        assigned = model.config.labels if model else {}
+        assigned = model.labels if model else {}
         for label, version in config.labels.items():
             # As in TensorFlow Serving, a label in use is never moved to what is not
             # there.
@@ -529,7 +538,7 @@ class ModelManager:
                 model.record(version, _State.AVAILABLE if serves else _State.END)
         for model, version, servable, _ in staged:
             if serves:
-                _log.info("serving %s version %d", model.config.name, version)
+                _log.info("serving %s version %d", model.name, version)
             else:
                 servable.retire()
 
@@ -560,7 +569,7 @@ class ModelManager:
                     continue
                 model.record(version, _State.END)
             servable.retire()
-            _log.info("unloaded %s version %d", model.config.name, version)
+            _log.info("unloaded %s version %d", model.name, version)
 
     def close(self, seconds):
         """Unloads everything, and begins to load nothing more.

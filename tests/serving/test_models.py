@@ -599,6 +599,63 @@ def test_a_label_of_a_version_that_is_not_loaded(publish, start):
         server.models.reload(model_config.read_models(file))
 
 
+def configured(publish, name, labels):
+    """Returns the ModelConfig of a published model with these labels."""
+    path = str(publish.models / name)
+    return model_config.ModelConfig(name, path, labels=labels)
+
+
+def assert_no_label(server, name, label):
+    """Checks that Predict and GetModelMetadata know no such label of a model."""
+    requests = {
+        "Predict": messages.PredictRequest(),
+        "GetModelMetadata": messages.GetModelMetadataRequest(
+            metadata_field=["signature_def"]
+        ),
+    }
+    for method, request in requests.items():
+        request.model_spec.name = name
+        request.model_spec.version_label = label
+        with (
+            grpc.insecure_channel(server.address) as channel,
+            pytest.raises(grpc.RpcError) as caught,
+        ):
+            channel.unary_unary(f"/{messages.PREDICTION_SERVICE}/{method}")(
+                request.SerializeToString()
+            )
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert caught.value.details() == (
+            f"Unrecognized servable version label: {label}"
+        )
+
+
+def test_a_model_that_a_reload_leaves_out_has_no_labels(publish, start):
+    publish("m", 1)
+    publish("n", 1)
+    server = start(allow_version_labels_for_unavailable_models=True)
+    rest = configured(publish, "n", {})
+    server.models.reload([rest, configured(publish, "m", {"stable": 9})])
+    server.models.reload([rest])
+    assert_no_label(server, "m", "stable")
+    # To a label that is new, any version may be assigned.
+    server.models.reload([rest, configured(publish, "m", {"stable": 8})])
+
+
+def test_a_refused_reload_assigns_no_labels(publish, start):
+    publish("m", 1)
+    publish("n", 1, change=damage("saved_model.pb"))
+    server = start(
+        model_config_file=write_config(publish),
+        allow_version_labels_for_unavailable_models=True,
+    )
+    served = configured(publish, "m", {})
+    with pytest.raises(serving.ServingError, match="become available: n"):
+        server.models.reload([served, configured(publish, "n", {"stable": 1})])
+    assert_no_label(server, "n", "stable")
+    publish("n", 2)
+    server.models.reload([served, configured(publish, "n", {"stable": 7})])
+
+
 def reload(server, configs):
     request = messages.ReloadConfigRequest()
     for name, base_path in configs:
@@ -1224,8 +1281,9 @@ def test_numbers_of_more_than_63_bits_are_no_versions(publish, start, connect):
 def test_models_come_and_go(publish, start, connect):
     server = start()
     client = connect(server)
-    with pytest.raises(serving.ServingError, match="Could not find any versions"):
-        client.status("m")
+    for version, words in ((None, "any versions of model m"), (3, "version 3 of model m")):
+        with pytest.raises(serving.ServingError, match=f"Could not find {words}"):
+            client.status("m", version=version)
     publish("m", 1)
     server.models.poll()
     assert first_pixel(client) == 10
