@@ -5,6 +5,7 @@ little faster per call than the functions of `tf.saved_model.load`.
 """
 
 import os
+import re
 import threading
 
 # TensorFlow's C++ would say which CUDA libraries it did not find. What goes wrong with
@@ -24,11 +25,14 @@ _MAX_WARMUP_RECORDS = 1000
 _CALLERS_THREAD = -1  # As tensorflow/core/protobuf/config.proto has it.
 _TAGS = [tf.saved_model.SERVING]
 
+# What may stand before and behind the words of an error.
+_PLACES = re.compile(r"\{\{function_node [^}]*\}\} *| *\[Op:\w+\] name: *")
+
 
 def _in_words(error):
     """Returns the line of a TensorFlow error that says what happened, and not where."""
     told = str(error.message).removeprefix("Graph execution error:").lstrip()
-    return told.split("\n", maxsplit=1)[0]
+    return _PLACES.sub("", told.split("\n", maxsplit=1)[0])
 
 
 class SavedModel:

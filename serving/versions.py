@@ -70,16 +70,22 @@ def is_hidden(name):
 def versions_in(base_path):
     """Returns {version: path}; `007` is version 7.
 
-    Folders whose names are no version numbers are ignored, as by TensorFlow Serving.
+    Folders whose names are no version numbers are ignored, as by TensorFlow Serving. Of
+    several folders of one number, the last by name counts, also as there.
 
     Raises:
         OSError: If `base_path` is no folder that can be read.
     """
-    return {
-        int(entry.name): entry.path
-        for entry in os.scandir(base_path)
-        if entry.name.isascii()
-        and entry.name.isdigit()
-        and int(entry.name) <= messages.MAX_VERSION
-        and is_folder(entry)
-    }
+    found = {}
+    for entry in sorted(os.scandir(base_path), key=lambda entry: entry.name):
+        if (
+            entry.name.isascii()
+            and entry.name.isdigit()
+            and int(entry.name) <= messages.MAX_VERSION
+            and is_folder(entry)
+        ):
+            version = int(entry.name)
+            if version in found:
+                _warn_once(found[version], f"{entry.path} has the same number")
+            found[version] = entry.path
+    return found

@@ -526,7 +526,10 @@ def test_a_damaged_warmup_file_fails_the_load(publish, start, connect):
         file.write_bytes(file.read_bytes()[:-3])
 
     publish("m", 1, change=warm)
-    assert states(connect(start()))[0][:2] == (1, "END")
+    (status,) = connect(start()).status("m")
+    assert (status.state, status.code) == ("END", "DATA_LOSS")
+    words = "truncated record at 0' failed with Read less bytes than requested"
+    assert status.message == words
 
 
 def test_at_most_1000_warmup_records(publish, start, connect):
@@ -1218,6 +1221,17 @@ def test_digits_of_other_scripts_are_no_versions(tmp_path):
     for name in ("1", "٣", "²"):
         (tmp_path / name).mkdir()
     assert [*versions.versions_in(tmp_path)] == [1]
+
+
+def test_of_folders_of_one_number_the_last_by_name_counts(tmp_path, caplog):
+    for name in ("0007", "07", "12", "7", "007"):
+        (tmp_path / name).mkdir()
+    for _ in range(2):
+        found = versions.versions_in(tmp_path)
+    assert found == {7: str(tmp_path / "7"), 12: str(tmp_path / "12")}
+    for left_out, counts in (("0007", "007"), ("007", "07"), ("07", "7")):
+        words = f"{left_out} is left out: {tmp_path / counts} has the same number"
+        assert caplog.text.count(f"{tmp_path}/{words}") == 1
 
 
 def test_a_path_that_no_file_can_have_is_refused(publish, start):
