@@ -90,7 +90,7 @@ class Server:
             None serves neither.
         model_config_file: A `models.config` in TensorFlow Serving's text format,
             instead of every folder in `models_dir`. Its base paths must lie in
-            `models_dir`, where both are given.
+            `models_dir`, where both are given; else they may be links.
         model_config_file_poll_wait_seconds: How often to read that file again, no
             oftener than `poll_seconds`; 0 reads it at the start alone. A file that
             cannot be followed is logged and changes nothing.
@@ -449,8 +449,13 @@ def _source(models_dir, model_config_file):
     if model_config_file is None:
         return functools.partial(models_in, models_dir), [models_dir]
     configs = model_config.read_models(model_config_file)
-    folders = (os.path.normpath(config.base_path) for config in configs)
-    beside = sorted({os.path.dirname(folder) for folder in folders})
+    # A folder of the file may be a link, and its models lie elsewhere.
+    folders = {
+        of(config.base_path)
+        for config in configs
+        for of in (os.path.normpath, os.path.realpath)
+    }
+    beside = sorted(set(map(os.path.dirname, folders)))
     return (lambda: configs), beside if models_dir is None else [models_dir]
 
 

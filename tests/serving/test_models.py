@@ -1104,6 +1104,28 @@ def test_without_a_folder_a_reload_stays_beside_the_models(publish, start):
         server.models.reload([model_config.ModelConfig("x", str(publish.models))])
 
 
+def test_a_folder_that_the_configuration_file_names_may_be_a_link(
+    publish, start, connect, tmp_path
+):
+    publish("elsewhere", 1)
+    publish("m", 1)
+    (folder := tmp_path / "links").mkdir()
+    (folder / "linked").symlink_to(publish.models / "elsewhere")
+    (folder / "leads_nowhere").symlink_to(folder / "nowhere")
+    configs = "".join(
+        f'config {{ name: "{path.name}" base_path: "{path}" '
+        'model_platform: "tensorflow" }'
+        for path in (folder / "linked", folder / "leads_nowhere", publish.models / "m")
+    )
+    (file := tmp_path / "models.config").write_text(
+        f"model_config_list {{ {configs} }}"
+    )
+    server = start(model_config_file=file, models_dir=None)
+    assert server.models.available() == {"leads_nowhere": [], "linked": [1], "m": [1]}
+    with pytest.raises(serving.ServingError, match="outside of"):
+        server.models.reload([model_config.ModelConfig("x", "/etc")])
+
+
 def test_a_reload_with_a_wrong_label_changes_nothing(publish, start, connect):
     publish("m", 1)
     file = write_config(publish, "model_version_policy { specific { versions: 1 } }")
