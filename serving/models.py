@@ -118,7 +118,9 @@ class _Model:
 
     def notice_gone(self):
         """Forgets what did not load and is no more there."""
-        self.failed = {v: path for v, path in self.failed.items() if os.path.isdir(path)}
+        for version, path in list(self.failed.items()):
+            if not os.path.isdir(path):
+                del self.failed[version]
 
     def record(self, version, state, error=None):
         status = messages.ModelVersionStatus(version=version, state=state)

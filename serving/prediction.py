@@ -159,8 +159,9 @@ class Model:
         inputs = {**signature.defaults, **request.inputs}
         shapes = [self._checked_shape(name, inputs[name]) for name in signature.inputs]
         _check_used(signature, request.inputs)
-        names = _outputs(signature, request.output_filter)
         _check_dtypes(signature, inputs)
+        names = _outputs(signature, request.output_filter)
+        _check_arrays(signature, names)
         _check_shapes(signature, shapes)
         rows = _rows(signature, shapes)
         if rows is not None:
@@ -178,6 +179,8 @@ class Model:
     def _checked_shape(self, name, proto):
         """Returns the shape of an input."""
         try:
+            if tensors.is_foreign(proto.dtype):  # Refused by `_check_dtypes`, in words.
+                return tensors.declared_shape(proto)
             return tensors.checked_shape(proto, self._max_bytes)
         except ValueError as error:
             raise errors.invalid_argument(
@@ -249,15 +252,22 @@ def _outputs(signature, output_filter):
         if name in names:
             raise errors.invalid_argument(f"duplicate output tensor alias: {name}")
         names.add(name)
-    asked = [name for name in signature.outputs if not names or name in names]
-    for name in asked:
-        try:
-            tensors.numpy_type(signature.outputs[name].data_type)
-        except ValueError as error:  # Such as complex numbers.
-            raise errors.ServingError(
-                grpc.StatusCode.UNIMPLEMENTED, f"output {name}: {error}"
-            ) from error
-    return asked
+    return [name for name in signature.outputs if not names or name in names]
+
+
+def _check_arrays(signature, names):
+    """Refuses inputs and asked outputs that no array holds, such as complex numbers."""
+    for kind, specs in (
+        ("input", signature.inputs.values()),
+        ("output", [signature.outputs[name] for name in names]),
+    ):
+        for spec in specs:
+            try:
+                tensors.numpy_type(spec.data_type)
+            except ValueError as error:
+                raise errors.ServingError(
+                    grpc.StatusCode.UNIMPLEMENTED, f"{kind} {spec.name}: {error}"
+                ) from error
 
 
 def _check_dtypes(signature, inputs):

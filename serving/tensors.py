@@ -61,6 +61,13 @@ def numpy_type(data_type):
     return _FIELDS[data_type][0]
 
 
+def is_foreign(data_type):
+    """Whether TensorFlow has tensors of a DataType that numpy has no counterpart of."""
+    name = _NAME.get(data_type, "DT_INVALID")
+    is_known = name != "DT_INVALID" and not name.endswith("_REF")
+    return is_known and data_type not in _FIELDS
+
+
 def typed_field(data_type):
     """Returns the name of the TensorProto field that holds values of a DataType."""
     return _FIELDS[data_type][1]
@@ -127,8 +134,6 @@ def rounded(array, dtype):
 
 def declared_shape(proto):
     """Returns the shape a TensorProto declares, whatever it holds."""
-    if proto.tensor_shape.unknown_rank:
-        raise ValueError("the shape has an unknown rank")
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if any(size < 0 for size in shape):
         raise ValueError(f"the shape {list(shape)} has a negative dimension")

@@ -31,6 +31,51 @@ def test_what_is_computed_alone_has_its_deadline(loaded):
     assert caught.value.code == grpc.StatusCode.DEADLINE_EXCEEDED
 
 
+@pytest.mark.parametrize(
+    ("data_type", "outputs", "words"),
+    [
+        ("DT_FLOAT", [], "Expects arg[0] to be int64 but float "),
+        ("DT_FLOAT", ["nope"], "Expects arg[0] to be int64 but float "),
+        ("DT_QINT8", ["nope"], "Expects arg[0] to be int64 but qint8 "),
+        ("DT_INT4", [], "Expects arg[0] to be int64 but int4 "),
+        ("DT_FLOAT8_E5M2", [], "Expects arg[0] to be int64 but float8_e5m2 "),
+        ("DT_COMPLEX64", [], "Expects arg[0] to be int64 but complex64 "),
+        ("DT_RESOURCE", [], "Expects arg[0] to be int64 but resource "),
+        ("DT_VARIANT", [], "Expects arg[0] to be int64 but variant "),
+        ("DT_INT64", ["nope"], "output tensor alias not found in signature: nope "),
+        ("DT_INT64", ["images"] * 2, "duplicate output tensor alias: images"),
+        ("DT_INT64_REF", ["nope"], "tensor parsing error: seeds "),
+        ("DT_INVALID", ["nope"], "tensor parsing error: seeds "),
+    ],
+)
+def test_the_dtype_is_checked_after_the_tensor_and_before_the_outputs(
+    loaded, data_type, outputs, words
+):
+    request = seeds(2)
+    request.inputs["seeds"].ClearField("tensor_content")
+    request.inputs["seeds"].dtype = messages.DataType.values_by_name[data_type].number
+    request.output_filter[:] = outputs
+    with pytest.raises(serving.ServingError) as caught:
+        prediction.Model(loaded, "m", 1).predict(request)
+    assert caught.value.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.message.startswith(words)
+
+
+def test_inputs_that_no_array_holds(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.complex64, "x")])
+    def parts(x):
+        return {"real": tf.math.real(x)}
+
+    tf.saved_model.save(tf.Module(), str(tmp_path), {"parts": parts})
+    loaded = saved_model.SavedModel(tmp_path)
+    request = tiny_models.predict_request("m", "parts", x=np.zeros(1))
+    request.inputs["x"].dtype = tf.complex64.as_datatype_enum
+    with pytest.raises(serving.ServingError, match="input x: the dtype complex64") as e:
+        prediction.Model(loaded, "m", 1).predict(request)
+    assert e.value.code == grpc.StatusCode.UNIMPLEMENTED
+    loaded.close()
+
+
 @pytest.mark.parametrize("options", [None, batching.BatchingOptions()])
 def test_any_number_of_selections_of_outputs_takes_little_memory(tmp_path, options):
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])

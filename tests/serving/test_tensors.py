@@ -200,11 +200,23 @@ def test_tensorflow_refuses_content_of_another_length_too(content):
         parsed(proto_of("float32", [2], tensor_content=content))
 
 
-def test_an_unknown_rank_is_an_error():
-    proto = messages.TensorProto(dtype=tf.float32.as_datatype_enum, float_val=[1])
+@pytest.mark.parametrize("shape", [[], [2], [0]])
+def test_an_unknown_rank_is_read_as_by_tensorflow(shape):
+    proto = proto_of("float32", shape, float_val=[1])
     proto.tensor_shape.unknown_rank = True
-    with pytest.raises(ValueError, match="unknown rank"):
-        tensors.decode(proto)
+    assert_same(tensors.decode(proto), parsed(proto))
+
+
+def test_dtypes_that_only_tensorflow_has_are_those_it_reads():
+    for number in range(150):
+        shape = {"dim": [{"size": 2}]}
+        proto = tensor_pb2.TensorProto(dtype=number, tensor_shape=shape)
+        asked = tf.int32 if number == tf.float32.as_datatype_enum else tf.float32
+        with pytest.raises(tf.errors.InvalidArgumentError) as caught:
+            tf.raw_ops.ParseTensor(serialized=proto.SerializeToString(), out_type=asked)
+        name = tensors.type_name(number)
+        is_read = f"mismatch between parsed tensor ({name})" in caught.value.message
+        assert is_read == (tensors.is_foreign(number) or number in tensors._FIELDS)
 
 
 @pytest.mark.parametrize(
