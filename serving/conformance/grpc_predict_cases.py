@@ -61,16 +61,24 @@ def _predict_cases(subject):
     def answered(title, request, check, **more):
         return Case(title, "Predict", request, Answer(OK, check=check), **more)
 
+    def rows_answered(title, request, count, beside):
+        """The case of several rows, which may be more than a batch takes."""
+        answers = OneOf(
+            Answer(OK, check=grpc_checks.answers(subject, count)),
+            Answer(INVALID_ARGUMENT, f"Task size {count} is larger "),
+        )
+        return Case(title, "Predict", request, answers, beside=beside)
+
     def as_if(title, values, change, before=None):
         """The case of rows that are written differently, but mean the same."""
         full = subject.request(values)
         if before is not None:
             full = changes.everywhere(full, before)
-        return answered(
+        return rows_answered(
             title,
             changes.everywhere(full, change),
-            grpc_checks.answers(subject, len(values)),
-            beside=Beside("Predict", full, grpc_checks.same_outputs),
+            len(values),
+            Beside("Predict", full, grpc_checks.same_outputs),
         )
 
     return [
@@ -145,26 +153,22 @@ def _predict_cases(subject):
             changes.addressed(subject.request(), version=subject.version),
             grpc_checks.answers(subject),
         ),
-        answered(
+        rows_answered(
             "every row is answered in its own place",
             subject.request((0, 1, 1)),
-            grpc_checks.answers(subject, rows=3),
+            3,
             # Another order than the first backwards: it would hide a server's own.
-            beside=Beside(
+            Beside(
                 "Predict",
                 subject.request((1, 0, 0)),
                 grpc_checks.same_rows((0, 1, 1), (1, 0, 0)),
             ),
         ),
-        Case(
+        rows_answered(
             "many rows are answered in their own places",
-            "Predict",
             subject.request(_MANY_VALUES),
-            OneOf(
-                Answer(OK, check=grpc_checks.answers(subject, len(_MANY_VALUES))),
-                Answer(INVALID_ARGUMENT, f"Task size {len(_MANY_VALUES)} is larger "),
-            ),
-            beside=Beside(
+            len(_MANY_VALUES),
+            Beside(
                 "Predict",
                 subject.request((0, 1)),
                 grpc_checks.same_rows(_MANY_VALUES, (0, 1)),

@@ -56,7 +56,7 @@ class Case:
         method: The HTTP method.
         path: The path.
         body: The bytes that are sent, if any.
-        expected: TensorFlow Serving's Answer.
+        expected: TensorFlow Serving's Answer, or OneOf several.
         deliberate: The embedded server's Answer where it differs on purpose.
         why: The harm that the difference avoids.
         beside: The same request over gRPC, and what its answer says about this one's.
@@ -66,7 +66,7 @@ class Case:
     method: str
     path: str
     body: bytes | None
-    expected: Answer
+    expected: Answer | judging.OneOf
     deliberate: Answer | None = None
     why: str = ""
     beside: grpc_calls.Beside | None = None

@@ -12,6 +12,7 @@ import urllib.parse
 from serving import signatures, tensors
 from serving.conformance import changes, rest_checks
 from serving.conformance.grpc_calls import Beside
+from serving.conformance.judging import OneOf
 from serving.conformance.rest_calls import Answer, Case
 from serving.conformance.subject import (
     NO_LABEL,
@@ -86,12 +87,16 @@ def _predicts(title, subject, body, **place):
     """The case of a valid body, at the version or the label that `place` names."""
     key = "predictions" if "instances" in body else "outputs"
     request = changes.addressed(subject.request(rest_checks.VALUES), **place)
-    return _post(
-        title,
+    more_than_a_batch = f"Task size {len(rest_checks.VALUES)} is larger "
+    return Case(
+        f"REST: {title}",
+        "POST",
         _path(subject, f"{_at(**place)}:predict"),
-        body,
-        200,
-        rest_checks.holds(subject, key),
+        json.dumps(body).encode(),
+        OneOf(
+            Answer(200, rest_checks.holds(subject, key)),
+            Answer(400, rest_checks.says(more_than_a_batch)),
+        ),
         beside=Beside("Predict", request, rest_checks.equals(subject, key)),
     )
 

@@ -6,6 +6,7 @@ malformed answer.
 
 import base64
 import binascii
+import http
 
 import grpc
 import numpy as np
@@ -54,8 +55,10 @@ def equals(subject, key):
     outputs = subject.signature.outputs
 
     def compare(reply, other):
-        if other.code != grpc.StatusCode.OK:
+        if (reply.status == http.HTTPStatus.OK) != (other.code == grpc.StatusCode.OK):
             return f"over gRPC it is answered {other.code.name} {other.message!r}"
+        if other.code != grpc.StatusCode.OK:
+            return None
         for name, values in _columns(reply.body, key, outputs).items():
             expected = tensors.decode(other.response.outputs[name])
             if not _equal(outputs[name], values, expected):

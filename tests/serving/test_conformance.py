@@ -22,7 +22,7 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 import serving
-from serving import messages, signatures, tensors
+from serving import conformance, messages, signatures, tensors
 from serving.__main__ import main
 from serving.conformance import grpc_calls, grpc_cases, rest_calls, rest_cases
 
@@ -567,6 +567,22 @@ def test_tensorflow_serving_fails_none(outcomes, predict, model):
     found = outcomes(spoil, model)
     assert found["fails"] == []
     assert found["deliberate"] == ["bytes that are no request"]
+
+
+@pytest.mark.parametrize("most_rows", [1, 2])
+def test_a_server_of_small_batches_fails_none(models_dir, tmp_path, most_rows):
+    (file := tmp_path / "batching.config").write_text(
+        f"max_batch_size {{ value: {most_rows} }} allowed_batch_sizes: {most_rows}"
+    )
+    with (
+        serving.Server(
+            models_dir, port=0, rest_port=0, batching_parameters_file=file
+        ) as server,
+        serving.Client(server.address) as client,
+    ):
+        results = conformance.results(client, "good", rest=server.rest_address)
+        found = [result.detail for result in results if result.outcome == "fails"]
+    assert found == []
 
 
 class Garbage:
