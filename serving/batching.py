@@ -190,7 +190,7 @@ class Batcher:
         parts = []
         for start in range(0, rows, self._max_rows):
             if cancelled.is_set():
-                raise _cancelled()
+                raise errors.given_up(deadline)
             part = [array[start : start + self._max_rows] for array in arrays]
             parts.append(self._submit_part(part, deadline, on_cancel))
         return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
@@ -239,7 +239,7 @@ class Batcher:
 
     def _cancel(self, task):
         if task.state == _WAITING:  # gRPC says so of every call, answered ones too.
-            self._withdraw(task, _cancelled())
+            self._withdraw(task, errors.given_up(task.deadline))
 
     def _withdraw(self, task, error):
         """Drops a task that is still waiting, before anything is computed for it."""
@@ -375,10 +375,6 @@ class Batcher:
                     )
                 )
             task.wakeup.release()
-
-
-def _cancelled():
-    return errors.ServingError(grpc.StatusCode.CANCELLED, "Cancelled by the caller")
 
 
 def _timeout(deadline):

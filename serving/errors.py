@@ -1,10 +1,17 @@
 """The two ways a request fails: refused before it is sent, or by the server."""
 
+import math
+import time
+
 import grpc
 
 # TensorFlow Serving cuts its messages here, and gRPC carries them in a header, in
 # which every byte that is not ASCII takes three.
 MAX_MESSAGE_BYTES = 1024
+
+# gRPC rounds up the time that it tells a server a call has, of calls of up to 100
+# seconds by as much. When the caller's time is over, the server's is not yet.
+_ROUNDING_SECONDS = 0.1
 
 
 class RequestError(ValueError):
@@ -51,3 +58,14 @@ def failed_precondition(message):
 def deadline_exceeded(message="Deadline exceeded before the request was computed"):
     """Returns the error for work nobody waits for any more."""
     return ServingError(grpc.StatusCode.DEADLINE_EXCEEDED, message)
+
+
+def given_up(deadline=math.inf):
+    """Returns the error for a call that its caller ended: at its deadline, or before.
+
+    Args:
+        deadline: The `time.monotonic()` that the call had as its deadline.
+    """
+    if time.monotonic() > deadline - _ROUNDING_SECONDS:
+        return deadline_exceeded()
+    return ServingError(grpc.StatusCode.CANCELLED, "Cancelled by the caller")

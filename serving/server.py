@@ -513,8 +513,12 @@ def _behaviour(method, request_class, answer, metrics, services):
                 observed.check_limit()
                 request = _parsed(request_class, content)
                 observed.model = services.known(_model_name(request))
-                response = answer(request, _deadline(context), _on_cancel(context))
-                return response.SerializeToString()
+                deadline = _deadline(context)
+                response = answer(request, deadline, _on_cancel(context))
+                content = response.SerializeToString()
+                if not context.is_active():  # Computing could not be broken off.
+                    raise errors.given_up(deadline)
+                return content
         except errors.ServingError as error:
             context.abort(error.code, error.message)
         except Exception:

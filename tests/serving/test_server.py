@@ -217,6 +217,45 @@ def test_a_deadline_is_kept_while_others_compute(server, held):
         assert busy.result()["turns"] == [7]
 
 
+@pytest.mark.parametrize("is_queued", [True, False])
+@pytest.mark.parametrize(
+    ("timeout", "code"),
+    [
+        (0.5, grpc.StatusCode.DEADLINE_EXCEEDED),
+        # Of a second or more, what the server is told is rounded up.
+        (1.2311, grpc.StatusCode.DEADLINE_EXCEEDED),
+        (60, grpc.StatusCode.CANCELLED),
+    ],
+)
+def test_calls_are_counted_by_what_their_callers_got(
+    server, predict, held, is_queued, timeout, code
+):
+    until(lambda: not server.metrics.in_flight)
+    labels = {"api": "grpc", "method": "Predict", "model": "good", "code": code.name}
+
+    def counted():
+        registry = server.metrics.registry
+        return registry.get_sample_value("serving_requests_total", labels) or 0
+
+    before = counted()
+    request = tiny_models.predict_request("good", "slow", turns=np.array([1]))
+    if is_queued:
+        busy = predict.future(request)
+        assert held.begun.wait(60)
+    call = predict.future(request, timeout=timeout)
+    if code == grpc.StatusCode.CANCELLED:
+        until(lambda: server.metrics.in_flight == 1 + is_queued)
+        call.cancel()
+    until(call.done)
+    assert call.code() == code
+    until(lambda: server._messages_in_time.in_flight == is_queued)
+    held.set()
+    until(lambda: not server.metrics.in_flight)
+    assert counted() == before + 1
+    if is_queued:
+        assert busy.result().outputs
+
+
 def _begun(server, signature):
     """What the metrics say of batches of this signature, which they count at once."""
     start = f'serving_batch_rows_count{{model="good",signature="{signature}"}}'
