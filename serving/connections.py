@@ -1,7 +1,10 @@
 """The open connections of the REST server, which are threads and must stay few."""
 
 import contextlib
+import fcntl
+import itertools
 import socket
+import termios
 import threading
 
 # Beyond these, a connection is opened only in the place of an idle one.
@@ -12,7 +15,7 @@ class Connections:
     """The open connections: no more than allowed, and soon none once the server stops.
 
     One that is idle, which is one without a byte of a next request, may be closed at
-    any time.
+    any time. Its thread may not have seen yet that a request came.
     """
 
     def __init__(self):
@@ -22,20 +25,21 @@ class Connections:
         self._changed = threading.Condition()
 
     def add(self, connection):
-        """Takes in an idle connection; False where there is no room for it."""
+        """Takes in a connection, which is idle so far; False if there is no room."""
         with self._changed:
             if self.stopping:
                 _shut(connection, socket.SHUT_RD)
             if len(self._open) >= MAX_CONNECTIONS:
-                if not self._idle:
+                silent = next(itertools.filterfalse(_has_bytes, self._idle), None)
+                if silent is None:
                     return False
-                self._cut(next(iter(self._idle)))
+                self._cut(silent)
             self._open.add(connection)
             self._idle[connection] = None
             return True
 
     def begin(self, connection):
-        """Notes that a request arrives; False where the connection was cut before."""
+        """Notes that bytes arrive; False where the connection was cut before."""
         with self._changed:
             self._idle.pop(connection, None)
             return connection in self._open
@@ -76,6 +80,11 @@ class Connections:
         self._open.discard(connection)
         self._idle.pop(connection, None)
         _shut(connection, socket.SHUT_RDWR)
+
+
+def _has_bytes(connection):
+    """Whether something came that the connection's thread has not read yet."""
+    return any(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))
 
 
 def _shut(connection, directions):

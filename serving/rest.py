@@ -15,6 +15,7 @@ import json
 import logging
 import pathlib
 import re
+import select
 import selectors
 import socket
 import socketserver
@@ -88,10 +89,16 @@ class _Refusal(Exception):
 
 
 class _Incoming(io.RawIOBase):
-    """The bytes that come in over a connection until `deadline`, however slowly."""
+    """The bytes that come in over a connection until `deadline`, however slowly.
 
-    def __init__(self, connection):
+    Args:
+        connection: The socket.
+        begin: Called when there are some, and none is read yet; False ends them.
+    """
+
+    def __init__(self, connection, begin):
         self._connection = connection
+        self._begin = begin
         self.deadline = 0.0
 
     def readable(self):
@@ -99,10 +106,21 @@ class _Incoming(io.RawIOBase):
 
     def readinto(self, buffer):
         seconds = self.deadline - time.monotonic()
-        if seconds <= 0:
+        if seconds <= 0 or not self._come_within(seconds):
             raise TimeoutError("the time to read is over")
-        self._connection.settimeout(seconds)
+        if not self._begin(self._connection):
+            return 0
+        # Of TLS, what has come may be a part of what can be read.
+        self._connection.settimeout(max(0.001, self.deadline - time.monotonic()))
         return self._connection.recv_into(buffer)
+
+    def _come_within(self, seconds):
+        """Waits for bytes, or their end, and leaves them there; returns whether any."""
+        if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
+            return True
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        return bool(poll.poll(seconds * 1000))
 
 
 class _Lines(io.BufferedReader):
@@ -132,7 +150,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.request.do_handshake()
         super().setup()
         self.rfile.close()
-        self._incoming = _Incoming(self.connection)
+        self._incoming = _Incoming(self.connection, self.server.connections.begin)
         self.rfile = _Lines(self._incoming)
 
     def handle_one_request(self):
@@ -141,6 +159,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         # Some callers end a body with an empty line, RFC 9112, section 2.2.
         while (begin := self.rfile.peek(1)[:1]) in (b"\r", b"\n"):
             self.rfile.read(1)
+            connections.end(self.connection)
         if not begin or not connections.begin(self.connection):
             self.close_connection = True
             return
@@ -198,7 +217,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.server.connections.end(self.connection)
         socket.socket.shutdown(self.connection, socket.SHUT_WR)
         while self.rfile.read1():
-            pass
+            self.server.connections.end(self.connection)
 
     def _send(self, status, kind, content):
         self.log_request(status)

@@ -745,6 +745,44 @@ def test_requests_that_arrive_keep_their_connections(start, monkeypatch):
         assert answered(first, SAMPLE)[0] == 200
 
 
+def test_a_request_that_nobody_has_seen_yet_keeps_its_connection(monkeypatch):
+    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 2)
+    found = connections.Connections()
+    with contextlib.ExitStack() as stack:
+
+        def connect(request):
+            ends = [stack.enter_context(end) for end in socket.socketpair()]
+            ends[0].settimeout(10)
+            ends[0].sendall(request)
+            return ends
+
+        (_, sent), (caller, silent) = connect(STATUS), connect(b"")
+        assert found.add(sent)
+        assert found.add(silent)
+        assert found.add(newcomer := connect(STATUS)[1])
+        assert read_to_end(caller) == b""
+        assert not found.begin(silent)
+        assert not found.add(connect(STATUS)[1])
+        assert found.begin(sent)
+        assert found.begin(newcomer)
+
+
+def test_a_request_is_noted_before_it_is_read(start, monkeypatch):
+    """Else it might be cut off in between."""
+    begin, unread = connections.Connections.begin, []
+
+    def begins(self, connection):
+        unread.append(connections._has_bytes(connection))
+        return begin(self, connection)
+
+    monkeypatch.setattr(connections.Connections, "begin", begins)
+    with open_at(start().address) as connection:
+        for _ in range(3):
+            unread.clear()
+            assert answered(connection, STATUS)[0] == 200
+            assert unread[0]
+
+
 def test_a_silent_connection_is_closed(start, monkeypatch):
     monkeypatch.setattr(rest, "_IDLE_SECONDS", 0.1)
     with open_at(start().address) as connection:
