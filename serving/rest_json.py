@@ -27,16 +27,20 @@ def parse_predict(body, find_signatures):
     content = parse_json(body)
     if not isinstance(content, dict):
         raise errors.invalid_argument("The JSON body must be an object")
-    key = content.get("signature_name", "")
-    if not isinstance(key, str):
+    named = content.get("signature_name", "")
+    if not isinstance(named, str):
         raise errors.invalid_argument("'signature_name' key must be a string value")
-    key = key or signatures.DEFAULT
+    key = named or signatures.DEFAULT
     found = find_signatures()
     if key not in found:
         raise errors.invalid_argument(
             f'Serving signature name: "{key}" not found in signature def'
         )
     specs = found[key].inputs
+    if not specs:
+        raise errors.invalid_argument(
+            f"Failed to get input map for signature: {named or 'DEFAULT'}"
+        )
     by_rows = "instances" in content
     if by_rows == ("inputs" in content):
         raise errors.invalid_argument(

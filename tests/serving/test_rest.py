@@ -1066,6 +1066,20 @@ def test_what_json_has_no_numbers_for_is_refused_in_words():
         rest_json.parse_predict(body, lambda: SPECS)
 
 
+@pytest.mark.parametrize(
+    ("named", "words"), [("constant", "constant$"), ("", "DEFAULT$")]
+)
+@pytest.mark.parametrize("content", [{"inputs": {}}, {"instances": [{}]}, {}])
+def test_a_signature_without_inputs_is_not_to_be_asked(named, words, content):
+    key = named or "serving_default"
+    method = "tensorflow/serving/predict"
+    found = {key: signatures.Signature(key, method, inputs={}, outputs={})}
+    body = json.dumps({"signature_name": named, **content}).encode()
+    words = f"INVALID_ARGUMENT: Failed to get input map for signature: {words}"
+    with pytest.raises(errors.ServingError, match=words):
+        rest_json.parse_predict(body, lambda: found)
+
+
 @pytest.mark.parametrize("rows", ["[[true, 2]]", "[[1.5, false]]"])
 def test_true_is_no_number(rows):
     body = (
