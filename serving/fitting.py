@@ -133,8 +133,10 @@ def _array(target, spec, value):
         if is_text:
             fits = all(isinstance(item, bytes | str) for item in array.flat)
         else:
-            fits = np.can_cast(array.dtype, wanted, "safe") or (
-                array.dtype.kind == wanted.kind == "f"
+            # To numpy, truth values are numbers; those of Python are not taken either.
+            fits = (array.dtype.kind == "b") == (wanted.kind == "b") and (
+                np.can_cast(array.dtype, wanted, "safe")
+                or array.dtype.kind == wanted.kind == "f"
             )
     except TypeError:
         array, fits = np.asarray(value), False

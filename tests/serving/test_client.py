@@ -339,6 +339,17 @@ PICTURES = np.zeros((2, 4, 4, 1), np.uint8)
             lambda c: c.predict("good", {"latents": np.full((1, 3), 1e300)}),
             r"numbers given are out of its range",
         ),
+        *(
+            (
+                lambda c, rows=rows: c.predict("good", {"latents": rows}),
+                r"takes latents: float\[batch, 3\]; the array given is bool",
+            )
+            for rows in ([[True] * 3], np.ones((1, 3), bool), [np.ones(3, bool)])
+        ),
+        (
+            lambda c: c.generate("conditional", 1, labels=np.array([True])),
+            r"takes labels: int64\[batch\]; the array given is bool",
+        ),
         (lambda c: serving.Client(8500), r"address must be host:port"),
         (lambda c: serving.Client("localhost"), r"address must be host:port"),
         (lambda c: serving.Client("::1:8500"), r"or \[::1\]:8500, not '::1:8500'"),
