@@ -1,14 +1,15 @@
 """The open connections of the REST server, which are threads and must stay few."""
 
 import contextlib
-import fcntl
-import itertools
+import selectors
 import socket
-import termios
 import threading
 
 # Beyond these, a connection is opened only in the place of an idle one.
 MAX_CONNECTIONS = 128
+
+# One that takes no file descriptor; Windows has no other.
+Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class Connections:
@@ -30,10 +31,11 @@ class Connections:
             if self.stopping:
                 _shut(connection, socket.SHUT_RD)
             if len(self._open) >= MAX_CONNECTIONS:
-                silent = next(itertools.filterfalse(_has_bytes, self._idle), None)
-                if silent is None:
+                there = readable(self._idle)
+                silent = [each for each in self._idle if each not in there]
+                if not silent:
                     return False
-                self._cut(silent)
+                self._cut(silent[0])
             self._open.add(connection)
             self._idle[connection] = None
             return True
@@ -82,9 +84,12 @@ class Connections:
         _shut(connection, socket.SHUT_RDWR)
 
 
-def _has_bytes(connection):
-    """Whether something came that the connection's thread has not read yet."""
-    return any(fcntl.ioctl(connection, termios.FIONREAD, bytes(4)))
+def readable(connections):
+    """Returns the set of those where bytes, or their end, are there to be read."""
+    with Selector() as selector:
+        for connection in connections:
+            selector.register(connection, selectors.EVENT_READ)
+        return {key.fileobj for key, _ in selector.select(0)}
 
 
 def _shut(connection, directions):

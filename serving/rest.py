@@ -15,7 +15,6 @@ import json
 import logging
 import pathlib
 import re
-import select
 import selectors
 import socket
 import socketserver
@@ -99,6 +98,8 @@ class _Incoming(io.RawIOBase):
     def __init__(self, connection, begin):
         self._connection = connection
         self._begin = begin
+        self._selector = connections.Selector()
+        self._selector.register(connection, selectors.EVENT_READ)
         self.deadline = 0.0
 
     def readable(self):
@@ -106,21 +107,18 @@ class _Incoming(io.RawIOBase):
 
     def readinto(self, buffer):
         seconds = self.deadline - time.monotonic()
-        if seconds <= 0 or not self._come_within(seconds):
+        is_tls = isinstance(self._connection, ssl.SSLSocket)
+        # What TLS has read, and not handed out, is not there to be waited for.
+        there = (is_tls and self._connection.pending()) or self._selector.select(
+            max(0, seconds)
+        )
+        if seconds <= 0 or not there:
             raise TimeoutError("the time to read is over")
         if not self._begin(self._connection):
             return 0
         # Of TLS, what has come may be a part of what can be read.
         self._connection.settimeout(max(0.001, self.deadline - time.monotonic()))
         return self._connection.recv_into(buffer)
-
-    def _come_within(self, seconds):
-        """Waits for bytes, or their end, and leaves them there; returns whether any."""
-        if isinstance(self._connection, ssl.SSLSocket) and self._connection.pending():
-            return True
-        poll = select.poll()
-        poll.register(self._connection, select.POLLIN)
-        return bool(poll.poll(seconds * 1000))
 
 
 class _Lines(io.BufferedReader):

@@ -772,7 +772,7 @@ def test_a_request_is_noted_before_it_is_read(start, monkeypatch):
     begin, unread = connections.Connections.begin, []
 
     def begins(self, connection):
-        unread.append(connections._has_bytes(connection))
+        unread.append(connection in connections.readable([connection]))
         return begin(self, connection)
 
     monkeypatch.setattr(connections.Connections, "begin", begins)
