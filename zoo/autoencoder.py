@@ -269,19 +269,21 @@ class AutoencoderModel(GenerativeModel):
         """See `GenerativeModel.call_names`."""
         return ["images", *self.reconstruction_conditions]
 
-    def call(self, inputs, training=False):
+    def call(self, images, *conditions, training=False, **named):
         """Encodes and decodes.
 
         Args:
-            inputs: Images `[n, *image_shape]` in [-1, 1], or a list or dict of
-                `images` and `reconstruction_conditions`.
+            images: Images `[n, *image_shape]` in [-1, 1]; or a list or dict of them and
+                of conditions.
+            *conditions: `reconstruction_conditions` in their order.
             training: Has no effect: `fit` trains by `train_step`.
+            **named: The same by name.
 
         Returns:
             Reconstructed images.
         """
         del training
-        inputs = by_name(inputs, self.call_names)
+        inputs = by_name(self.call_names, images, *conditions, **named)
         self._check_images(inputs["images"])
         return self.reconstruct_rows(**inputs)
 

@@ -97,21 +97,22 @@ class GenerativeModel(AveragedModel):
         """Names of what `call` takes; only the first has to be there."""
         return ["latents", *self.conditions]
 
-    def call(self, inputs, training=False):
+    def call(self, latents, *conditions, training=False, **named):
         """Decodes latents, and conditions where the model takes them.
 
         Args:
-            inputs: Latents `[n, latent_dim]`, or a list of latents and the conditions
-                in the order of `conditions`, or a dict with `latents` and conditions by
-                name. Conditions that are missing or invalid, such as a label of -1, are
-                drawn by the row's latents.
+            latents: Latents `[n, latent_dim]`; or, for what hands on one argument, such
+                as `predict`, a list of latents and conditions, or a dict of them.
+            *conditions: Conditions in the order of `conditions`. Those that are missing
+                or invalid, such as a label of -1, are drawn by the row's latents.
             training: Whether to use the decoder as it is trained: its batch statistics,
                 and not its average.
+            **named: Conditions by name.
 
         Returns:
             Samples `[n, *sample_shape]` in [-1, 1].
         """
-        inputs = by_name(inputs, self.call_names)
+        inputs = by_name(self.call_names, latents, *conditions, **named)
         if not training:
             return self.decode_rows(**inputs)
         latents = inputs["latents"]
@@ -325,25 +326,29 @@ class GenerativeModel(AveragedModel):
         }
 
 
-def by_name(inputs, names):
+def by_name(names, first, /, *others, **named):
     """Returns what a model is called with as a dict.
 
     Args:
-        inputs: The first alone, a list of inputs in the order of their names, or a
-            dict; only the first has to be there.
         names: List of all names.
+        first: The first input alone, a list of inputs in the order of their names, or a
+            dict; only the first has to be there.
+        *others: Inputs behind the first.
+        **named: Inputs by name.
 
     Raises:
-        ValueError: If the first is missing, or there are others.
+        ValueError: If the first is missing, or there are others than the names, or one
+            twice.
     """
-    if not isinstance(inputs, (dict, list, tuple)):
-        inputs = [inputs]
-    named = isinstance(inputs, dict)
-    given = inputs if named else dict(zip(names, inputs, strict=False))
-    if names[0] not in given or set(given) - set(names) or len(given) < len(inputs):
+    listed = [*(first if isinstance(first, (list, tuple)) else [first]), *others]
+    if isinstance(first, dict):
+        listed, named = others, {**first, **named}
+    given = {**dict(zip(names, listed, strict=False)), **named}
+    count = len(listed) + len(named)
+    if names[0] not in given or set(given) - set(names) or len(given) < count:
         raise ValueError(
-            f"Expected {names[0]}, or a list or dict of {names}. "
-            f"Received: {list(inputs) if named else f'{len(inputs)} inputs'}"
+            f"Expected {names[0]}, alone or with others of {names[1:]}, in order or by "
+            f"name. Received: {len(listed)} in order, and {list(named)}"
         )
     return given
 

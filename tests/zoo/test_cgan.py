@@ -81,14 +81,18 @@ def test_vectors_as_condition():
         model.fit(wrong, verbose=0)
 
 
-def test_call_takes_a_list_a_dict_or_latents_alone():
+def test_call_takes_arguments_a_list_a_dict_or_latents_alone():
     model = small()
     latents = model.prior.sample(tf.range(5))
     labels = tf.constant([0, 1, 2, 0, 1], tf.int64)
     by_list = model([latents, labels])
-    np.testing.assert_array_equal(
-        by_list, model({"latents": latents, "labels": labels})
-    )
+    for same in (
+        model(latents, labels),
+        model(latents, labels=labels),
+        model(latents=latents, labels=labels),
+        model({"latents": latents, "labels": labels}),
+    ):
+        np.testing.assert_array_equal(by_list, same)
     # Without labels they follow from the latents, row by row.
     np.testing.assert_allclose(model(latents)[3:], model(latents[3:]), atol=1e-6)
     np.testing.assert_array_equal(model(latents), model([latents, -1 - labels]))

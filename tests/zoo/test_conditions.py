@@ -34,14 +34,16 @@ def test_inputs_of_other_names_or_numbers_are_refused():
     model = zoo.CGAN((4,), num_classes=3, latent_dim=1, seed=0)
     latents, labels = np.ones((2, 1), "float32"), np.zeros(2, int)
     for wrong, received in (
-        ({"latents": latents, "label": labels}, r"\['latents', 'label'\]"),
-        ({"labels": labels}, r"\['labels'\]"),
-        ([latents, labels, labels], "3 inputs"),
-        ([], "0 inputs"),
+        ({"latents": latents, "label": labels}, r"0 .* \['latents', 'label'\]"),
+        ({"labels": labels}, r"0 in order, and \['labels'\]"),
+        ([latents, labels, labels], "3 in order"),
+        ([], "0 in order"),
     ):
         with pytest.raises(ValueError, match=rf"Expected latents.*: {received}"):
             model(wrong)
-    with pytest.raises(ValueError, match=r"Expected images.*: 2 inputs"):
+    with pytest.raises(ValueError, match=r": 2 in order, and \['labels'\]"):
+        model(latents, labels, labels=labels)
+    with pytest.raises(ValueError, match=r"Expected images.*: 2 in order"):
         zoo.VAE((4,), 2, units=(4,))([np.zeros((2, 4), "float32"), labels])
 
 
