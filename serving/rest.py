@@ -92,12 +92,15 @@ class _Incoming(io.RawIOBase):
 
     Args:
         connection: The socket.
-        begin: Called when there are some, and none is read yet; False ends them.
+        others: The open connections, of which this is one.
     """
 
-    def __init__(self, connection, begin):
+    #: Whether what is waited for is the next request, and not a part of this one.
+    between = False
+
+    def __init__(self, connection, others):
         self._connection = connection
-        self._begin = begin
+        self._others = others
         self._selector = connections.Selector()
         self._selector.register(connection, selectors.EVENT_READ)
         self.deadline = 0.0
@@ -106,6 +109,8 @@ class _Incoming(io.RawIOBase):
         return True
 
     def readinto(self, buffer):
+        if self.between:
+            self._others.end(self._connection)
         seconds = self.deadline - time.monotonic()
         is_tls = isinstance(self._connection, ssl.SSLSocket)
         # What TLS has read, and not handed out, is not there to be waited for.
@@ -114,7 +119,7 @@ class _Incoming(io.RawIOBase):
         )
         if seconds <= 0 or not there:
             raise TimeoutError("the time to read is over")
-        if not self._begin(self._connection):
+        if not self._others.begin(self._connection):
             return 0
         # Of TLS, what has come may be a part of what can be read.
         self._connection.settimeout(max(0.001, self.deadline - time.monotonic()))
@@ -148,22 +153,22 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.request.do_handshake()
         super().setup()
         self.rfile.close()
-        self._incoming = _Incoming(self.connection, self.server.connections.begin)
+        self._incoming = _Incoming(self.connection, self.server.connections)
         self.rfile = _Lines(self._incoming)
 
     def handle_one_request(self):
-        connections = self.server.connections
         self._incoming.deadline = time.monotonic() + _IDLE_SECONDS
+        # Of a request that came with the one before nothing is to be waited for.
+        self._incoming.between = True
         # Some callers end a body with an empty line, RFC 9112, section 2.2.
         while (begin := self.rfile.peek(1)[:1]) in (b"\r", b"\n"):
             self.rfile.read(1)
-            connections.end(self.connection)
-        if not begin or not connections.begin(self.connection):
+        self._incoming.between = False
+        if not begin:
             self.close_connection = True
             return
         self._incoming.deadline = time.monotonic() + _TRANSFER_SECONDS
         super().handle_one_request()
-        connections.end(self.connection)
 
     def parse_request(self):
         if not super().parse_request():
@@ -212,10 +217,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._send(code, *_error(message or http.HTTPStatus(code).phrase))
         # Closed at once, the connection would be reset by what is still to come, and
         # the caller might never read the answer.
-        self.server.connections.end(self.connection)
+        self._incoming.between = True
         socket.socket.shutdown(self.connection, socket.SHUT_WR)
         while self.rfile.read1():
-            self.server.connections.end(self.connection)
+            pass
 
     def _send(self, status, kind, content):
         self.log_request(status)

@@ -21,8 +21,8 @@ except (ImportError, ValueError) as error:
         "variable KERAS_BACKEND=tensorflow before Python starts, or name tensorflow "
         f"and channels_last in ~/.keras/keras.json. Received: {error}"
     )
-    # Python looks for the module of `python -m` under this name of a program.
-    if sys.argv[0] == "-m":
+    # While Python looks for the module of `python -m`, the program has this name.
+    if sys.argv[0] == "-m" and {"zoo", "export"} & set(sys.orig_argv):
         sys.exit(f"Error: {message}")
     raise ImportError(message) from None
 

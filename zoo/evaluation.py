@@ -12,7 +12,7 @@ import warnings
 
 import numpy as np
 
-from zoo import data, feature_networks, metrics, presets
+from zoo import checks, data, feature_networks, metrics, presets
 from zoo.data.selection import select
 from zoo.dtn import DTN
 from zoo.generative import GenerativeModel, consecutive_seeds
@@ -81,7 +81,7 @@ def evaluate(
         name: Name of the real images, as for `zoo.load_data`, no arrays; of a domain
             model two names; of a model of single numbers `"gaussian"`. None for the
             data it was trained on.
-        split: Their split.
+        split: Their split; numbers have none.
         count: Samples to draw, and real images to load, the first ones. Where there are
             fewer, as many samples are drawn.
         seed: Seed of the first sample, and of random subsets.
@@ -107,7 +107,7 @@ def evaluate(
     _check_weights(model, handle)
     _check_asked(model, features, parzen)
     if name is None:
-        names = presets.trained_on(folder)
+        names = presets.trained_on(handle, folder)
         name = names if len(names) > 1 else names[0]
     pair = isinstance(name, (list, tuple))
     if not all(isinstance(one, str) for one in (name if pair else (name,))):
@@ -190,7 +190,7 @@ def _of_numbers(model, handle, name, count, seed):
         raise ValueError(
             f"{handle} makes single numbers: --data gaussian. Received: {name}"
         )
-    samples = model.generate(count, seed=seed)
+    samples = model.generate(checks.count("count", count), seed=seed)
     check_finite(samples, f"The samples of {handle}")
     return [
         Measurement(name, float(value), generated_count=count, seed=seed)

@@ -508,7 +508,8 @@ class InfoGAN(AdversarialModel):
             float32 numpy array `[rows * columns, *image_shape]`, row by row.
 
         Raises:
-            ValueError: If there is no such code, or as `generate` does.
+            ValueError: If there is no such code, `low` or `high` is no number, or as
+                `generate` does.
         """
         if not 0 <= code < self.categorical_codes + self.continuous_codes:
             raise ValueError(
@@ -517,6 +518,7 @@ class InfoGAN(AdversarialModel):
                 f"Received: code={code}"
             )
         columns = columns or self._columns()
+        low, high = checks.number("low", low), checks.number("high", high)
         seeds = np.repeat(consecutive_seeds(rows, seed), columns)
         given = {
             name: np.repeat(values, columns, axis=0)

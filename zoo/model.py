@@ -36,8 +36,8 @@ from zoo.running_means import RunningMeans, zero_without_rows
 from zoo.training_loop import TrainingLoop, refuse_unsupported
 from zoo.unpacking import Unpacking
 
-#: Rows are computed in multiples of this. Processors add up the last few in another
-#: order, and what a row gives shall not hang on those that come with it.
+#: Arrays are computed in multiples of so many rows. Processors add up the last few in
+#: another order, and what a row gives shall not hang on those that come with it.
 _ROW_BLOCK = 8
 #: Arguments of `compile` that change how steps run, and not what they do.
 _HOW_KERAS_RUNS = ("run_eagerly", "jit_compile", "steps_per_execution")
@@ -477,7 +477,8 @@ class Model(Unpacking, TrainingLoop):
 
         Where it returns several tensors, in a tuple or the like, so does this.
         """
-        batch_size = checks.count("batch_size", batch_size)
+        blocks = math.ceil(checks.count("batch_size", batch_size) / _ROW_BLOCK)
+        batch_size = blocks * _ROW_BLOCK
         count = len(arrays[0])
         if count == 0:
             # Some kernels give no rows a wrong shape.

@@ -123,7 +123,17 @@ def table(rows, titles, columns=()):
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    return to_image(figure, bbox_inches="tight")
+    return _with_its_titles(figure)
+
+
+def _with_its_titles(figure):
+    """Renders a figure, and what of its text is beside it."""
+    png = io.BytesIO()
+    canvas = FigureCanvasAgg(figure)
+    canvas.print_figure(
+        png, format="png", dpi=100, bbox_inches="tight", facecolor="white"
+    )
+    return Image.open(png).convert("RGB")
 
 
 def on_white(picture):
@@ -177,19 +187,12 @@ def beside(left, right, titles):
     return whole
 
 
-def to_image(figure, **arguments):
-    """Renders a matplotlib figure.
-
-    Args:
-        figure: The figure.
-        **arguments: As `Figure.savefig` takes them.
-
-    Returns:
-        `PIL.Image.Image`, RGB.
-    """
-    png = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(png, format="png", dpi=100, **arguments)
-    return Image.open(png).convert("RGB")
+def to_image(figure):
+    """Renders a matplotlib figure as an RGB `PIL.Image.Image`."""
+    figure.set_dpi(100)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    return Image.fromarray(np.asarray(canvas.buffer_rgba())[..., :3])
 
 
 def training_curves(history):
@@ -424,7 +427,7 @@ def save_animation(frames, path, frames_per_second=10):
         raise ValueError(
             f"The frames of {path} must be of one size. Received: {sorted(sizes)}"
         )
-    if path.suffix == ".gif":
+    if _ending(path) == ".gif":
         # One palette for all frames, of colours of all: a palette a frame flickers.
         frames = [on_white(frame) for frame in frames]
         chosen = frames[:: -(-len(frames) // _PALETTE_FRAMES)] + frames[-1:]
@@ -447,14 +450,18 @@ def save_animation(frames, path, frames_per_second=10):
 
 def is_animation(path):
     """Whether a file's name ends as that of an animation."""
-    return pathlib.Path(path).suffix in (".gif", ".mp4")
+    return _ending(path) in (".gif", ".mp4")
+
+
+def _ending(path):
+    return pathlib.Path(path).suffix.lower()
 
 
 def check_animation(path):
     """Raises what `save_animation` would for this path, before there are frames."""
     if not is_animation(path):
         raise ValueError(f"Expected a path ending in .gif or .mp4. Received: {path}")
-    if pathlib.Path(path).suffix == ".mp4" and shutil.which("ffmpeg") is None:
+    if _ending(path) == ".mp4" and shutil.which("ffmpeg") is None:
         raise RuntimeError(
             f"ffmpeg is not on the PATH, and {path} needs it. Install it, or name a "
             ".gif."

@@ -275,18 +275,19 @@ def data_names(metadata):
     return names if all(isinstance(name, str) for name in names) else []
 
 
-def trained_on(handle):
+def trained_on(handle, folder=None):
     """Returns the names of the data that a preset or run was trained on, as a list.
 
     Of a domain model there are two, the source and the target.
 
     Args:
         handle: Name, folder or URL.
+        folder: What it has been resolved to, if it has.
 
     Raises:
         ValueError: If it says nothing of that.
     """
-    names = data_names(metadata_of(handle))
+    names = data_names(check(folder or resolve(handle)))
     if not names:
         raise ValueError(
             f"{handle} does not say which data it was trained on: name some by --data."

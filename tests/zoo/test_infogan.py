@@ -217,11 +217,14 @@ def test_the_command_draws_a_row_of_each_code(tmp_path):
     assert done.exit_code == 0, done.output
     categories = [[2, -1], [0, -1]]
     varied = model.vary(2, 2, 0, 4, -1, 1.5, categories=categories)
-    assert_drawn(varied.reshape(2, 4, 16, 16, 1), ["code 2: -1 … 1.5"] * 2)
+    titles = [f"{k}, code 2: -1 … 1.5" for k in (2, 0)]
+    assert_drawn(varied.reshape(2, 4, 16, 16, 1), titles)
 
     for asked, message in (
         (["--code", 3], "There are the codes 0 ... 2"),
         (["--categories", "3"], "categories"),
+        (["--categories", "1", "--code", 0], "another has to vary"),
+        (["--low", "nan"], "a finite number. Received: low=nan"),
     ):
         done = run("vary", *asked)
         assert done.exit_code == 1

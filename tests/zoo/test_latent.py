@@ -342,9 +342,9 @@ def test_every_verb_writes_its_picture(tmp_path, monkeypatch):
         assert min(Image.open(out).size) > 20
         out.unlink()
     film = ["walk", cgan, "--seeds", "1,2,3", "--steps", "4", "--out"]
-    done = CliRunner().invoke(main, [*film, str(tmp_path / "walk.gif")])
+    done = CliRunner().invoke(main, [*film, str(tmp_path / "walk.GIF")])
     assert done.exit_code == 0, done.output
-    with Image.open(tmp_path / "walk.gif") as shown:
+    with Image.open(tmp_path / "walk.GIF") as shown:
         # The end of a walk is the start of the next, and one frame.
         assert (shown.n_frames, shown.size) == (7, (608, 608))
     monkeypatch.setenv("PATH", str(tmp_path))

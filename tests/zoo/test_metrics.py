@@ -390,17 +390,10 @@ class TestManifolds:
         assert metrics.density_coverage(real, generated, 1) == (0, 0)
         assert metrics.density_coverage(real, real, 1) == (1, 1)
 
-    def test_a_set_in_another_order_is_the_same_set(self, random):
-        for count, width in ((30, 16), (200, 5), (501, 64)):
-            real = random.normal(size=(count, width))
-            for same in (real, real[::-1], random.permutation(real)):
-                assert metrics.density_coverage(real, same) == (1, 1)
-                assert metrics.precision_recall(real, same) == (1, 1)
-        # Where nearly all distances are alike, and many of them 0.
-        corners = random.integers(0, 2, (300, 4)).astype("float64")
-        shuffled = random.permutation(corners)
-        expected = metrics.density_coverage(corners, corners)
-        assert metrics.density_coverage(corners, shuffled) == expected
+    def test_copies_of_rows_are_within_balls_of_no_radius(self, random):
+        real = np.repeat(random.normal(size=(60, 8)), 5, axis=0)
+        same = random.permutation(real)
+        assert metrics.precision_recall(real, same) == (1, 1)
 
     def test_squared_distances_are_not_rounded_below_zero(self, random):
         far = random.normal(size=(50, 6)) + 1e4

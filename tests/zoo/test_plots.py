@@ -110,7 +110,7 @@ def test_pixels_of_another_range_are_warned_of():
 
 
 def test_a_table_has_titles_at_its_rows_and_columns(monkeypatch):
-    monkeypatch.setattr(plots, "to_image", lambda figure, **_: figure)
+    monkeypatch.setattr(plots, "_with_its_titles", lambda figure: figure)
     levels = np.array([10, 20, 30], np.uint8).reshape(3, 1, 1, 1)
     images = np.broadcast_to(levels, (3, 3, 5, 1))
     rows = [images[:2], images[2:] / 127.5 - 1]

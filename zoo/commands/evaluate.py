@@ -56,8 +56,8 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
     """Measure a preset, by name, folder or URL, or a run.
 
     Samples of a generator are compared with real images through a classifier's
-    features, and so are as many of the train split, where that is another and has
-    them: a distance that a generator hardly falls below.
+    features. The same distance between these and the train split is printed as a floor,
+    where that is another split and has as many.
     """
     measured = evaluation.evaluate(
         preset_or_run,

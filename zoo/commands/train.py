@@ -250,9 +250,11 @@ def run_training(
         SystemExit: With 128 plus its number, if a signal ended the training early.
     """
     strategy = distribution.strategy(strategy, replicas)
-    # The same bits on every run; docs/training.md says what it costs.
     keras.utils.set_random_seed(recipe.seed)
-    tf.config.experimental.enable_op_determinism()
+    # The same bits on every run; docs/training.md says what it costs. Keras would leave
+    # XLA out.
+    if not recipe.compile.get("jit_compile"):
+        tf.config.experimental.enable_op_determinism()
     run = Run(out, recipe, resume)
     train_data = recipe.load_data()
     if other_data:

@@ -47,18 +47,23 @@ from zoo.infogan import InfoGAN
 def vary(preset_or_run, code, rows, categories, seed, columns, low, high, out):
     """Write a picture of an InfoGAN's codes: one varies along a row, all else stays."""
     model = image_model(preset_or_run, InfoGAN)
+    count = model.categorical_codes + model.continuous_codes
+    codes = range(count) if code is None else [code]
     given = {}
     if categories is not None:
+        if code == 0:
+            raise ValueError("--categories holds code 0, so another has to vary.")
+        codes = [each for each in codes if each > 0]
         rows = len(categories)
         # The other categorical codes of a row are drawn.
         others = max(0, model.categorical_codes - 1)
         given["categories"] = np.column_stack([categories, np.full((rows, others), -1)])
-    count = model.categorical_codes + model.continuous_codes
     varied, titles = [], []
-    for each in range(count) if code is None else [code]:
+    for each in codes:
         pictures = model.vary(each, rows, seed, columns, low, high, **given)
         varied += list(pictures.reshape(rows, -1, *model.image_shape))
-        titles += [_title(model, each, low, high)] * rows
+        title = _title(model, each, low, high)
+        titles += [f"{k}, {title}" for k in categories] if given else [title] * rows
     outputs.save_table(out, preset_or_run, varied, titles)
     click.echo(f"{len(varied)} rows, along each of which one code varies: {out}")
 

@@ -35,6 +35,7 @@ def load_data(
     labels=False,
     labelled=None,
     shuffle_seed=0,
+    *,
     labelled_share=0.5,
     shuffle=None,
     mean=4.0,

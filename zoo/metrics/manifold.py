@@ -14,10 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from zoo import checks
-from zoo.metrics.arrays import BLOCK_BYTES, as_feature_sets, squared_distances
-
-#: Relative difference of squared distances that rounding may make.
-_TIE = 1e-9
+from zoo.metrics.arrays import as_feature_sets, squared_distances
 
 
 class PrecisionRecall(NamedTuple):
@@ -59,8 +56,6 @@ def precision_recall(real, generated, neighbours=3):
     realistic = np.zeros(len(generated), dtype=bool)
     recalled = np.zeros(len(real), dtype=bool)
     for part, distances in squared_distances(real, generated):
-        _settle_ties(distances, real_radii[part, None], real[part], generated)
-        _settle_ties(distances, generated_radii, real[part], generated)
         realistic |= (distances <= real_radii[part, None]).any(axis=0)
         recalled[part] = (distances <= generated_radii).any(axis=1)
     return PrecisionRecall(float(realistic.mean()), float(recalled.mean()))
@@ -75,8 +70,9 @@ def density_coverage(real, generated, neighbours=5):
     coverage = 1 / n sum_i 1[some y_j in B_i]
 
     Density is relative to the k balls in which a sample of the real distribution is
-    expected. The balls are open, as in the authors' code, so that a set against itself,
-    in any order, has a density of 1.
+    expected. The balls are open, as in the authors' code, so that a set against itself
+    has a density of 1; in another order, rounding puts some samples on the other side
+    of an edge.
 
     Args:
         real: features, [n, dimension], n > neighbours.
@@ -95,7 +91,6 @@ def density_coverage(real, generated, neighbours=5):
     inside_count = 0
     covered = np.zeros(len(real), dtype=bool)
     for part, distances in squared_distances(real, generated):
-        _settle_ties(distances, radii[part, None], real[part], generated)
         inside = distances < radii[part, None]
         inside_count += np.count_nonzero(inside)
         covered[part] = inside.any(axis=1)
@@ -106,7 +101,7 @@ def density_coverage(real, generated, neighbours=5):
 def _squared_radii(name, features, neighbours):
     """Returns each sample's squared distance to its k-th neighbour, [samples]."""
     neighbours = checks.count("neighbours", neighbours)
-    if not 1 <= neighbours < len(features):
+    if neighbours >= len(features):
         raise ValueError(
             f"`neighbours` must be from 1 to {len(features) - 1} for the "
             f"{len(features)} samples of `{name}`. Received: {neighbours}"
@@ -117,30 +112,6 @@ def _squared_radii(name, features, neighbours):
         # a duplicate is a neighbour.
         rows = np.arange(part.start, part.stop)
         distances[rows - part.start, rows] = np.inf
-        nearest = distances.argpartition(neighbours - 1, axis=1)[:, neighbours - 1]
-        radii[part] = _squared_distance(features[part], features[nearest])
+        distances.partition(neighbours - 1, axis=1)
+        radii[part] = distances[:, neighbours - 1]
     return radii
-
-
-def _settle_ties(distances, edges, rows, columns):
-    """Computes anew, as radii are, the distances that are at the edge of a ball.
-
-    There rounding would decide which side they are on. The balls of duplicates, which
-    have no radius, need none of it.
-
-    Args:
-        distances: a block of `squared_distances`, changed in place.
-        edges: squared radii that broadcast with it.
-        rows: features of the rows of the block.
-        columns: features of its columns.
-    """
-    ties = np.argwhere(np.abs(distances - edges) < _TIE * edges)
-    height = max(1, BLOCK_BYTES // rows[0].nbytes)
-    for start in range(0, len(ties), height):
-        i, j = ties[start : start + height].T
-        distances[i, j] = _squared_distance(rows[i], columns[j])
-
-
-def _squared_distance(rows, others):
-    """Returns the squared distances of rows in pairs, without cancellation."""
-    return np.square(rows - others).sum(axis=1)
