@@ -17,6 +17,7 @@ import numpy as np
 
 import zoo
 from zoo import evaluation, plots, presets
+from zoo.commands.outputs import progress
 from zoo.generative import GenerativeModel
 from zoo.images import from_uint8
 from zoo.recipes import Recipe
@@ -118,8 +119,7 @@ def publish(run, name, features):
     evaluate = functools.partial(
         evaluation.evaluate, run, recipe.data["name"], features=features
     )
-    bar = functools.partial(click.progressbar, label="images", file=sys.stderr)
-    whole = evaluate(progress=bar)
+    whole = evaluate(progress=progress)
     metadata["evaluation"] = {
         "data": whole.data,
         "split": whole.split,

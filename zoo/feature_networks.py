@@ -18,14 +18,10 @@ from zoo.discriminative import DiscriminativeModel
 INCEPTION = "inception_v3"
 #: The built-in network for images in colour of which no classifier is built in.
 COLOUR = "classifier_cifar10_jpeg"
-#: Data that have no classifier built in and the classes of others that have.
-_ALIKE = {"digits": "mnist"}
 
 
 def find(handle, name, in_colour=False):
     """Returns the network asked for, or the built-in one of a data set.
-
-    That is `classifier_<name>`; for `"digits"` it is `classifier_mnist`.
 
     Args:
         handle: Preset or run of a `zoo.DiscriminativeModel`; `"inception_v3"`, whose
@@ -45,15 +41,13 @@ def find(handle, name, in_colour=False):
         return ClassifierFeatures(str(handle), presets.resolve(handle), name)
     trained = [p for p in presets.list_presets() if p.startswith("classifier_")]
     wanted = classifier_of(name)
-    if wanted not in trained and _short(name) in _ALIKE:
-        wanted = classifier_of(_ALIKE[_short(name)])
-    elif wanted not in trained and in_colour:
+    if wanted not in trained and in_colour:
         wanted = COLOUR
     if wanted not in trained:
         raise ValueError(
             f"There is no feature network for {name}, {wanted}. Name one by "
-            f"--features: of {trained}, a classifier trained on this data, or "
-            f"{INCEPTION}."
+            f"--features: of {trained}, {INCEPTION}, or a classifier trained on these "
+            f"data (python -m zoo train classifier --data {name})."
         )
     return ClassifierFeatures(wanted, presets.built_in(wanted), name)
 
@@ -118,8 +112,7 @@ class ClassifierFeatures(FeatureNetwork):
 
     def __init__(self, name, folder, data):
         names = presets.data_names(presets.check(folder)) or [data]
-        data = _short(data)
-        self.knows_classes = {data, _ALIKE.get(data)} & set(map(_short, names)) != set()
+        self.knows_classes = _short(data) in map(_short, names)
         self.model = DiscriminativeModel.from_preset(folder)
         self.image_shape = self.model.image_shape
         self.name, self.hash = name, presets.fingerprint(folder)

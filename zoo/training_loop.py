@@ -118,9 +118,12 @@ class TrainingLoop(keras.Model):
                 replicas, rows are to be weighed, an epoch has no more steps than an
                 interrupted one had done, or Keras's `BackupAndRestore` is among the
                 callbacks, which comes too late to put the data where it was, or one
-                that adjusts a learning rate and does not say whose.
+                that adjusts a learning rate and does not say whose; or there are no
+                data.
         """
         self._assert_compile_called("fit")
+        if x is None:
+            raise ValueError("fit needs data, such as zoo.load_data('digits').")
         steps_per_epoch = checks.optional(
             checks.count, "steps_per_epoch", steps_per_epoch
         )

@@ -1,14 +1,12 @@
 """`python -m zoo evaluate`: numbers for how good a model is."""
 
 import dataclasses
-import functools
-import sys
 
 import click
 
 from zoo import evaluation, files, metrics
 from zoo.commands.flags import DataName
-from zoo.commands.outputs import OutputFile
+from zoo.commands.outputs import OutputFile, progress
 
 
 @click.command()
@@ -67,7 +65,7 @@ def evaluate(preset_or_run, name, split, count, seed, features, parzen, out):
         seed,
         features,
         parzen,
-        functools.partial(click.progressbar, label="images", file=sys.stderr),
+        progress,
     )
     click.echo(measured.heading)
     click.echo(metrics.table(measured.measurements))

@@ -18,7 +18,7 @@ def list_all():
         module = inspect.getmodule(variant)
         click.echo(f"  {name:<{width}} {inspect.getdoc(module).splitlines()[0]}")
     trained = presets.list_presets()
-    click.echo("\nPresets (zoo.from_preset, python -m zoo sample PRESET):")
+    click.echo("\nPresets (zoo.from_preset, python -m zoo sample | train PRESET):")
     for name, metadata in trained.items():
         click.echo(f"  {name:<26} {metadata['recipe']['description']}")
         licence = metadata["licence"]

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import sys
 import tempfile
 
 import click
@@ -70,6 +71,13 @@ def picture(name, kind=PictureFile, what="The picture to write."):
     """
     return click.option(
         "--out", type=kind(), default=name, show_default=True, help=what
+    )
+
+
+def progress(length):
+    """Returns a bar of so many images, which shows on a terminal alone."""
+    return click.progressbar(
+        length=length, label="images", file=sys.stderr, hidden=not sys.stderr.isatty()
     )
 
 

@@ -1,12 +1,11 @@
 """`python -m zoo reproduce`: the papers' numbers, measured on our trainings."""
 
-import functools
 import pathlib
-import sys
 
 import click
 
 from zoo import reproduction, runs
+from zoo.commands import outputs
 from zoo.commands.flags import Integers
 from zoo.commands.train import run_training
 
@@ -42,7 +41,6 @@ def reproduce(rows, seeds, out, results):
     A training that was interrupted goes on. Without ROWS, print the table of what has
     been measured.
     """
-    progress = functools.partial(click.progressbar, label="images", file=sys.stderr)
     # What can't stand in the table is said before hours of training.
     reproduction.results_in(results, rows)
     for row in rows:
@@ -57,7 +55,7 @@ def reproduce(rows, seeds, out, results):
                 run_training(recipe, run, resume=True)
             else:
                 reproduction.check_recipe(followed, recipe, f"The run {run}")
-            result = reproduction.Result.of(row, run, progress)
+            result = reproduction.Result.of(row, run, outputs.progress)
             result.save(path)
     found = reproduction.results_in(results, rows)
     if not found:

@@ -335,9 +335,10 @@ def _train(run, model, train_data, chief):
         raise SystemExit(128 + run.backup.interrupted)
     if run.backup.interrupted:
         epoch, batch = run.backup.position()
+        batches = f"{batch} batch{'' if batch == 1 else 'es'}"
         click.echo(
             f"Stopped by {run.backup.interrupted.name} in epoch {epoch + 1} after "
-            f"{batch} batches. Everything is saved: {run.how_to_go_on}.",
+            f"{batches}. Everything is saved: {run.how_to_go_on}.",
             err=True,
         )
         raise SystemExit(128 + run.backup.interrupted)

@@ -12,6 +12,8 @@ from zoo.data.tfds_source import TfdsSource, tfds_names
 #: Environment variable: the folder in which data sets of one's own lie by their names,
 #: as those of tensorflow-datasets lie in TFDS_DATA_DIR.
 DATA_DIR = "ZOO_DATA_DIR"
+#: Data of the recipes that nobody can download by their name.
+_MADE = ("mnist_m", "afhq_cats", "cifar10_jpeg")
 
 
 def find_source(name):
@@ -70,7 +72,14 @@ def _looks_like_path(name):
 
 
 def _unknown_name(name, known):
-    hint = checks.did_you_mean(name, ["digits", "gaussian", *known])
+    if name in _MADE:
+        return (
+            f"{name!r} can't be downloaded: README.md says under Data how to make it, "
+            f"or get it, and have it found here or in {DATA_DIR}. Or name other data."
+        )
+    here = [path.name for path in pathlib.Path().iterdir() if path.is_dir()]
+    known = ["digits", "gaussian", *known, *here]
+    hint = checks.did_you_mean(str(name).rstrip("/"), known)
     return (
         "There is no such data set. There are 'digits', 'gaussian', the names of "
         "tensorflow-datasets (prepared ones in TFDS_DATA_DIR too), a folder of images, "
