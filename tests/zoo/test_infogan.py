@@ -231,6 +231,10 @@ def test_the_command_draws_a_row_of_each_code(tmp_path):
         assert message in done.output
         assert "Traceback" not in done.output
     assert "`python -m zoo vary`" in run("sample").output
+    small(categorical_codes=0).save_to_preset(tmp_path / "infogan")
+    done = run("vary", "--code", 0, "--categories", "1")
+    assert done.exit_code == 1
+    assert "infogan has no categories: name none" in done.output
 
 
 @pytest.mark.parametrize(

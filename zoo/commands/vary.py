@@ -51,12 +51,14 @@ def vary(preset_or_run, code, rows, categories, seed, columns, low, high, out):
     codes = range(count) if code is None else [code]
     given = {}
     if categories is not None:
-        if code == 0:
-            raise ValueError("--categories holds code 0, so another has to vary.")
+        if not model.categorical_codes:
+            raise ValueError(f"{preset_or_run} has no categories: name none.")
         codes = [each for each in codes if each > 0]
+        if not codes:
+            raise ValueError("--categories holds code 0, so another has to vary.")
         rows = len(categories)
         # The other categorical codes of a row are drawn.
-        others = max(0, model.categorical_codes - 1)
+        others = model.categorical_codes - 1
         given["categories"] = np.column_stack([categories, np.full((rows, others), -1)])
     varied, titles = [], []
     for each in codes:
