@@ -217,7 +217,7 @@ def test_the_command_draws_a_row_of_each_code(tmp_path):
     assert done.exit_code == 0, done.output
     categories = [[2, -1], [0, -1]]
     varied = model.vary(2, 2, 0, 4, -1, 1.5, categories=categories)
-    titles = [f"{k}, code 2: -1 … 1.5" for k in (2, 0)]
+    titles = [f"category {k}, code 2: -1 … 1.5" for k in (2, 0)]
     assert_drawn(varied.reshape(2, 4, 16, 16, 1), titles)
 
     for asked, message in (

@@ -65,7 +65,9 @@ def vary(preset_or_run, code, rows, categories, seed, columns, low, high, out):
         pictures = model.vary(each, rows, seed, columns, low, high, **given)
         varied += list(pictures.reshape(rows, -1, *model.image_shape))
         title = _title(model, each, low, high)
-        titles += [f"{k}, {title}" for k in categories] if given else [title] * rows
+        titles += (
+            [f"category {k}, {title}" for k in categories] if given else [title] * rows
+        )
     outputs.save_table(out, preset_or_run, varied, titles)
     click.echo(f"{len(varied)} rows, along each of which one code varies: {out}")
 
