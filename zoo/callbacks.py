@@ -278,8 +278,8 @@ class DensityAnimation(keras.callbacks.Callback):
         batch_size: Rows of a batch in training, for a discriminator that compares them.
 
     Raises:
-        ValueError: If the suffix is another, or `every` no number of steps; from `fit`,
-            if the model is no GAN of single numbers.
+        ValueError: If the suffix is another, `every` no number of steps, or the data
+            are none; from `fit`, if the model is no GAN of single numbers.
         RuntimeError: If ffmpeg, which a `.mp4` needs, is missing.
     """
 
@@ -288,6 +288,11 @@ class DensityAnimation(keras.callbacks.Callback):
         plots.check_animation(path)
         self.path = pathlib.Path(path)
         self.data = np.ravel(data)
+        if not (self.data.size and np.isfinite(self.data).all()):
+            raise ValueError(
+                "DensityAnimation takes finite numbers as data, one at least. "
+                f"Received: {self.data}"
+            )
         # Room on both sides, for samples that miss the data.
         low = min(-8.0, self.data.min() - 4) if low is None else low
         high = max(8.0, self.data.max() + 4) if high is None else high

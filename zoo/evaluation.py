@@ -135,11 +135,11 @@ def evaluate(
     chosen = {"name": name, "split": split, **shape}
     measurements, shares = [], None
     if isinstance(model, GenerativeModel):
-        if parzen:
-            _warn_of_seen(presets.check(folder), chosen)
         measurements, shares = _samples(
             model, features, chosen, count, seed, parzen, progress
         )
+        if parzen:
+            _warn_of_seen(presets.check(folder), chosen)
     if type(model).measure is not Model.measure:
         model.progress = progress
         seen_through = {"features": features} if isinstance(model, DTN) else {}
@@ -263,9 +263,10 @@ def _warn_of_seen(metadata, chosen):
     """Warns where the width of Parzen windows is chosen on what was trained on."""
     if presets.data_names(metadata) != [chosen["name"]]:
         return
-    split = metadata["recipe"]["data"].get("split", "train")
+    split = str(metadata["recipe"]["data"].get("split", "train"))
     validation = select(**{**chosen, "split": VALIDATION})
-    if isinstance(split, str) and validation.overlaps(validation.of(split)):
+    is_there = split.partition("[")[0] in validation.source.splits
+    if is_there and validation.overlaps(validation.of(split)):
         warnings.warn(
             f"The width of Parzen windows is chosen on {VALIDATION}, and the model was "
             f"trained on {split}, which has the same images: the papers hold them out.",

@@ -340,15 +340,16 @@ def by_name(names, first, /, *others, **named):
         ValueError: If the first is missing, or there are others than the names, or one
             twice.
     """
-    listed = [*(first if isinstance(first, (list, tuple)) else [first]), *others]
+    pairs = [*named.items()]
     if isinstance(first, dict):
-        listed, named = others, {**first, **named}
-    given = {**dict(zip(names, listed, strict=False)), **named}
-    count = len(listed) + len(named)
+        first, pairs = [], [*first.items(), *pairs]
+    listed = [*(first if isinstance(first, (list, tuple)) else [first]), *others]
+    given = dict([*zip(names, listed, strict=False), *pairs])
+    count = len(listed) + len(pairs)
     if names[0] not in given or set(given) - set(names) or len(given) < count:
         raise ValueError(
             f"Expected {names[0]}, alone or with others of {names[1:]}, in order or by "
-            f"name. Received: {len(listed)} in order, and {list(named)}"
+            f"name. Received: {len(listed)} in order, and {[name for name, _ in pairs]}"
         )
     return given
 

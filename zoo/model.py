@@ -312,8 +312,10 @@ class Model(Unpacking, TrainingLoop):
         """
         checks.whole_config(self, Model, besides=self.network_names)
         optimizers = dict(optimizers)
-        for player in self.players().keys() - optimizers.keys():
-            optimizers[player] = keras_arguments.pop(f"{player}_optimizer", None)
+        # In their order, by which several workers make the optimizers' variables.
+        for player in self.players():
+            if player not in optimizers:
+                optimizers[player] = keras_arguments.pop(f"{player}_optimizer", None)
         self._check_own_arguments(
             {f"{player}_optimizer" for player in optimizers} | settings.keys()
         )

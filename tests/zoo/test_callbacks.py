@@ -519,6 +519,9 @@ def test_densities_show_what_the_output_is(loss, boundary, monkeypatch):
 def test_a_film_that_cannot_be_made_is_refused_before_the_training(monkeypatch):
     with pytest.raises(ValueError, match=r"ending in \.gif or \.mp4"):
         zoo.callbacks.DensityAnimation("film.webm", np.zeros(5))
+    for none in ([], [0.0, np.nan]):
+        with pytest.raises(ValueError, match="finite numbers as data"):
+            zoo.callbacks.DensityAnimation("film.gif", none)
     with pytest.raises(ValueError, match="Received: every=0"):
         zoo.callbacks.DensityAnimation("film.gif", np.zeros(5), every=0)
     monkeypatch.setenv("PATH", "")

@@ -43,6 +43,8 @@ def test_inputs_of_other_names_or_numbers_are_refused():
             model(wrong)
     with pytest.raises(ValueError, match=r": 2 in order, and \['labels'\]"):
         model(latents, labels, labels=labels)
+    with pytest.raises(ValueError, match=r"\['latents', 'labels', 'labels'\]"):
+        model({"latents": latents, "labels": labels}, labels=labels)
     with pytest.raises(ValueError, match=r"Expected images.*: 2 in order"):
         zoo.VAE((4,), 2, units=(4,))([np.zeros((2, 4), "float32"), labels])
 

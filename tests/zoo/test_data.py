@@ -1067,3 +1067,17 @@ def test_images_of_one_size_in_a_folder_are_handled_in_chunks(tmp_path, monkeypa
     images, labels = load_arrays(tmp_path / "same", "train[1:]", image_size=2)
     np.testing.assert_array_equal(images[:, :1, :1], np.concatenate(chunks)[:, :1, :1])
     np.testing.assert_array_equal(labels, images[:, 0, 0, 0] % 3)
+
+
+def test_a_folder_that_is_misspelt_is_guessed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photographs").mkdir()
+    with pytest.raises(ValueError, match=r"Did you mean 'photographs/"):
+        load_data("photografs/")
+
+
+def test_data_that_have_to_be_made_are_told_from_unknown_ones(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ZOO_DATA_DIR", raising=False)
+    with pytest.raises(ValueError, match=r"'mnist_m' can't be downloaded: README\.md"):
+        load_data("mnist_m")

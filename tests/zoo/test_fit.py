@@ -885,3 +885,10 @@ def test_least_squares_part_at_a_half():
 def test_weights_of_losses_are_0_or_more(build, arguments):
     with pytest.raises(ValueError, match="number of 0 or more"):
         build()(**arguments)
+
+
+def test_fit_needs_data():
+    model = zoo.GAN((2,), 2, generator_units=(4,), seed=0)
+    model.compile()
+    with pytest.raises(ValueError, match=r"fit needs data, such as zoo\.load_data"):
+        model.fit()

@@ -1,5 +1,6 @@
 """From a name to the source it means."""
 
+import glob
 import os
 import pathlib
 import re
@@ -77,9 +78,8 @@ def _unknown_name(name, known):
             f"{name!r} can't be downloaded: README.md says under Data how to make it, "
             f"or get it, and have it found here or in {DATA_DIR}. Or name other data."
         )
-    here = [path.name for path in pathlib.Path().iterdir() if path.is_dir()]
-    known = ["digits", "gaussian", *known, *here]
-    hint = checks.did_you_mean(str(name).rstrip("/"), known)
+    folders_here = glob.glob("*/")
+    hint = checks.did_you_mean(name, ["digits", "gaussian", *known, *folders_here])
     return (
         "There is no such data set. There are 'digits', 'gaussian', the names of "
         "tensorflow-datasets (prepared ones in TFDS_DATA_DIR too), a folder of images, "
