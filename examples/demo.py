@@ -51,6 +51,7 @@ def main():
         PICTURES / "real_generated.png"
     )
     zoo.plots.training_curves(history.history).save(PICTURES / "curves.png")
+    gan.save_to_preset(PICTURES / "preset")
 
     print("2. Exporting it as a SavedModel for TensorFlow Serving")
     models = PICTURES / "models"
@@ -78,7 +79,7 @@ def main():
 Trained {EPOCHS} epochs in {trained_for:.0f} s: generator loss \
 {history.history["generator_loss"][-1]:.2f}, discriminator loss \
 {history.history["discriminator_loss"][-1]:.2f}
-Exported to {version}
+Saved as the preset {PICTURES}/preset, exported to {version}
 Served at {address}: one picture takes {1e3 * np.median(latencies):.1f} ms; the 64 \
 differ from those in process by at most {difference} of 255 levels
 
@@ -89,6 +90,7 @@ Next:
   . .venv/bin/activate
   python -m zoo list
   python -m zoo sample cgan_mnist --out grid.png
+  python -m zoo walk {PICTURES}/preset --out walk.png
   python -m zoo train dcgan_digits --out runs/digits
   python -m serving start {models}
 and, when it says that it is serving, in a second terminal:

@@ -61,6 +61,12 @@ def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
     """Write a preset or a run as MODELS/NAME/VERSION, for TensorFlow Serving."""
     if not models:
         raise ValueError("MODELS is empty. Name the folder of models.")
+    shipped = zoo.list_presets()
+    if models in shipped and preset_or_run not in shipped:
+        raise ValueError(
+            f"{models} is a preset, and MODELS the folder to write to. The preset comes "
+            f"first: python -m export {models} {preset_or_run}"
+        )
     if name is None:
         name = _name_of(preset_or_run)
     # File systems have a folder of the last name, which servers pass over.

@@ -191,9 +191,9 @@ def start(
     grace_seconds,
     **options,
 ):
-    """Serve every model of the folder MODELS_DIR, until SIGTERM or Ctrl-C.
+    """Serve every model of a folder, until SIGTERM or Ctrl-C.
 
-    A second Ctrl-C ends it at once.
+    The folder MODELS_DIR holds them as MODEL/VERSION/. A second Ctrl-C ends it at once.
     """
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
@@ -314,7 +314,10 @@ def _client_options(command):
 )
 @_client_options
 def generate(address, model, n, seed, labels, version, version_label, out, **options):
-    """Ask the server at HOST:PORT for pictures of MODEL, and save them as a grid."""
+    """Ask a server for pictures, and save them as a grid.
+
+    The server at HOST:PORT draws them by MODEL.
+    """
     from serving.client import Client
     from serving.pictures import image_grid
 
@@ -341,7 +344,7 @@ def generate(address, model, n, seed, labels, version, version_label, out, **opt
 
 @main.command(cls=_Command)
 @click.argument("address", metavar="HOST:PORT")
-@click.option("--model", "models", multiple=True, required=True, help="Repeatable.")
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True)
 @click.option("--signature", help="Signature to ask; by default serving_default.")
 @click.option("--label", help="A version label of each model, to ask by it, too.")
 @click.option(
@@ -350,9 +353,9 @@ def generate(address, model, n, seed, labels, version, version_label, out, **opt
 @click.option("--verbose", is_flag=True, help="List the cases that agree, too.")
 @_client_options
 def conformance(address, models, signature, label, rest, verbose, **options):
-    """Check the server at HOST:PORT, any one, against TensorFlow Serving's behaviour.
+    """Check a server against TensorFlow Serving's behaviour.
 
-    Nothing is changed on the server. Exit status 1 if a case fails.
+    The server at HOST:PORT, any one, is asked for each MODEL. Nothing is changed on it. Exit status 1 if a case fails.
     """
     from serving import conformance
     from serving.client import Client
@@ -398,11 +401,11 @@ def conformance(address, models, signature, label, rest, verbose, **options):
 @click.option("-n", "rows", default=1, type=click.IntRange(1), help="Rows a call.")
 @_client_options
 def bench(address, model, callers, seconds, rows, **options):
-    """Ask the server at HOST:PORT for rows of MODEL as fast as it answers.
+    """Ask a server as fast as it answers.
 
-    It asks the signature `sample`, by seeds that count on, with zeros for labels and
-    other conditions; where a model has none, `serving_default`, with rows of zeros, or
-    of empty strings.
+    The server at HOST:PORT is asked for rows of MODEL: by the signature `sample`, with seeds
+    that count on, and with zeros for labels and other conditions; where a model has
+    none, by `serving_default`, with rows of zeros, or of empty strings.
 
     Each request is sent once. One that the server refuses has failed, and is in no
     latency. Exit status 1 if a request fails.
@@ -462,9 +465,9 @@ def bench(address, model, callers, seconds, rows, **options):
     "--replicas", type=click.IntRange(1), help="Replicas at least. [default: 2]"
 )
 def config(models_dir, out, **options):
-    """Write what a real TensorFlow Serving needs to host the folder MODELS_DIR.
+    """Write what a TensorFlow Serving needs to host a folder.
 
-    Written again, the version labels of models.config are kept, and so is each option
+    The folder MODELS_DIR holds the models. Written again, the version labels of models.config are kept, and so is each option
     that was given before and is not given now (settings.json); what else was changed by
     hand is not. A model without labels gets `stable`, for its newest version.
 

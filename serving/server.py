@@ -324,8 +324,8 @@ class Server:
                 self._port = self._grpc.add_secure_port(self.address, credentials)
         except RuntimeError as error:
             raise OSError(
-                f"cannot listen on {self.address}; is the port taken, or the address "
-                "unknown, or another machine's?"
+                f"cannot listen on {self.address}; is the port taken (0 picks a free "
+                "one), or the address unknown, or another machine's?"
             ) from error
 
     def _bind_rest(self):

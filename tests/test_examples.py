@@ -48,7 +48,7 @@ def test_the_demo_trains_serves_and_draws(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     demo.main()
     told = capsys.readouterr().out
-    assert "Exported to demo/models/digits/1" in told
+    assert "exported to demo/models/digits/1" in told
     assert int(re.search(r"in process by at most (\d+) of 255", told)[1]) <= 1
     recipe = Recipe.of_preset("dcgan_digits")
     recipe.model |= FEW
@@ -59,6 +59,8 @@ def test_the_demo_trains_serves_and_draws(demo, tmp_path, monkeypatch, capsys):
         **again.get_config(),
         "name": demo.trained.name,
     }
+    saved = zoo.from_preset("demo/preset")
+    np.testing.assert_array_equal(saved.generate(2), demo.trained.generate(2))
     drawn = {path.stem for path in (tmp_path / "demo").glob("*.png")}
     assert drawn == {"before_after", "real_generated", "served", "curves"}
 

@@ -233,7 +233,8 @@ def training_curves(history):
             )
         axes.set_ylabel(unit)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        if curves:
+            axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         if unit == "share":
             axes.set_ylim(-0.02, 1.02)
     grid[-1].set_xlabel("epoch")

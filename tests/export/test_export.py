@@ -565,6 +565,9 @@ def test_command_line(tiny, tmp_path, monkeypatch):
     assert done.exit_code == 1
     assert "Unknown preset" in done.output
     assert "Traceback" not in done.output
+    done = run(export_command, [f"{tmp_path}/models", "gan_mnist"])
+    assert done.exit_code == 1
+    assert f"comes first: python -m export gan_mnist {tmp_path}/models" in done.output
     assert run(export_command, []).exit_code == 2
 
 

@@ -71,7 +71,7 @@ def test_generate_refuses_to_draw_vectors(run, tmp_path):
 
 
 def test_conformance(run, server):
-    result = run("conformance", server.address, "--model", "good", "--verbose")
+    result = run("conformance", server.address, "good", "--verbose")
     assert result.exit_code == 0, result.output
     assert "5 differ deliberately, 0 fail" in result.output
     assert "agrees     unknown version label" in result.output
@@ -242,13 +242,9 @@ def test_start_without_a_model_says_where_it_looks(tmp_path):
         (["generate", "{address}", "good", "-n", "0"], 2, "0 is not in the range"),
         (["generate", "{address}", "good", "--seed", 2**63], 1, "seeds lie between -9"),
         (["bench", "{address}", "nope"], 1, "Latest(nope)"),
-        (["conformance", "{address}"], 2, "--model"),
-        (["conformance", "{address}", "--model", "nope"], 1, "Latest(nope)"),
-        (
-            ["conformance", "{address}", "--model", "good", "--rest", "{address}"],
-            1,
-            "is no REST API",
-        ),
+        (["conformance", "{address}"], 2, "Missing argument 'MODEL...'"),
+        (["conformance", "{address}", "nope"], 1, "Latest(nope)"),
+        (["conformance", "{address}", "good", "--rest", "{address}"], 1, "is no REST"),
         (["config", "/no/such/folder"], 2, "does not exist"),
         (["config", "{empty}"], 1, "holds no models"),
         (["config", "{base}"], 1, "give the folder of models"),

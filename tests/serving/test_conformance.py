@@ -1280,7 +1280,7 @@ def test_a_signature_without_arrays_is_none_to_ask():
 @pytest.fixture
 def run(labelled):
     def run(*arguments):
-        command = ["conformance", labelled.address, "--model", "good", *arguments]
+        command = ["conformance", labelled.address, "good", *arguments]
         return CliRunner().invoke(main, command)
 
     return run
@@ -1292,7 +1292,7 @@ def test_command_with_a_label_and_rest(run, labelled):
     assert "5 differ deliberately, 0 fail" in plain.output
     assert "REST" not in plain.output
     rest = ["--rest", labelled.rest_address]
-    result = run("--model", "echo", "--label", "stable", *rest, "--verbose")
+    result = run("echo", "--label", "stable", *rest, "--verbose")
     assert result.exit_code == 0, result.output
     assert result.output.count("8 differ deliberately, 0 fail") == 2
     assert result.output.count(f"agrees     {PREDICT_BY_LABEL}") == 2
@@ -1330,7 +1330,7 @@ def test_command_where_the_metadata_has_another_dtype(labelled):
         serving.Client(labelled.address) as client,
         grpc_proxy(client, {"GetModelMetadata": claims_another_dtype}) as address,
     ):
-        result = CliRunner().invoke(main, ["conformance", address, "--model", "good"])
+        result = CliRunner().invoke(main, ["conformance", address, "good"])
     assert result.exit_code == 1
     name = "the answer names model, version and signature"
     assert f"fails      {name}: output images: double[" in result.output
@@ -1346,7 +1346,7 @@ def test_command_waits_for_each_case_as_long_as_it_is_told(labelled):
         serving.Client(labelled.address) as client,
         grpc_proxy(client, {"Predict": answers_late}) as address,
     ):
-        command = ["conformance", address, "--model", "good", "--timeout", "1"]
+        command = ["conformance", address, "good", "--timeout", "1"]
         result = CliRunner().invoke(main, command)
     assert result.exit_code == 1
     assert "fails      no model_spec: DEADLINE_EXCEEDED " in result.output

@@ -638,6 +638,7 @@ def test_a_recipe_on_data_without_a_test_split_gives_a_model(tmp_path):
     np.savez(tmp_path / "own.npz", image=images, label=np.arange(40) % 10)
     asked = ["--data", tmp_path / "own.npz", "--epochs", 1, "--batch-size", 20]
     done = run("train", "classifier_mnist", *asked, "--out", tmp_path / "run")
+    assert f"Measure it: python -m zoo evaluate {tmp_path / 'run'}" in done.output
     assert done.exit_code == 0, done.output
     assert "The trained model will not be measured" in done.output
     assert "has the splits train" in done.output

@@ -336,6 +336,14 @@ def test_no_results_and_no_rows_is_an_error_in_words(tmp_path):
     assert "Name rows to reproduce" in done.output
 
 
+def test_a_misspelt_row_is_told_like_which_it_is(tmp_path):
+    asked = ["dcgan", "gan_parzn", "--results", str(tmp_path), "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, ["reproduce", *asked])
+    assert done.exit_code == 2
+    assert "no row 'gan_parzn'. Did you mean 'gan_parzen'" in done.output
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_documentation_has_the_table_of_the_kept_results():
     results = reproduction.results_in(DOCS / "reproduction")
     table = reproduction.table(results)

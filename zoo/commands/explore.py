@@ -58,7 +58,7 @@ def _features_of(model, pictures):
     "The picture to write; or the film, .gif or .mp4, from the first seed to the last.",
 )
 def walk(preset_or_run, seeds, steps, path, label, out):
-    """Write a picture, or a film, of walks through the latents, from seed to seed."""
+    """Write a picture, or a film, of walks from seed to seed."""
     model = image_model(preset_or_run)
     decoded = latent.walk(model, seeds, steps, path, **_conditions(label))
     walks = decoded.reshape(-1, steps, *model.image_shape)
@@ -82,7 +82,10 @@ def walk(preset_or_run, seeds, steps, path, label, out):
 @_labels
 @outputs.picture("arithmetic.png")
 def arithmetic(preset_or_run, a, b, c, label, out):
-    """Write a picture of a - b + c, on the mean latents of groups of seeds."""
+    """Write a picture of a - b + c among the latents.
+
+    Each is the mean of the latents of a group of seeds.
+    """
     model = image_model(preset_or_run)
     result = latent.arithmetic(model, a, b, c, **_conditions(label))
     rows = [
@@ -197,9 +200,10 @@ def neighbours(
 def invert(
     preset_or_run, name, split, count, steps, learning_rate, starts, seed, label, out
 ):
-    """Write a picture of real images and the nearest that the model can make.
+    """Write a picture of real images and their inversions.
 
-    The latents are found by optimization.
+    An inversion is the nearest image that the model can make; its latents are found by
+    optimization.
     """
     model = image_model(preset_or_run)
     if name is None:

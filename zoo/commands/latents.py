@@ -27,9 +27,9 @@ from zoo.commands.handles import image_model
 )
 @outputs.picture("latents.png")
 def latents(preset_or_run, name, split, count, out):
-    """Write a picture of where images lie among the latents of an autoencoder.
+    """Write a picture of an autoencoder's latents.
 
-    Where the prior lies in the plane, images decoded along a walk over it stand beside.
+    It shows where images lie among them. Where the prior lies in the plane, images decoded along a walk over it stand beside.
     """
     model = image_model(preset_or_run, AutoencoderModel)
     if name is None:

@@ -4,16 +4,28 @@ import pathlib
 
 import click
 
-from zoo import reproduction, runs
+from zoo import checks, reproduction, runs
 from zoo.commands import outputs
 from zoo.commands.flags import Integers
 from zoo.commands.train import run_training
 
 
+def _known(ctx, param, names):
+    """Returns the rows that are asked for."""
+    for name in names:
+        if name not in reproduction.ROWS:
+            hint = checks.did_you_mean(name, reproduction.ROWS)
+            raise click.BadParameter(
+                f"There is no row {name!r}.{hint} "
+                "`python -m zoo reproduce --help` names them all.",
+                ctx,
+                param,
+            )
+    return names
+
+
 @click.command(epilog=f"ROWS are of: {', '.join(reproduction.ROWS)}.")
-@click.argument(
-    "rows", nargs=-1, metavar="[ROWS]...", type=click.Choice(list(reproduction.ROWS))
-)
+@click.argument("rows", nargs=-1, callback=_known)
 @click.option(
     "--seeds",
     type=Integers(),
@@ -36,8 +48,9 @@ from zoo.commands.train import run_training
     help="Where what was measured is kept. What is there is not measured again.",
 )
 def reproduce(rows, seeds, out, results):
-    """Train and measure ROWS of the table of papers' numbers, and print it.
+    """Train and measure rows of the table of papers' numbers.
 
+    ROWS are trained and measured where they have not been, and their table is printed.
     A training that was interrupted goes on. Without ROWS, print the table of what has
     been measured.
     """

@@ -285,6 +285,8 @@ def run_training(
     elif isinstance(model, DTN):
         source, _ = recipe.data["name"]
         click.echo(f"Look at it: python -m zoo transfer {handle} --data {source}")
+    else:
+        click.echo(f"Measure it: python -m zoo evaluate {handle}")
 
 
 def _warn_of_another_length(recipe, train_data):

@@ -22,7 +22,10 @@ from zoo.dtn import DTN
 @click.option("--columns", type=click.IntRange(1), default=8, show_default=True)
 @outputs.picture("transfer.png")
 def transfer(preset_or_run, name, split, count, columns, out):
-    """Write a picture of source images, on the right of each what a DTN makes of it."""
+    """Write a picture of images and what a DTN makes of them.
+
+    On the right of each source image is the result.
+    """
     model = image_model(preset_or_run, DTN)
     if name is None:
         name = presets.trained_on(preset_or_run)[0]

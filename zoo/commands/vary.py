@@ -45,7 +45,10 @@ from zoo.infogan import InfoGAN
 @click.option("--high", default=2.0, show_default=True, help="Where it ends.")
 @outputs.picture("codes.png")
 def vary(preset_or_run, code, rows, categories, seed, columns, low, high, out):
-    """Write a picture of an InfoGAN's codes: one varies along a row, all else stays."""
+    """Write a picture of what the codes of an InfoGAN mean.
+
+    Along a row one code varies, and all else stays.
+    """
     model = image_model(preset_or_run, InfoGAN)
     count = model.categorical_codes + model.continuous_codes
     codes = range(count) if code is None else [code]
