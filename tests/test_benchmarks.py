@@ -22,6 +22,8 @@ from serving import saved_model
 from zoo import presets
 from zoo.variants import VARIANTS
 
+pytestmark = pytest.mark.filterwarnings("ignore:Even though the .*eagerly")
+
 ROOT = pathlib.Path(__file__).parents[1]
 IMAGE_SHAPE = (16, 16, 1)
 

@@ -38,6 +38,7 @@ def python_of(page):
         "docs/from-the-tutorials.md",
     ],
 )
+@pytest.mark.filterwarnings("ignore:Limiting ", "ignore:Even though the .*eagerly")
 def test_snippets_run(page, tmp_path, monkeypatch):
     blocks = python_of(page)
     assert blocks

@@ -44,6 +44,7 @@ def demo(monkeypatch):
     keras.config.set_max_steps_per_epoch(None)
 
 
+@pytest.mark.filterwarnings("ignore:Limiting steps_per_epoch")
 def test_the_demo_trains_serves_and_draws(demo, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     demo.main()

@@ -240,7 +240,7 @@ class AAE(AutoencoderModel):
             if self.classifies:
                 # q(y|x): the encoder up to its last output.
                 self.classifier = keras.Model(
-                    self.encoder.inputs, self.encoder.outputs[-1], name="classifier"
+                    self.encoder.input, self.encoder.outputs[-1], name="classifier"
                 )
         network_checks.check_rows(self.discriminator, self._code_shapes())
         network_checks.check_judge("discriminator", self.discriminator)

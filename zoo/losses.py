@@ -181,7 +181,7 @@ class FeatureMatching(NonSaturating):
                 "the last of them must look at the samples."
             )
         return keras.Model(
-            discriminator.inputs, weighted[-1].input, name="matched_features"
+            discriminator.input, weighted[-1].input, name="matched_features"
         )
 
     def match(self, real_features, fake_features, mean_of_replicas, counting=None):

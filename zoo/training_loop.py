@@ -145,6 +145,9 @@ class TrainingLoop(keras.Model):
             self._warn_of_rates_at_0()
             if position and position > (0, 0):
                 _warn_of_forgetting(callbacks)
+        if isinstance(x, tf.data.Dataset):
+            # Keras warns of True, its own default.
+            kwargs.setdefault("shuffle", False)
         run = functools.partial(
             super().fit,
             y=y,
@@ -209,7 +212,6 @@ class TrainingLoop(keras.Model):
                 epochs=initial_epoch + 1,
                 initial_epoch=initial_epoch,
                 steps_per_epoch=length - batch,
-                shuffle=False,
             ).history
             initial_epoch += 1
             if self.stop_training:
@@ -219,7 +221,6 @@ class TrainingLoop(keras.Model):
             epochs=epochs,
             initial_epoch=initial_epoch,
             steps_per_epoch=length,
-            shuffle=False,
         )
         if past:
             history.epoch.insert(0, initial_epoch - 1)

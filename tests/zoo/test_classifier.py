@@ -102,7 +102,8 @@ def test_the_first_fit_says_how_long_the_training_is():
     model.fit(batches(4), epochs=2, verbose=0)
     assert int(model.total_steps) == 8
     assert float(model.network_optimizer.learning_rate) == pytest.approx(0, abs=1e-9)
-    model.fit(batches(4), epochs=3, verbose=0)
+    with pytest.warns(UserWarning, match="network_optimizer is 0"):
+        model.fit(batches(4), epochs=3, verbose=0)
     assert int(model.total_steps) == 8
     model.compile(total_steps=100)
     assert int(model.total_steps) == 100

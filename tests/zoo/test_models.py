@@ -208,6 +208,7 @@ def test_the_other_layout_of_images_is_refused():
 
 @every_variant
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.filterwarnings("ignore:float16 is for GPUs")
 def test_trains_in_mixed_precision(case, policy):
     model = case.build(dtype=policy)
     before = weights_of(model)

@@ -125,6 +125,7 @@ def through(layer):
         (Lacking(2.0), r"Lacking\.get_config\(\) lacks factor"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:The object being serialized includes a `lambda`")
 def test_a_layer_that_no_config_describes_is_named(layer, said, tmp_path):
     model = through(layer)
     named = f"generator's layer '{layer.name}' can't be built again.*{said}"
@@ -201,6 +202,7 @@ def ending_in(last):
         ),
     ],
 )
+@pytest.mark.filterwarnings("ignore:You are using a softmax over axis -1")
 def test_probabilities_are_found_however_they_are_written(last, named):
     with pytest.raises(ValueError, match=f"must return logits.* the {named} "):
         gan(discriminator=ending_in(last))
@@ -253,8 +255,8 @@ def test_networks_share_no_layer():
 
 @pytest.mark.parametrize("end", ["inputs", "outputs"])
 def test_networks_take_and_return_no_dicts(end):
-    latents = keras.Input((2,), name="latents")
-    ends = {"inputs": latents, "outputs": layers.Dense(3)(latents)}
+    rows = keras.Input((2,), name="rows")
+    ends = {"inputs": rows, "outputs": layers.Dense(3)(rows)}
     ends[end] = {"rows": ends[end]}
     with pytest.raises(ValueError, match=r"generator must (take|return).* no dict"):
         zoo.GAN(generator=keras.Model(**ends))

@@ -137,7 +137,7 @@ def test_every_layer_of_the_perceptron_sees_noise_in_training_alone():
     features = noisy.loss.features(noisy.discriminator)
     hidden = [x for x in noisy.discriminator.layers if isinstance(x, RowNoise)]
     assert len(hidden) == 2
-    first = keras.Model(noisy.discriminator.inputs, hidden[0].output)
+    first = keras.Model(noisy.discriminator.input, hidden[0].output)
     for network in (first, features):
         clean = network(images).numpy()
         one, two = (noisy._see(network, images, n).numpy() for n in (100, 101))
@@ -279,7 +279,7 @@ def test_noise_of_layers_differs_by_row_step_and_layer():
 
     hidden = [x for x in model.discriminator.layers if isinstance(x, RowNoise)]
     network = keras.Model(
-        model.discriminator.inputs, [y for x in hidden for y in (x.input, x.output)]
+        model.discriminator.input, [y for x in hidden for y in (x.input, x.output)]
     )
     images = np.zeros((8, 4, 4, 1), np.float32)
 

@@ -1016,6 +1016,7 @@ def lengths_of_updates(case, dtype):
 
 
 @pytest.mark.parametrize("case", EVERY_VARIANT, ids=lambda case: case.name)
+@pytest.mark.filterwarnings("ignore:float16 is for GPUs")
 def test_half_precision_moves_the_weights_as_far(case):
     """Losses are scaled up where the gradients are scaled down again."""
     single = lengths_of_updates(case, "float32")
