@@ -355,7 +355,8 @@ def generate(address, model, n, seed, labels, version, version_label, out, **opt
 def conformance(address, models, signature, label, rest, verbose, **options):
     """Check a server against TensorFlow Serving's behaviour.
 
-    The server at HOST:PORT, any one, is asked for each MODEL. Nothing is changed on it. Exit status 1 if a case fails.
+    The server at HOST:PORT, any one, is asked for each MODEL. Nothing is changed on it.
+    Exit status 1 if a case fails.
     """
     from serving import conformance
     from serving.client import Client
@@ -403,9 +404,9 @@ def conformance(address, models, signature, label, rest, verbose, **options):
 def bench(address, model, callers, seconds, rows, **options):
     """Ask a server as fast as it answers.
 
-    The server at HOST:PORT is asked for rows of MODEL: by the signature `sample`, with seeds
-    that count on, and with zeros for labels and other conditions; where a model has
-    none, by `serving_default`, with rows of zeros, or of empty strings.
+    The server at HOST:PORT is asked for rows of MODEL: by the signature `sample`, with
+    seeds that count on, and with zeros for labels and other conditions; where a model
+    has none, by `serving_default`, with rows of zeros, or of empty strings.
 
     Each request is sent once. One that the server refuses has failed, and is in no
     latency. Exit status 1 if a request fails.
@@ -467,9 +468,10 @@ def bench(address, model, callers, seconds, rows, **options):
 def config(models_dir, out, **options):
     """Write what a TensorFlow Serving needs to host a folder.
 
-    The folder MODELS_DIR holds the models. Written again, the version labels of models.config are kept, and so is each option
-    that was given before and is not given now (settings.json); what else was changed by
-    hand is not. A model without labels gets `stable`, for its newest version.
+    The folder MODELS_DIR holds the models. Written again, the version labels of
+    models.config are kept, and so is each option that was given before and is not given
+    now (settings.json); what else was changed by hand is not. A model without labels
+    gets `stable`, for its newest version.
 
     A folder with files of the same names that this command did not write is refused.
     """

@@ -29,7 +29,8 @@ from zoo.commands.handles import image_model
 def latents(preset_or_run, name, split, count, out):
     """Write a picture of an autoencoder's latents.
 
-    It shows where images lie among them. Where the prior lies in the plane, images decoded along a walk over it stand beside.
+    It shows where images lie among them. Where the prior lies in the plane, images
+    decoded along a walk over it stand beside.
     """
     model = image_model(preset_or_run, AutoencoderModel)
     if name is None:

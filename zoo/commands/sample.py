@@ -34,7 +34,9 @@ from zoo.infogan import InfoGAN
 def sample(preset_or_run, count, seed, columns, labels, out, beside):
     """Write a picture of samples of a preset or a run.
 
-    A preset is given by name, folder or URL, a run by its folder. A model of classes has one class a column, and one seed a row; few classes have
+    A preset is given by name, folder or URL, a run by its folder.
+
+    A model of classes has one class a column, and one seed a row; few classes have
     several columns each, side by side, and as many seeds a row. With --columns, which
     says how many samples a row has, each sample has its own seed.
     """
