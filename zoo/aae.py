@@ -99,8 +99,8 @@ class AAE(AutoencoderModel):
         image_shape: Shape of an image. Follows from `decoder` where that is given.
         latent_dim: Length of a latent row; None for the paper's: 8 unsupervised, 2 for
             a prior in the plane, 15 supervised, 10 semi-supervised, 5 clustering.
-        prior: `"normal"`, `"uniform"`, `"gaussian_mixture"`, `"swiss_roll"` or a
-            `zoo.priors.Prior`.
+        prior: `"normal"`, of deviation 1 (the paper's 8 latents have 5), `"uniform"`,
+            `"gaussian_mixture"`, `"swiss_roll"` or a `zoo.priors.Prior`.
         form: `"unsupervised"`, `"labelled_prior"`, `"supervised"`, `"semi_supervised"`
             or `"clustering"`.
         num_classes: Number of classes of the labels, or of clusters to find; the
@@ -407,7 +407,8 @@ class AAE(AutoencoderModel):
         """Gradient descent with momentum, 0.9 and for the adversaries 0.1 (appendix).
 
         The rates are those that the paper goes down to after 50 epochs. With the ten
-        times higher ones that it starts from, codes of MNIST collapsed to a point or
+        times higher ones that it starts from, and our initial weights, Glorot's (the
+        paper's have a deviation of 0.01), codes of MNIST collapsed to a point or
         overflowed within two epochs; with these seven epochs lay them on the prior.
         """
         return {
@@ -496,6 +497,7 @@ class AAE(AutoencoderModel):
             metrics=metrics,
             **keras_arguments,
         )
+        losses.warn_of_unbounded(self.loss, *self.players()["discriminator"])
 
     def train_step(self, data):
         """Runs the paper's phases on a batch (sections 2 and 5)."""

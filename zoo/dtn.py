@@ -336,7 +336,8 @@ class DTN(AveragedModel):
             gang_weight: Weight of L_GANG, the adversarial term.
             const_weight: α, weight of L_CONST.
             tid_weight: β, weight of L_TID.
-            tv_weight: γ, weight of L_TV.
+            tv_weight: γ, weight of L_TV. It is a sum over an image, and the other terms
+                are means: the larger the images, the more γ weighs.
             averaging: Decay of an averaged generator for `transfer`, such as 0.999.
             metrics: Metrics that `evaluate` feeds target and transferred images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -380,7 +381,9 @@ class DTN(AveragedModel):
             ]
             objectives["discriminator"] = discriminator_terms(*logits)
 
-        with self.minimizing("generator") as objectives_of_g:
+        discriminator_loss = objectives["discriminator"]
+
+        with self.minimizing("generator") as objectives:
             fake = self.generator(features, training=True)
             terms = self._terms(
                 features[:count],
@@ -389,13 +392,13 @@ class DTN(AveragedModel):
                 fake[count:],
                 functools.partial(self.pass_through, self.discriminator),
             )
-            objectives_of_g["generator"] = self._weighted(terms)
+            objectives["generator"] = self._weighted(terms)
 
         return self.end_step(
             count,
-            generator_loss=objectives_of_g["generator"],
+            generator_loss=objectives["generator"],
             **terms,
-            discriminator_loss=objectives["discriminator"],
+            discriminator_loss=discriminator_loss,
             discriminator_accuracy=ternary_accuracy(*logits),
         )
 

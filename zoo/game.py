@@ -46,6 +46,7 @@ class GameModel(AdversarialModel):
                 objectives["discriminator"] = [loss, *penalty]
             logs.append((loss, real_logits, fake_logits))
 
+        # The generator moves by as many latents as the last part has, with its labels.
         latents = self.draw_latents(tf.shape(real)[0], stream=self.discriminator_steps)
         with self.minimizing("generator") as objectives:
             fake = self.generator(join(latents, given), training=True)
@@ -198,8 +199,8 @@ class GameModel(AdversarialModel):
             update: `"alternate"`, as in the paper, or `"simultaneous"`: both players
                 move after one shared forward pass, which is faster and another
                 algorithm.
-            label_smoothing: Real images count as real by 1 minus this (Salimans et
-                al. 2016); for losses of probabilities.
+            label_smoothing: In training, real images count as real by 1 minus this
+                (Salimans et al. 2016); for losses of probabilities.
             averaging: Decay of an averaged generator for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             augmentation: Random changes of all images that the discriminator sees in
@@ -239,6 +240,8 @@ class GameModel(AdversarialModel):
             metrics=metrics,
             **keras_arguments,
         )
+        if penalty is None:
+            losses.warn_of_unbounded(self.loss, self.discriminator)
 
     def _check_game(
         self,

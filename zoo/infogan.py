@@ -309,6 +309,7 @@ class InfoGAN(AdversarialModel):
             metrics=metrics,
             **keras_arguments,
         )
+        losses.warn_of_unbounded(self.loss, self.discriminator)
 
     def train_step(self, data):
         """Runs one step of the minimax game with information (equation 6)."""
@@ -400,11 +401,11 @@ class InfoGAN(AdversarialModel):
         guessed = {k: tf.cast(v, tf.float32) for k, v in guessed.items()}
         categorical = continuous = tf.constant(0.0)
         if self.categorical_codes:
-            log_q = tf.nn.sparse_softmax_cross_entropy_with_logits(
+            log_q = -tf.nn.sparse_softmax_cross_entropy_with_logits(
                 codes["categories"], guessed["category_logits"]
             )
             entropy = self.categorical_codes * math.log(self.num_categories)
-            categorical = entropy - tf.reduce_mean(tf.reduce_sum(log_q, axis=1))
+            categorical = entropy + tf.reduce_mean(tf.reduce_sum(log_q, axis=1))
         if self.continuous_codes:
             # Q is a Gaussian (section 6); Unif(-1, 1) has the entropy ln 2.
             log_stddevs = (

@@ -4,11 +4,13 @@ Every loss is a mean over the batch of what the paper writes as an expectation, 
 takes logits: `D(x)` is `sigmoid(logits)` where the paper speaks of a probability.
 """
 
+import warnings
+
 import keras
 import tensorflow as tf
-from keras import ops
+from keras import layers, ops
 
-from zoo import checks, rng
+from zoo import checks, network_checks, rng
 
 
 def _minus_log_sigmoid(logits):
@@ -24,10 +26,13 @@ class AdversarialLoss:
             one-sided label smoothing has a meaning. Otherwise they are scores.
         boundary: Output of the discriminator above which a sample counts as taken for
             real.
+        lipschitz: Whether the discriminator must be kept Lipschitz, or its outputs
+            grow without end.
     """
 
     probabilistic = False
     boundary = 0.0
+    lipschitz = False
 
     def discriminator(
         self, real_logits, fake_logits, label_smoothing=0.0, mean_real=ops.mean
@@ -134,8 +139,11 @@ class Hinge(AdversarialLoss):
 class Wasserstein(AdversarialLoss):
     """Difference of the critic's means (Arjovsky et al. 2017, eq. 3).
 
-    The critic must be kept Lipschitz: compile with `penalty="gradient_penalty"`.
+    The critic must be kept Lipschitz: by `compile(penalty="gradient_penalty")`, for
+    models that take it, or by a network with `keras.layers.SpectralNormalization`.
     """
+
+    lipschitz = True
 
     def discriminator(
         self, real_logits, fake_logits, label_smoothing=0.0, mean_real=ops.mean
@@ -336,6 +344,27 @@ def get(loss, matching=False):
             f"{sorted(LOSSES.keys() - {'feature_matching'})}."
         )
     return resolved
+
+
+def warn_of_unbounded(loss, *critics):
+    """Warns where a loss needs Lipschitz critics and no layer of these keeps them so.
+
+    Args:
+        loss: An `AdversarialLoss`.
+        *critics: The discriminators that are trained by it, without a penalty.
+    """
+    if not loss.lipschitz:
+        return
+    for critic in critics:
+        held = any(weight.constraint for weight in critic.trainable_variables)
+        if not held and not network_checks.has(critic, layers.SpectralNormalization):
+            warnings.warn(
+                f"{type(loss).__name__} needs a Lipschitz critic, and nothing keeps "
+                f"the {critic.name} so: its outputs can grow without end, up to NaN. "
+                "Compile GAN, DCGAN and CGAN with penalty='gradient_penalty', others "
+                "with a network of yours with keras.layers.SpectralNormalization.",
+                stacklevel=3,
+            )
 
 
 def get_penalty(penalty):

@@ -302,6 +302,11 @@ def mixing_rows(network):
     ]
 
 
+def has(network, kind):
+    """Says whether a layer of some class is anywhere within a network."""
+    return any(isinstance(layer, kind) for layer in all_layers(network))
+
+
 def looks_across_batch(network):
     """Says whether the answer for a row depends on the rest of its batch."""
     return any(getattr(layer, "across_batch", False) for layer in all_layers(network))

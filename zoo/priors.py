@@ -300,7 +300,7 @@ class GaussianMixture(LabelledPrior):
 
 @keras.saving.register_keras_serializable("zoo")
 class SwissRoll(LabelledPrior):
-    """A spiral in the plane, cut into equal parts (Makhzani et al. 2016, figure 4b).
+    """A spiral in the plane, cut into equal parts (Makhzani et al. 2016, figure 4c).
 
     The point at t in (0, 1) lies at the distance `radius` √t from the origin and at the
     angle 2π `turns` √t. With t uniform the points are about evenly dense along the

@@ -34,7 +34,7 @@ class VAE(AutoencoderModel):
         latent_dim: Length of a latent row; None for 8, or 2 for a prior in the plane.
         prior: `"normal"`, `"gaussian_mixture"` or a `zoo.priors.Prior` with `log_prob`.
         units: Widths of the hidden dense layers of both networks.
-        architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`, for
+        architecture: `"mlp"`, perceptrons like the AAE's, or `"convolutional"`, for
             square images of 16 to 128 pixels with 1 or 3 channels: encoder and decoder
             have strided convolutions between an image and their dense layers, as
             `zoo.DCGAN` has them.
@@ -219,8 +219,8 @@ def bernoulli_loss(images, reconstructions):
     """
     pixels = (tf.cast(images, tf.float32) + 1.0) / 2.0
     ones = (tf.cast(reconstructions, tf.float32) + 1.0) / 2.0
-    # tanh reaches ±1 in float32, where the logarithm would be infinite. Cut off there,
-    # a pixel that is surely wrong would have no gradient.
+    # tanh reaches ±1 in float32, where the logarithm would be infinite. Drawn in and not
+    # cut off, a wrong pixel keeps a gradient for as long as tanh itself has one.
     ones = 1e-6 + (1.0 - 2e-6) * ones
     each = pixels * tf.math.log(ones) + (1.0 - pixels) * tf.math.log(1.0 - ones)
     return -tf.reduce_sum(each, axis=range(1, len(images.shape)))

@@ -492,6 +492,7 @@ def test_a_discriminator_that_compares_rows_is_asked_among_data(monkeypatch):
         ("wasserstein", 0.0),
     ],
 )
+@pytest.mark.filterwarnings("ignore:Wasserstein needs a Lipschitz critic")
 def test_densities_show_what_the_output_is(loss, boundary, monkeypatch):
     gan = zoo.GAN(
         generator=zoo.one_dimensional.Generator(),

@@ -180,6 +180,41 @@ def test_feature_matching_is_refused_where_it_means_nothing(variant):
         model.compile(loss="feature_matching")
 
 
+@pytest.mark.parametrize(
+    ("build", "critics"),
+    [
+        (lambda: zoo.GAN((3,), 3), ["discriminator"]),
+        (lambda: zoo.InfoGAN((16, 16, 1)), ["discriminator"]),
+        (lambda: zoo.SemiSupervisedGAN((4, 4, 1), 3), ["discriminator"]),
+        (
+            lambda: zoo.AAE((3,), form="clustering", num_classes=2, units=(4,)),
+            ["discriminator", "category_discriminator"],
+        ),
+    ],
+)
+def test_a_critic_that_nothing_bounds_is_warned_of(build, critics):
+    model = build()
+    with pytest.warns(UserWarning, match="needs a Lipschitz critic") as warned:
+        model.compile(loss="wasserstein")
+    assert len(warned) == len(critics)
+    for warning, name in zip(warned, critics, strict=True):
+        assert f"keeps the {name} so" in str(warning.message)
+        assert warning.filename == __file__
+
+
+@pytest.mark.parametrize(
+    ("last", "compiled"),
+    [
+        (keras.layers.SpectralNormalization(keras.layers.Dense(1)), {}),
+        (keras.layers.Dense(1, kernel_constraint="max_norm"), {}),
+        (keras.layers.Dense(1), {"penalty": "gradient_penalty"}),
+    ],
+)
+def test_a_bounded_critic_is_not_warned_of(last, compiled):
+    critic = keras.Sequential([keras.Input((3,)), last])
+    zoo.GAN((3,), 3, discriminator=critic).compile(loss="wasserstein", **compiled)
+
+
 def test_feature_matching_needs_alternate_updates():
     gan = zoo.GAN((4, 4, 1), 3, generator_units=(8,), discriminator_units=(4,), seed=0)
     with pytest.raises(ValueError, match="use 'alternate'"):
