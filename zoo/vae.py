@@ -219,7 +219,7 @@ def bernoulli_loss(images, reconstructions):
     """
     pixels = (tf.cast(images, tf.float32) + 1.0) / 2.0
     ones = (tf.cast(reconstructions, tf.float32) + 1.0) / 2.0
-    # tanh reaches ±1 in float32, where the logarithm would be infinite. Drawn in and not
+    # tanh reaches ±1 in float32, where the logarithm would be infinite. Drawn in, not
     # cut off, a wrong pixel keeps a gradient for as long as tanh itself has one.
     ones = 1e-6 + (1.0 - 2e-6) * ones
     each = pixels * tf.math.log(ones) + (1.0 - pixels) * tf.math.log(1.0 - ones)
