@@ -372,6 +372,7 @@ def test_versions_count_up_and_never_change(tiny, tmp_path):
     (tmp_path / "8").write_text("not a folder, but in the way")
     (tmp_path / "notes").mkdir()
     (tmp_path / str(2**63)).mkdir()  # Of 64 bits, so no version.
+    (tmp_path / "²").mkdir()  # A digit, and no number.
     assert export.to_saved_model(tiny, tmp_path, batch_sizes=(1,)).name == "9"
     before = sorted(path.name for path in tmp_path.iterdir())
     for taken in (7, 8, 9):

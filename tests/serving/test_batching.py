@@ -352,6 +352,21 @@ def test_a_batch_waits_for_as_many_rows_as_there_were_of_late(callers, monkeypat
     assert sorted(set(held.batches[-1])) == [1, 2, 3]
 
 
+def test_a_batch_waits_for_no_more_rows_than_it_takes(callers, monkeypatch):
+    """With pauses that would never end."""
+    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
+    held = Held()
+    options = batching.BatchingOptions(max_batch_size=2, batch_timeout_micros=10**12)
+    batcher = batching.Batcher(held, options)
+    busy = first(batcher, held, callers)
+    futures = queue_up(batcher, callers, (1,), (2,))
+    held.gate.release(2)
+    for future in (busy, *futures):
+        future.result()
+    # Three were there, and two are all that one takes.
+    assert held.batches == [[0], [1, 2]]
+
+
 def test_one_that_is_alone_waits_for_those_just_answered(callers, monkeypatch):
     """With pauses that would never end."""
     monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)

@@ -473,6 +473,19 @@ def test_a_refused_request_is_repeated_once_at_most(publish, monkeypatch):
         assert any(line.endswith(" 2.0") for line in asked)
 
 
+def test_what_the_same_model_has_refused_is_not_repeated(publish, prompt_stops):
+    publish("m", 1)
+    with (
+        serving.Server(publish.models, port=0) as server,
+        serving.Client(server.address) as client,
+    ):
+        client.predict("m", {"indexes": [1]}, "fragile")
+        with pytest.raises(serving.ServingError, match="INVALID_ARGUMENT"):
+            client.predict("m", {"indexes": [100]}, "fragile")
+        asked = [line for line in _predictions(server) if "INVALID_ARGUMENT" in line]
+        assert next(line for line in asked if "_total" in line).endswith(" 1.0")
+
+
 def test_large_requests_travel_in_parts(server, tiny):
     seeds = np.arange(1000)
     # Room for 3 pictures of 16 bytes beside the rest of a message.
@@ -843,6 +856,7 @@ def test_pauses_grow_to_five_seconds():
     pauses = [client._pause(attempt, math.inf) for attempt in (1, 20)]
     # Give or take a fifth, so that clients do not come all at once.
     assert pauses == pytest.approx([0.1, 5.0], rel=0.2)
+    assert len({client._pause(1, math.inf) for _ in range(10)}) > 1
 
 
 def test_arrays_can_be_written_to(client):

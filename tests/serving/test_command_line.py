@@ -159,6 +159,23 @@ def test_a_report_of_bench_says_how_long_most_and_nearly_all_took():
     )
 
 
+def test_a_histogram_of_bench_has_every_latency_in_buckets_that_double():
+    latencies = np.array([1.0, 1.5, 3.0, 9.0]) / 1000
+    lines = load.Report(1, 1.0, latencies, {}).histogram(width=4).splitlines()
+    assert [line.split() for line in lines] == [
+        ["1.00", "to", "2.00", "ms", "2", "####"],
+        ["2.00", "to", "4.00", "ms", "1", "##"],
+        ["4.00", "to", "8.00", "ms", "0"],
+        ["8.00", "to", "16.00", "ms", "1", "##"],
+    ]
+
+
+def test_latencies_of_bench_are_ascending_whatever_came_first():
+    report = load.measure(lambda k: time.sleep(0.02 * (k == 0)), callers=1, requests=3)
+    assert len(report.latencies) == 3
+    assert (np.diff(report.latencies) >= 0).all()
+
+
 def test_bench_of_models_that_draw_nothing(run, tmp_path):
     class Told(tf.Module):
         @tf.function(

@@ -5,7 +5,7 @@ import tensorflow as tf
 import tiny_models
 
 import serving
-from serving import messages, model_config, models, saved_model
+from serving import messages, models, saved_model
 
 State = messages.ModelVersionStatus.State
 
@@ -30,8 +30,19 @@ def test_warmup_records_of_other_calls_are_refused_by_their_names(tmp_path):
 
 
 def test_100_versions_of_a_model_are_remembered_and_those_that_are_loaded():
-    model = models._Model(model_config.ModelConfig("m", "/m"))
+    model = models._Model("m")
     model.servables[1] = "loaded"
     for version in range(1, 151):
         model.record(version, State.END)
     assert list(model.history) == [1, *range(52, 151)]
+
+
+def test_versions_are_remembered_by_what_became_of_them_last():
+    model = models._Model("m")
+    model.servables[1] = "loaded"
+    for version in range(1, 151):
+        model.record(version, State.END)
+    del model.servables[1]
+    model.record(1, State.END)
+    model.record(151, State.LOADING)
+    assert list(model.history) == [*range(53, 151), 1, 151]

@@ -129,6 +129,15 @@ def test_a_field_that_changes_nothing_is_said(file, caplog):
             "max_batch_size { value: 8 } allowed_batch_sizes: 8 allowed_batch_sizes: 4",
             "increasing order",
         ),
+        (
+            "max_batch_size { value: 8 } allowed_batch_sizes: 8 allowed_batch_sizes: 8",
+            "increasing order",
+        ),
+        (
+            "enable_large_batch_splitting { value: true } "
+            "max_execution_batch_size { value: 1001 }",
+            "cannot be more than max_batch_size; they are 1001 and 1000",
+        ),
         ("max_batch_size { value: 0 }", "max_batch_size cannot be 0"),
         ("num_batch_threads { value: -1 }", "cannot be -1"),
     ],

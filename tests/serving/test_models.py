@@ -502,6 +502,32 @@ def test_what_is_not_served_is_freed(publish, start, in_memory):
     assert in_memory == []
 
 
+def test_what_still_loads_at_a_stop_is_freed(publish, start, in_memory, held):
+    publish("m", 1)
+    server = start()
+    record = tiny_models.predict_request("m", "slow", turns=np.array([1]))
+    publish("m", 2, change=lambda path: tiny_models.write_warmup(path, [record]))
+    polling = threading.Thread(target=server.models.poll)
+    polling.start()
+    assert held.begun.wait(60)
+    server.stop(grace=0)
+    assert in_memory == [publish.models / "m" / "2"]
+    held.set()
+    polling.join()
+    assert in_memory == []
+
+
+def test_a_poll_after_the_stop_ends_and_serves_nothing(publish, start):
+    publish("m", 1)
+    server = start()
+    server.stop()
+    polling = threading.Thread(target=server.models.poll, daemon=True)
+    polling.start()
+    polling.join(timeout=10)
+    assert not polling.is_alive()
+    assert server.models.available() == {"m": []}
+
+
 def test_what_fails_to_load_is_freed(publish, start, in_memory):
     publish("m", 1, change=lambda p: tiny_models.write_warmup(p, [_wrong_key()]))
     start()
@@ -705,6 +731,10 @@ def test_following_the_configuration_file(publish, start, connect, caplog):
     assert first_pixel(client, version_label="stable") == 10
     write_config(publish, policy, after)
     until(lambda: first_pixel(client, version_label="stable") == 60)
+    # What was mended, and is wrong again, is said again.
+    said = caplog.text.count("cannot be parsed")
+    file.write_text("not a configuration")
+    until(lambda: caplog.text.count("cannot be parsed") == 2 * said)
 
 
 def test_a_relative_configuration_file_is_followed_from_another_folder(

@@ -20,6 +20,7 @@ import urllib.request
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tiny_models
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -30,6 +31,7 @@ from serving import (
     connections,
     errors,
     messages,
+    metrics,
     rest,
     rest_json,
     signatures,
@@ -222,7 +224,8 @@ def test_metrics_are_those_that_the_page_lists_and_count_what_it_says(publish):
     batch = '{model="good",signature="sample"}'
     assert f"serving_batch_rows_sum{batch} 3.0" in lines
     assert f"serving_padding_rows_total{batch} 1.0" in lines  # Computed as 4.
-    assert 'serving_model_load_failures{model="broken"} 1.0' in lines
+    failures = [line for line in lines if line.startswith("serving_model_load_failu")]
+    assert failures == ['serving_model_load_failures{model="broken"} 1.0']
     _, _, section = PAGE.read_text().partition("\n### REST and metrics\n")
     table = section.partition("\n### ")[0]
     listed = re.findall(r"^\| `(serving_\w+)`", table, re.MULTILINE)
@@ -232,6 +235,28 @@ def test_metrics_are_those_that_the_page_lists_and_count_what_it_says(publish):
 
 
 GOOD = "/v1/models/good:predict"
+
+
+def test_an_unforeseen_error_is_counted_as_internal():
+    counted = metrics.Metrics(max_concurrent_requests=1)
+    with pytest.raises(ZeroDivisionError), counted.request("rest", "Predict"):
+        1 / 0  # noqa: B018
+    assert b'code="INTERNAL",method="Predict",model=""} 1.0' in counted.render()
+    assert counted.in_flight == 0
+
+
+def test_outputs_that_no_array_holds_are_not_implemented(tmp_path, prompt_stops):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, "x")])
+    def wave(x):
+        return {"y": tf.complex(x, x)}
+
+    folder = str(tmp_path / "waves" / "1")
+    tf.saved_model.save(tf.Module(), folder, {"serving_default": wave})
+    with serving.Server(tmp_path, port=0, rest_port=0) as server:
+        path = "/v1/models/waves:predict"
+        status, answer = ask_at(server.rest_address, path, {"instances": [1.0]})
+    assert status == 501
+    assert "output y: the dtype complex64" in answer["error"]
 
 
 @pytest.mark.parametrize(
@@ -350,6 +375,16 @@ def begin_post(address, body=SAMPLE):
         (
             b"POST %s HTTP/1.1\r\nContent-Length: 99999999999999\r\n\r\n",
             *(413, b"larger than"),
+        ),
+        # More digits than Python makes a number of.
+        (
+            b"POST %%s HTTP/1.1\r\nContent-Length: %s\r\n\r\n" % (b"9" * 5000),
+            *(413, b"larger than"),
+        ),
+        # A superscript is a digit, but makes no number.
+        (
+            b"POST %s HTTP/1.1\r\nContent-Length: \xb2\r\n\r\n{}",
+            *(400, b"not one number"),
         ),
         (b"POST %s HTTP/1.1\r\nContent-Length: 9\r\n\r\n{", 400, b"ended early"),
         (
@@ -604,6 +639,14 @@ def test_large_bodies_wait_for_their_turn_no_longer_than_for_an_answer(
         status, answer = ask_at(made.address, GOOD, large.encode())
     assert status == 504
     assert "longer than 0.2 seconds to read" in answer["error"]
+
+
+def test_a_large_body_that_is_no_json_keeps_no_other_waiting(start, monkeypatch):
+    monkeypatch.setattr(rest, "_MAX_SECONDS", 5)
+    address = start().address
+    for _ in range(2):
+        status, answer = ask_at(address, GOOD, b"[" + b" " * (65 << 10))
+        assert status == 400, answer
 
 
 def test_without_file_descriptors_connections_wait_and_nobody_spins():
@@ -1095,6 +1138,14 @@ def test_base64_needs_no_padding(text):
     body = f'{{"signature_name": "two", "inputs": {inputs}}}'
     request, _ = rest_json.parse_predict(body.encode(), lambda: SPECS)
     assert request.inputs["names"].string_val == [b"\xff\x00"]
+
+
+@pytest.mark.parametrize("text", ["/w@A=", "/", "\u00e9"])
+def test_what_is_no_base64_is_refused(text):
+    inputs = f'{{"latents": [[1, 2]], "names": [{{"b64": "{text}"}}]}}'
+    body = f'{{"signature_name": "two", "inputs": {inputs}}}'
+    with pytest.raises(errors.ServingError, match="Unable to base64 decode"):
+        rest_json.parse_predict(body.encode(), lambda: SPECS)
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from waiting import until
 import serving
 from serving import messages, tensors
 from serving.conformance import grpc_calls, grpc_cases
+from serving.server import _is_loopback, _on_cancel
 
 
 @pytest.fixture
@@ -683,6 +684,28 @@ def test_listening_to_others_without_tls_warns(publish, caplog):
     ):
         pass
     assert "without TLS" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [
+        ("localhost", True),
+        ("127.0.0.2", True),
+        ("[::1]", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("gan.example", False),
+    ],
+)
+def test_only_addresses_of_the_machine_alone_need_no_tls(host, is_own):
+    assert _is_loopback(host) == is_own
+
+
+def test_who_has_gone_before_it_is_asked_for_is_told_of_at_once():
+    told = []
+    gone = types.SimpleNamespace(add_callback=lambda callback: False)
+    _on_cancel(gone)(lambda: told.append("gone"))
+    assert told == ["gone"]
 
 
 def test_too_many_requests_at_once_are_refused_at_once(publish, held):

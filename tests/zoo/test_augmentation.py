@@ -38,6 +38,13 @@ def test_flip_mirrors_half_of_the_images():
     assert 160 < mirrored.sum() < 240
 
 
+def test_whether_an_image_is_mirrored_has_nothing_to_do_with_its_shift():
+    image = np.arange(9, dtype=np.float32).reshape(1, 3, 3, 1)
+    seeds = tf.range(500, dtype=tf.int64)
+    changed = shift_and_flip(np.repeat(image, 500, 0), seeds, shift=1, flip=True)
+    assert len({row.tobytes() for row in changed.numpy()}) == 18
+
+
 def test_each_row_is_changed_by_its_own_seed():
     images = np.random.default_rng(0).normal(size=(6, 8, 8, 1)).astype(np.float32)
     seeds = tf.range(6, dtype=tf.int64)
@@ -63,11 +70,16 @@ def test_color_is_brightness_then_saturation_then_contrast():
         np.testing.assert_allclose(ours, expected, atol=1e-5)
 
 
-def test_translation_moves_by_an_eighth_at_most_and_zeros_come_in():
-    image = np.arange(1, 16 * 8 + 1, dtype=np.float32).reshape(1, 16, 8, 1)
+@pytest.mark.parametrize(("height", "width"), [(16, 8), (12, 4)])
+def test_translation_moves_by_an_eighth_at_most_and_zeros_come_in(height, width):
+    # As Zhao et al. round it: 1.5 is 2, and 0.5 is 1.
+    image = np.arange(1, height * width + 1, dtype=np.float32)
+    image = image.reshape(1, height, width, 1)
     moved = translate(np.repeat(image, 400, 0), tf.range(400)).numpy()[..., 0]
     padded = np.pad(image[0, :, :, 0], ((2, 2), (1, 1)))
-    windows = [padded[i : i + 16, j : j + 8] for i in range(5) for j in range(3)]
+    windows = [
+        padded[i : i + height, j : j + width] for i in range(5) for j in range(3)
+    ]
     seen = {next(k for k, w in enumerate(windows) if (w == row).all()) for row in moved}
     assert seen == set(range(15))
 

@@ -1,11 +1,13 @@
 """Callbacks: ours, and Keras's own unchanged."""
 
 import csv
+import os
 import signal
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import zoo
@@ -37,6 +39,10 @@ def fit(model, train, *callbacks, epochs=2):
     )
 
 
+def records_of(path):
+    return list(tf.data.TFRecordDataset(str(path)).as_numpy_iterator())
+
+
 def test_sample_grids_show_the_same_seeds(gan, train, tmp_path):
     callback = zoo.callbacks.SampleGrid(
         tmp_path / "grids", every=2, n=4, seed=5, log_dir=tmp_path / "events"
@@ -48,7 +54,10 @@ def test_sample_grids_show_the_same_seeds(gan, train, tmp_path):
     expected = np.asarray(zoo.plots.image_grid(gan.generate(4, seed=5)))
     np.testing.assert_array_equal(last, expected)
     assert Image.open(tmp_path / "grids" / "samples.gif").n_frames == 5
-    assert list((tmp_path / "events").iterdir())
+    # All are there as soon as the training has ended.
+    (events,) = (tmp_path / "events").iterdir()
+    records = map(tf.compat.v1.Event.FromString, records_of(events))
+    assert [event.step for event in records if event.summary.value] == [0, 2, 4, 6, 8]
 
 
 def test_several_steps_a_call_skip_no_picture(train, tmp_path):
@@ -278,6 +287,18 @@ def test_a_checkpoint_that_cannot_be_written_leaves_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
+def test_a_checkpoint_is_on_the_disk_before_it_has_its_name(
+    gan, train, tmp_path, monkeypatch
+):
+    def fsync(file):
+        raise OSError("Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(CheckpointError, match=r"can't be written .*: Input/output"):
+        fit(gan, train, zoo.callbacks.BackupAndResume(tmp_path))
+    assert not list(tmp_path.iterdir())
+
+
 def test_divergence_names_step_loss_and_checkpoint(gan, train, tmp_path):
     backup = zoo.callbacks.BackupAndResume(tmp_path)
     fit(gan, train, backup, epochs=1)
@@ -402,6 +423,7 @@ def test_a_wrapped_callback_hears_of_everything(gan, train):
         ),
     }
     assert wrapped.heard == bare.heard
+    assert wrapped.params == bare.params
 
 
 def test_a_plateau_lowers_the_rate_of_one_optimizer(gan, train):
@@ -480,6 +502,9 @@ def test_a_discriminator_that_compares_rows_is_asked_among_data(monkeypatch):
     assert decision.get_ydata()[300] == pytest.approx(expected, abs=0.03)
     # Far from the data a point among data is no data, and evenly spaced ones are none.
     assert decision.get_ydata()[0] < 0.1 < 0.4 < decision.get_ydata()[300]
+    # What moves from frame to frame is the model.
+    (again, _) = film.picture().axes[0].get_lines()[-2:]
+    np.testing.assert_array_equal(again.get_ydata(), decision.get_ydata())
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import warnings
 
 import click
 import keras
@@ -26,7 +27,7 @@ from zoo.commands.errors import one_line_errors
 from zoo.commands.train import _epochs_begun, _warn_of_another_length, run_training
 from zoo.data import load_arrays
 from zoo.recipes import Recipe
-from zoo.runs import Run, _logs_before
+from zoo.runs import Run, _logs_before, _Stopwatch
 from zoo.variants import VARIANTS
 
 
@@ -186,6 +187,13 @@ def test_what_a_recipe_asks_of_its_data_is_left_out_by_none(
         done = run("train", name, flag_of_it, value)
         assert done.exit_code == 0, done.output
     assert [recipe.data[argument] for recipe in followed] == [12, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "integers"), [("28,28,1", [28, 28, 1]), ("3", [3]), ("3,", [3])]
+)
+def test_integers_on_the_command_line(text, integers):
+    assert flags.Integers().convert(text, None, None) == integers
 
 
 def test_objects_by_their_short_names():
@@ -477,6 +485,15 @@ def test_a_run_that_began_meanwhile_is_not_taken_over(tmp_path):
     with pytest.raises(FileExistsError, match="holds a run already"), other.started():
         pass
     assert Recipe.load(tmp_path / "run" / "run.json").seed == 1
+
+
+def test_warnings_after_a_command_have_their_own_form_again():
+    form = warnings.formatwarning
+    with one_line_errors():
+        assert warnings.formatwarning is not form
+    with pytest.raises(click.ClickException), one_line_errors():
+        raise ValueError("wrong")
+    assert warnings.formatwarning is form
 
 
 @pytest.mark.parametrize("reason", ["No space left on device", "Disk quota exceeded"])
@@ -802,13 +819,42 @@ def test_a_run_that_diverges_at_once_leaves_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_run_that_has_got_somewhere_is_not_discarded(tmp_path):
+    data = {"name": "digits", "image_size": 8}
+    recipe = Recipe("gan", data, {"generator_units": [4], "discriminator_units": [4]})
+    run = Run(tmp_path / "run", recipe)
+    model = recipe.build()
+    recipe.compile_model(model)
+    with run.started():
+        batches = recipe.load_data()
+        model.fit(batches, verbose=0, callbacks=run.callbacks(model)[-1:])
+        run.discard()
+    assert run.backup.position() == (1, 0)
+    assert (run.folder / "run.json").exists()
+
+
+def test_the_seconds_of_all_sittings_add_up(tmp_path):
+    stopwatch = _Stopwatch(tmp_path / "seconds.json")
+    stopwatch.path.write_text("100")
+    stopwatch.on_train_begin()
+    stopwatch._start -= 20
+    for epoch in range(2):
+        stopwatch.on_epoch_end(epoch)
+        assert 120 <= int(stopwatch.path.read_text()) < 150
+
+
 @pytest.mark.parametrize(("mean", "low", "high"), [(4.0, -8, 8), (20.0, -8, 24)])
 def test_the_film_of_a_run_has_room_for_its_data(tmp_path, mean, low, high):
     recipe = Recipe.of_preset("gan_gaussian1d")
     recipe.data |= {"mean": mean, "std": 0.0}
-    callbacks = Run(tmp_path / "run", recipe).callbacks(recipe.build())
+    recipe.compile |= {"discriminator_steps": 4}
+    model = recipe.build()
+    recipe.compile_model(model)
+    callbacks = Run(tmp_path / "run", recipe).callbacks(model)
     (film,) = [c for c in callbacks if isinstance(c, zoo.callbacks.DensityAnimation)]
     assert (film.grid[0], film.grid[-1]) == (low, high)
+    # So many rows does the discriminator see at a time.
+    assert film.batch_size == recipe.batch_size / 4
 
 
 def test_a_run_can_be_ended_with_the_epoch_that_it_is_in(tmp_path):

@@ -22,6 +22,7 @@ from zoo.data import (
     array_source,
     describe,
     epochs,
+    fitting,
     folder_source,
     load_arrays,
     load_data,
@@ -339,6 +340,24 @@ def test_a_batch_may_take_all_images_and_as_many_labelled_ones():
     images, labels = batch
     np.testing.assert_array_equal(np.sort(numbers_in(images[labels < 0])), range(8))
     assert (labels >= 0).sum() == 8
+
+
+def test_rows_with_labels_do_not_go_along_with_those_without():
+    arrays = numbered(8)[0], np.arange(8) % 2
+    first, second = (
+        dict(
+            zip(
+                numbers_in(images[labels < 0]),
+                numbers_in(images[labels >= 0]),
+                strict=True,
+            )
+        )
+        for images, labels in elements(
+            epochs(load_data(arrays, batch_size=16, labelled=8)), 2
+        )
+    )
+    assert first.keys() == second.keys()
+    assert first != second
 
 
 def test_which_rows_are_labelled_follows_from_the_seed():
@@ -815,9 +834,10 @@ def test_files_that_are_no_images_by_their_names_are_left_out(tmp_path, inside):
     folder = tmp_path / inside
     folder.mkdir(parents=True, exist_ok=True)
     save_image(folder / "a.png", np.zeros((6, 6), np.uint8))
-    for name in ("Thumbs.db", "LICENSE.pdf"):
+    # Pillow knows .h5 by its name alone.
+    for name in ("Thumbs.db", "LICENSE.pdf", "data.h5"):
         (folder / name).write_text("no image")
-    with pytest.warns(UserWarning, match=r"are left out: LICENSE\.pdf, Thumbs\.db"):
+    with pytest.warns(UserWarning, match=r": LICENSE\.pdf, Thumbs\.db, data\.h5"):
         assert load_arrays(tmp_path)[0].shape == (1, 6, 6, 1)
 
 
@@ -960,7 +980,10 @@ def test_a_server_that_refuses_to_be_asked_can_be_reached():
         thread = threading.Thread(target=server.handle_request, daemon=True)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}/x"
-        tfds_source._check_reachable(types.SimpleNamespace(url_infos={url: None}))
+        # Of many files one is asked for; of this one there is no server.
+        others = {"http://127.0.0.1:1/x": None}
+        builder = types.SimpleNamespace(url_infos={url: None, **others})
+        tfds_source._check_reachable(builder)
         thread.join(timeout=60)
         assert not thread.is_alive()
 
@@ -1027,6 +1050,12 @@ def test_tall_images_are_cropped_to_the_centre():
     tall = np.full((1, 12, 8, 1), 77, np.uint8)
     tall[0, 2:10] = 200
     assert (load_arrays(tall, image_size=8)[0] == 200).all()
+
+
+def test_images_that_fit_are_taken_as_they_are():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    for image_size, channels in ((None, None), (4, None), (None, 3), (4, 3)):
+        assert fitting.fit_images(images, image_size, channels) is images
 
 
 def test_grey_is_rounded():

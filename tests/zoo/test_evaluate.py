@@ -185,7 +185,10 @@ def test_fewer_training_images_are_no_floor(folder, tmp_path):
         assert ("frechet_distance_of_train" in names) == has_floor
 
 
-@pytest.mark.parametrize(("split", "seen"), [("train", True), ("train[:50]", False)])
+@pytest.mark.parametrize(
+    ("split", "seen"),
+    [("train", True), ("train[:50]", False), ("unlabelled[:50]", False)],
+)
 def test_parzen_windows_are_not_chosen_unsaid_on_what_was_trained_on(
     folder, gan, tmp_path, monkeypatch, split, seen
 ):
@@ -198,6 +201,35 @@ def test_parzen_windows_are_not_chosen_unsaid_on_what_was_trained_on(
         report = evaluation.evaluate(tmp_path / "gan", **asked)
     assert report.data == "digits"
     assert seen == any("was trained on train, which" in str(w.message) for w in told)
+
+
+def test_the_width_of_parzen_windows_is_chosen_on_1000_images(
+    folder, gan, classifier, tmp_path
+):
+    random = np.random.default_rng(0)
+    samples = images.to_uint8(gan.generate(20, labels=LABELS[:20]))
+    # Twice as many like the samples as unlike any, and beyond the 1000 these alone.
+    near = np.repeat(samples, 34, axis=0)[:667]
+    far = random.integers(0, 256, (533, 8, 8, 1), np.uint8)
+    (tmp_path / "set").mkdir()
+    np.savez(tmp_path / "set" / "train.npz", image=np.concatenate([near, far]))
+    np.savez(tmp_path / "set" / "test.npz", image=samples)
+    # No recipe says what this generator was trained on.
+    gan.save_to_preset(tmp_path / "gan")
+    report = evaluation.evaluate(
+        tmp_path / "gan",
+        str(tmp_path / "set"),
+        count=20,
+        parzen=True,
+        features=folder / "classifier",
+    )
+    sigma = next(m.value for m in report.measurements if m.name == "parzen_sigma_finer")
+    chosen = [
+        metrics.parzen_sigma(samples / 255, part / 255, metrics.FINE_SIGMAS)
+        for part in (np.concatenate([near, far])[:count] for count in (500, 1000, 1200))
+    ]
+    assert sigma == chosen[1]
+    assert len(set(chosen)) == 3
 
 
 def test_a_classifier_is_measured_on_all_there_is(folder, classifier):
@@ -256,6 +288,20 @@ def test_clusters_are_counted_on_the_second_half(folder, classifier):
     assert found["clustering_error"].real_count == 16
     assert found["clustering_error"].seed == 0
     assert found["frechet_distance"].seed == 7
+    # The numbers of clusters are not those of classes.
+    assert "label_accuracy" not in found
+
+
+def test_labels_that_the_feature_network_lacks_are_not_counted(folder, classifier):
+    units = {"generator_units": (4,) * 3, "discriminator_units": (4,) * 3}
+    more = zoo.CGAN((8, 8, 1), num_classes=11, latent_dim=3, **units, seed=0)
+    more.save_to_preset(folder / "more")
+    report = evaluation.evaluate(
+        folder / "more", "digits", count=20, features=folder / "classifier"
+    )
+    names = {m.name for m in report.measurements}
+    assert "largest_class_share" in names
+    assert "label_accuracy" not in names
 
 
 def test_codes_of_infogan_are_matched_to_classes(folder, classifier):
@@ -479,6 +525,8 @@ def test_images_that_are_not_square_are_evaluated_as_they_are(tmp_path):
     measured = {m.name: m for m in report.measurements}
     assert measured["frechet_distance"].resize == "antialiased 8x12x3>8x12x1"
     assert measured["frechet_distance"].value > 0
+    with pytest.raises(ValueError, match=r"\(8, 12, 1\), and those of digits are \(28"):
+        evaluation.evaluate(tmp_path / "gan", "digits", features=str(tmp_path / "net"))
 
 
 @pytest.mark.parametrize("variant", ["classifier", "semi", "infogan", "aae", "told"])

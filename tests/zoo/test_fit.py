@@ -1,5 +1,6 @@
 """What `fit`, `evaluate` and their forms for one batch take, and what they refuse."""
 
+import concurrent.futures
 import os
 import shutil
 import signal
@@ -434,6 +435,11 @@ def test_calls_take_no_levels_of_pixels():
         for call in (model, model.predict):
             with pytest.raises(ValueError, match=r"zoo\.images\.from_uint8"):
                 call(levels)
+    # What takes them maps them, bright ones and none, too.
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        np.testing.assert_array_equal(classifier.pixels(levels), np.ones(levels.shape))
+        assert classifier.pixels(np.zeros((0, 16, 16, 1))).shape == (0, 16, 16, 1)
 
 
 def test_signals_are_given_back_however_a_training_ends(tmp_path):
@@ -444,6 +450,16 @@ def test_signals_are_given_back_however_a_training_ends(tmp_path):
     with pytest.raises(DivergenceError):
         model.fit(ROWS, batch_size=8, verbose=0, callbacks=[backup])
     assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_a_training_in_a_thread_is_saved_without_signals(tmp_path):
+    backup = zoo.callbacks.BackupAndResume(tmp_path)
+    model = gan()
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        threads.submit(
+            model.fit, ROWS, batch_size=8, verbose=0, callbacks=[backup]
+        ).result()
+    assert backup.position() == (1, 0)
 
 
 def test_weights_that_are_no_numbers_are_not_saved(tmp_path):

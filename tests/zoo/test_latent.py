@@ -44,6 +44,13 @@ def test_walks_between_two_points():
         np.testing.assert_allclose(points[1], (start + end) / 2, atol=1e-6)
 
 
+def test_a_walk_to_where_it_starts_stays_there():
+    # The cosine of the angle between equal latents may be rounded to more than 1.
+    for latents in np.random.default_rng(0).normal(size=(100, 7)):
+        points = latent.interpolate(latents, latents, 3)
+        np.testing.assert_allclose(points, np.tile(latents, (3, 1)), rtol=1e-6)
+
+
 def test_a_walk_starts_and_ends_at_the_samples_of_its_seeds():
     model = linear_gan()
     points = latent.walk(model, [3, 7, 1], steps=4, path="linear").reshape(2, 4, 2)
@@ -175,6 +182,30 @@ def test_neighbours_tells_the_mean_distance_of_the_first(tmp_path):
     candidates = model.embed(load_arrays("digits")[0])
     distances = np.linalg.norm(queries[:, None] - candidates, axis=-1)
     assert told() == pytest.approx(distances.min(1).mean(), rel=1e-3)
+
+
+def test_neighbours_are_of_the_target_and_images_are_numbered_from_0(
+    tmp_path, monkeypatch
+):
+    images = np.zeros((4, 8, 8, 1), np.uint8)
+    names = [str(tmp_path / f"{name}.npz") for name in ("source", "target")]
+    for name in names:
+        np.savez(name, image=images)
+    model = zoo.Classifier((8, 8, 1), 10, filters=(4,), seed=0)
+    metadata = {"recipe": {"data": {"name": names}}}
+    model.save_to_preset(tmp_path / "model", metadata)
+    drawn = []
+    monkeypatch.setattr(
+        plots,
+        "table",
+        lambda rows, titles, columns: drawn.extend(titles) or Image.new("L", (9, 9)),
+    )
+    asked = ["neighbours", str(tmp_path / "model"), "--query", names[0], "-n", "2"]
+    asked += ["--query-split", "train", "--seed", "5", "--out", tmp_path / "x.png"]
+    done = CliRunner().invoke(main, list(map(str, asked)))
+    assert done.exit_code == 0, done.output
+    assert f"nearest of 4 images of {names[1]} to" in done.output
+    assert drawn == ["image 0", "image 1"]
 
 
 def test_inversion_finds_the_latents_of_a_sample():

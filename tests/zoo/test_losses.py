@@ -127,6 +127,15 @@ def test_gradient_penalty_interpolates_each_row_by_its_own_share():
     assert float(value) == pytest.approx(1 / 3, abs=0.03)
 
 
+def test_penalties_of_half_precision_do_not_overflow():
+    # Squares of the gradient, (300, 400), are above all that float16 holds.
+    x = tf.zeros([4, 2], tf.float16)
+    for name, expected in (("gradient_penalty", 499**2), ("r1", 0.5 * 500**2)):
+        penalty = losses.get_penalty(name)
+        value = penalty(lambda x: 100 * linear(tf.cast(x, tf.float32)), x, x, SEEDS)
+        assert float(value) == pytest.approx(expected, rel=1e-3)
+
+
 @pytest.mark.parametrize(
     ("get", "known"), [(losses.get, "hinge"), (losses.get_penalty, "r1")]
 )
@@ -171,6 +180,13 @@ def test_matched_features_are_of_the_samples():
         losses.FeatureMatching().features(judge)
     judge = keras.Model([samples, label], keras.layers.Add()(parts[::-1]))
     assert losses.FeatureMatching().features(judge).output_shape == (None, 4)
+
+
+def test_what_a_model_within_the_discriminator_takes_is_not_matched():
+    within = keras.Sequential([keras.Input((4,)), keras.layers.Dense(1)])
+    judge = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), within])
+    with pytest.raises(ValueError, match="none of them a model itself"):
+        losses.FeatureMatching().features(judge)
 
 
 @pytest.mark.parametrize("variant", [zoo.InfoGAN, zoo.AAE])

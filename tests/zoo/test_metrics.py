@@ -75,13 +75,14 @@ class TestFrechetDistance:
         assert_close(metrics.frechet_distance(mean1, cov1, mean2, cov2), expected)
 
     def test_singular_covariances_in_orthogonal_subspaces(self, random):
-        # Nothing is shared, so the traces add up: (C1 C2)^(1/2) is 0. Thousandfold
-        # scale shows any root of a rounding error.
+        # Nothing is shared, so the traces add up: (C1 C2)^(1/2) is 0. The root of a
+        # rounding error would be some 1e-8 of them.
         axes = scipy.stats.ortho_group.rvs(40, random_state=random)
         cov1 = 1e3 * axes[:, :15] @ axes[:, :15].T
         cov2 = 1e3 * axes[:, 15:30] @ axes[:, 15:30].T
         zero = np.zeros(40)
-        assert_close(metrics.frechet_distance(zero, cov1, zero, cov2), 30e3)
+        distance = metrics.frechet_distance(zero, cov1, zero, cov2)
+        assert distance == pytest.approx(30e3, rel=1e-12)
 
     def test_fewer_samples_than_dimensions(self, random):
         real, generated = random.normal(size=(2, 8, 50))
@@ -312,6 +313,10 @@ class TestKernelDistance:
         with pytest.raises(ValueError, match=r"Received: subset_size=10\.5"):
             metrics.kernel_distance(*feature_sets, subset_size=10.5)
 
+    def test_refuses_subsets_without_a_pair(self, feature_sets):
+        with pytest.raises(ValueError, match=r"2 or more\. Received: subset_size=1"):
+            metrics.kernel_distance(*feature_sets, subset_size=1)
+
 
 class TestClassifierScore:
     def test_matches_scipy_entropy(self, random):
@@ -482,6 +487,12 @@ class TestParzenWindow:
         with pytest.warns(UserWarning, match=r"is at an end of those tried, .* to "):
             found = metrics.parzen_sigma(*images[:2], sigmas)
         assert found == sigmas[0]
+
+    def test_the_ends_of_a_grid_are_its_least_and_its_largest(self, images, recwarn):
+        metrics.parzen_sigma(*images[:2], [0.3, 20.0, 0.01])
+        assert not recwarn.list
+        with pytest.warns(UserWarning, match=r"at an end of those tried, 0\.3 to 20"):
+            metrics.parzen_sigma(*images[:2], [10.0, 0.3, 20.0])
 
     def test_one_sample_is_a_gaussian(self, random):
         sample, image = random.uniform(size=(2, 1, 784))
@@ -683,6 +694,10 @@ class TestMeasurement:
     def test_refuses_a_network_without_hash(self):
         with pytest.raises(ValueError, match=r"`hash`.*features='a', hash=None"):
             metrics.Measurement("frechet_distance", 1.0, features="a")
+
+    def test_refuses_a_network_without_a_resize_rule(self, distance):
+        with pytest.raises(ValueError, match=r"together\. .* resize=None"):
+            dataclasses.replace(distance, resize=None)
 
     def test_refuses_what_is_not_finite(self):
         with pytest.raises(ValueError, match=r"frechet_distance must be finite.*nan"):

@@ -191,6 +191,13 @@ def test_an_animation_has_the_colours_of_all_its_frames(tmp_path):
         plots.save_animation([*frames, Image.new("L", (9, 9))], tmp_path / "x.gif")
 
 
+def test_an_animation_loops_at_its_speed(tmp_path):
+    frames = [Image.new("L", (4, 4), level) for level in (0, 255)]
+    plots.save_animation(frames, tmp_path / "film.gif", 4)
+    with Image.open(tmp_path / "film.gif") as film:
+        assert (film.info["loop"], film.info["duration"]) == (0, 250)
+
+
 def test_an_mp4_is_what_ffmpeg_makes_of_the_frames(tmp_path, monkeypatch):
     ffmpeg = tmp_path / "ffmpeg"
     ffmpeg.write_text('#!/bin/sh\necho "$@" > "$0.asked"\ncat > "$0.pixels"\n')
@@ -219,6 +226,23 @@ def test_what_is_transparent_is_white_in_every_picture(tmp_path):
     assert not ((sides[..., 0] == 255) & (sides[..., 1] == 0)).any()
     plots.save_animation([grid, grid], tmp_path / "film.gif")
     assert all((frame == 255).all() for frame in frames_of(tmp_path / "film.gif"))
+
+
+def test_samples_beyond_the_axis_are_counted_at_its_ends(monkeypatch):
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    real, generated = np.linspace(-1, 1, 50), np.repeat([0.0, 99.0], [30, 10])
+    grid = np.linspace(-8, 8, 401)
+    axes = plots.densities(real, generated, grid, np.full(401, 0.5)).axes[0]
+    (drawn,) = (x for x in axes.get_lines() if x.get_label() == "generated")
+    height = drawn.get_ydata()
+    assert height[-1] * 3 == pytest.approx(height.max())
+    assert height.sum() * 16 / 100 == pytest.approx(1)
+
+
+def test_a_latent_is_drawn_as_long_in_either_direction(monkeypatch):
+    monkeypatch.setattr(plots, "to_image", lambda figure: figure)
+    axes = plots.latent_space(np.array([[0.0, 0.0], [1.0, 9.0]])).axes[0]
+    assert axes.get_aspect() == 1
 
 
 def test_values_of_unknown_epochs_are_refused():

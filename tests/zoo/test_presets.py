@@ -25,7 +25,7 @@ import tensorflow as tf
 from keras.src.saving.serialization_lib import SafeModeScope
 
 import zoo
-from zoo import presets
+from zoo import downloads, presets
 
 
 @pytest.fixture(scope="module")
@@ -506,8 +506,10 @@ class Server(http.server.SimpleHTTPRequestHandler):
     #: Whether a file comes in chunks, each with its length, the last of none.
     chunked = False
     ranges = True
-    #: How many requests are answered by 503 before the first that is not.
-    failures = 0
+    #: How many requests are answered by an error before the first that is not.
+    failures, error = 0, 503
+    #: How many requests are left without an answer before, as long as nobody says.
+    silences, said = 0, threading.Event()
     #: Bytes by which the length of the weights is said too long.
     excess = 0
     #: How many ask for metadata before the first is answered.
@@ -518,7 +520,8 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
     def do_GET(self):
         path = pathlib.Path(self.translate_path(self.path))
-        if not path.is_file():
+        # To other servers an empty part of a path is a part.
+        if not path.is_file() or "//" in self.requestline:
             self.send_error(404)
             return
         content = path.read_bytes()
@@ -528,7 +531,11 @@ class Server(http.server.SimpleHTTPRequestHandler):
         self.requests.append((path.name, start))
         if self.failures:
             type(self).failures -= 1
-            self.send_error(503)
+            self.send_error(self.error)
+            return
+        if self.silences:
+            type(self).silences -= 1
+            self.said.wait(60)
             return
         if start and start >= len(content):
             self.send_error(416)
@@ -562,6 +569,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
 def site(preset, tmp_path, monkeypatch):
     """URL of a local server with the preset; the handler class; the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(downloads, "_PAUSE", 0.01)
     handler = type("Handler", (Server,), {"requests": []})
     server = http.server.ThreadingHTTPServer(
         ("127.0.0.1", 0), functools.partial(handler, directory=str(preset))
@@ -631,16 +639,40 @@ def test_a_connection_that_breaks_once_is_tried_again(saved, site, lengths):
     assert tries == [0, 5000]
 
 
-@pytest.mark.parametrize("fault", [{"limits": {"metadata.json": 9}}, {"failures": 1}])
-def test_metadata_are_asked_for_again(saved, site, fault):
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"limits": {"metadata.json": 9}},
+        {"failures": 1},
+        {"failures": 1, "error": 500},
+        {"silences": 1},
+    ],
+)
+def test_metadata_are_asked_for_again(saved, site, fault, monkeypatch):
     url, handler, _ = site
+    if "silences" in fault:
+        monkeypatch.setattr(downloads, "_TIMEOUT", 0.5)
     handler.once = True
+    handler.said = threading.Event()
     for switch, value in fault.items():
         setattr(handler, switch, value)
+    start = time.monotonic()
     loaded = zoo.from_preset(url)
+    # Not only once the silent server has given up.
+    assert time.monotonic() - start < 30
+    handler.said.set()
     np.testing.assert_array_equal(loaded.generate(3), saved[0].generate(3))
     names = [name for name, _ in handler.requests]
     assert names[:2] == ["metadata.json"] * 2
+
+
+def test_a_server_has_time_to_recover(site, monkeypatch):
+    url, handler, _ = site
+    monkeypatch.setattr(downloads, "_PAUSE", 0.2)
+    handler.failures = 2
+    start = time.monotonic()
+    zoo.from_preset(url)
+    assert time.monotonic() - start > 0.4
 
 
 def test_a_length_that_is_said_wrong_does_not_matter(saved, site):
