@@ -257,6 +257,20 @@ def test_calls_are_counted_by_what_their_callers_got(
         assert busy.result().outputs
 
 
+def test_one_connection_does_not_take_the_threads_of_others(
+    server, client, predict, held
+):
+    until(lambda: not server.metrics.in_flight)
+    request = tiny_models.predict_request("good", "slow", turns=np.array([1]))
+    calls = [predict.future(request) for _ in range(200)]
+    until(lambda: server.metrics.in_flight >= 128)
+    for seed in range(10):
+        client.generate("good", 1, seed)
+    assert server.metrics.in_flight == 128
+    held.set()
+    assert all(call.result().outputs for call in calls)
+
+
 def _begun(server, signature):
     """What the metrics say of batches of this signature, which they count at once."""
     start = f'serving_batch_rows_count{{model="good",signature="{signature}"}}'
