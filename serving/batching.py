@@ -272,7 +272,7 @@ class Batcher:
         padded = self._padded(rows)
         if taken and padded - rows > _MAX_PADDING * padded:
             below = self._sizes[bisect.bisect_left(self._sizes, rows) - 1]
-            while taken and rows > max(below, task.rows):
+            while taken and rows > below:
                 other = taken.pop()
                 other.state = _WAITING
                 self._queue.appendleft(other)

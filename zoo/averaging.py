@@ -82,12 +82,11 @@ class AveragedModel(Model):
 
     def _forget_average(self):
         """Drops the averaged copy; Keras would go on counting and saving it."""
-        locked = self._tracker.locked
-        self._tracker.unlock()
         self._tracker.untrack(self.averaged_generator)
-        if locked:
-            self._tracker.lock()
         self.averaged_generator = None
+
+    def _lock_state(self):
+        """Lets the averaged copy come and go after `build`, where Keras closes layers."""
 
     def save_own_variables(self, store):
         """Notes beside the model's own variables that there is an average."""

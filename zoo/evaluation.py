@@ -265,8 +265,9 @@ def _warn_of_seen(metadata, chosen):
         return
     split = str(metadata["recipe"]["data"].get("split", "train"))
     validation = select(**{**chosen, "split": VALIDATION})
-    is_there = split.partition("[")[0] in validation.source.splits
-    if is_there and validation.overlaps(validation.of(split)):
+    names = {part.partition("[")[0].strip() for part in split.split("+")}
+    are_there = names <= set(validation.source.splits)
+    if are_there and validation.overlaps(validation.of(split)):
         warnings.warn(
             f"The width of Parzen windows is chosen on {VALIDATION}, and the model was "
             f"trained on {split}, which has the same images: the papers hold them out.",

@@ -5,7 +5,6 @@ measured, and the number that the paper has for it. What a seed gives is a resul
 as JSON; the table is drawn from the results alone.
 """
 
-import copy
 import dataclasses
 import json
 import os
@@ -60,7 +59,7 @@ class Row:
 
     def recipe_of(self, seed):
         """Returns the recipe to train from a seed."""
-        settings = copy.deepcopy(dataclasses.asdict(Recipe.of_preset(self.recipe)))
+        settings = dataclasses.asdict(Recipe.of_preset(self.recipe))
         settings["seed"] = seed
         # Networks that are given have seeds of their own.
         for network in settings["model"].values():

@@ -88,8 +88,6 @@ class Unpacking:
         """
         images, *given = data if isinstance(data, (tuple, list)) else [data]
         images = self._checked_batch(images)
-        while given and given[-1] is None:
-            given.pop()
         if len(given) < len(names):
             raise ValueError(
                 f"{type(self).__name__} trains on batches of images and "

@@ -835,6 +835,16 @@ def test_what_cannot_be_saved_can_be_trained(tmp_path):
         model.save(tmp_path / "gan.keras")
 
 
+def test_a_model_that_was_built_can_still_be_averaged():
+    model = gan()
+    model.build((None, 3))
+    model.compile(averaging=0.5)
+    model.fit(ROWS, batch_size=8, verbose=0)
+    with pytest.warns(UserWarning, match="average of the generator.* is dropped"):
+        model.compile()
+    assert model.averaged_generator is None
+
+
 @pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_a_file_has_the_average_whether_it_is_compiled_or_not(tmp_path):
     model = gan(averaging=0.5)
