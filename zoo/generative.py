@@ -388,7 +388,6 @@ def consecutive_seeds(n, seed):
             raise ValueError(f"{name} is an integer. Received: {name}={value!r}")
     if n < 0:
         raise ValueError(f"n is the number of samples. Received: n={n}")
-    try:
-        return np.array(range(int(seed), int(seed) + int(n)), np.int64)
-    except OverflowError:
-        raise ValueError(f"Seeds have 64 bits. Received: seed={seed}, n={n}") from None
+    if not -(2**63) <= seed <= 2**63 - max(int(n), 1):
+        raise ValueError(f"Seeds have 64 bits. Received: seed={seed}, n={n}")
+    return np.int64(seed) + np.arange(n, dtype=np.int64)
