@@ -48,7 +48,8 @@ class Report:
     def __str__(self):
         p50, p90, p99 = (1e3 * self.percentile(share) for share in (50, 90, 99))
         return (
-            f"{self.callers:4d} callers  {self.per_second:8.1f} requests/s  "
+            f"{self.callers:4d} caller{'s' if self.callers > 1 else ' '}  "
+            f"{self.per_second:8.1f} requests/s  "
             f"p50 {p50:7.2f} ms  p90 {p90:7.2f} ms  p99 {p99:7.2f} ms  "
             f"{self.failed} failed"
         )

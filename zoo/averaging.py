@@ -86,7 +86,7 @@ class AveragedModel(Model):
         self.averaged_generator = None
 
     def _lock_state(self):
-        """Lets the averaged copy come and go after `build`, where Keras closes layers."""
+        """Lets the averaged copy come and go after `build`, with which layers close."""
 
     def save_own_variables(self, store):
         """Notes beside the model's own variables that there is an average."""

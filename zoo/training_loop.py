@@ -272,7 +272,8 @@ class TrainingLoop(keras.Model):
                 f"An epoch of {length} steps"
                 + (f", {done} of them done," if done else "")
                 + f" is no whole number of calls of steps_per_execution={a_call}. "
-                "Pass a steps_per_epoch that is, or compile with another."
+                "Pass a steps_per_epoch that is (to `zoo train`, a --split or "
+                "--batch-size that makes one), or compile with another."
             )
         if done >= length:
             raise ValueError(

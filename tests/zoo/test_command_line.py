@@ -24,7 +24,12 @@ from zoo.__main__ import main
 from zoo.checkpoints import BackupAndResume
 from zoo.commands import flags
 from zoo.commands.errors import one_line_errors
-from zoo.commands.train import _epochs_begun, _warn_of_another_length, run_training
+from zoo.commands.train import (
+    _epochs_begun,
+    _in_words,
+    _warn_of_another_length,
+    run_training,
+)
 from zoo.data import load_arrays
 from zoo.recipes import Recipe
 from zoo.runs import Run, _logs_before, _Stopwatch
@@ -831,6 +836,19 @@ def test_a_run_that_has_got_somewhere_is_not_discarded(tmp_path):
         run.discard()
     assert run.backup.position() == (1, 0)
     assert (run.folder / "run.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("position", "words"),
+    [
+        ((0, 0), "0 epochs"),
+        ((0, 1), "1 batch"),
+        ((1, 0), "1 epoch"),
+        ((2, 7), "2 epochs and 7 batches"),
+    ],
+)
+def test_how_far_a_training_is_is_said_in_words(position, words):
+    assert _in_words(*position) == words
 
 
 def test_the_seconds_of_all_sittings_add_up(tmp_path):

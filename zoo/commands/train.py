@@ -336,13 +336,22 @@ def _train(run, model, train_data, chief):
         click.echo(f"Stopped by {run.backup.interrupted.name}.", err=True)
         raise SystemExit(128 + run.backup.interrupted)
     if run.backup.interrupted:
-        epoch, batch = run.backup.position()
-        batches = f"{batch} batch{'' if batch == 1 else 'es'}"
         click.echo(
-            f"Stopped by {run.backup.interrupted.name} in epoch {epoch + 1} after "
-            f"{batches}. Everything is saved: {run.how_to_go_on}.",
+            f"Stopped by {run.backup.interrupted.name} after "
+            f"{_in_words(*run.backup.position())}. Everything is saved: "
+            f"{run.how_to_go_on}.",
             err=True,
         )
         raise SystemExit(128 + run.backup.interrupted)
     with run.writing():
         run.finish(model)
+
+
+def _in_words(epochs, batches):
+    """Returns how far a training is, such as "2 epochs and 1 batch"."""
+    parts = []
+    if epochs or not batches:
+        parts.append(f"{epochs} epoch{'' if epochs == 1 else 's'}")
+    if batches:
+        parts.append(f"{batches} batch{'' if batches == 1 else 'es'}")
+    return " and ".join(parts)
