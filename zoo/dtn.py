@@ -380,7 +380,6 @@ class DTN(AveragedModel):
                 for images in (fake[:count], fake[count:], target)
             ]
             objectives["discriminator"] = discriminator_terms(*logits)
-
         discriminator_loss = objectives["discriminator"]
 
         with self.minimizing("generator") as objectives:
