@@ -384,7 +384,7 @@ def test_a_bench_can_be_interrupted(server):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        assert "1 callers" in process.stdout.readline()  # Now eight of them ask.
+        assert "1 caller " in process.stdout.readline()  # Now eight of them ask.
         process.send_signal(signal.SIGINT)
         _, told = process.communicate(timeout=60)
     assert process.returncode == 1
