@@ -65,7 +65,8 @@ def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
     if models in shipped and preset_or_run not in shipped:
         raise ValueError(
             f"{models} is a preset, and MODELS the folder to write to. The preset "
-            f"comes first: python -m export {models} {preset_or_run}"
+            f"comes first: python -m export {models} {preset_or_run} (or write "
+            f"./{models} for a folder of that name)"
         )
     if name is None:
         name = _name_of(preset_or_run)

@@ -497,7 +497,8 @@ class AAE(AutoencoderModel):
             metrics=metrics,
             **keras_arguments,
         )
-        losses.warn_of_unbounded(self.loss, *self.players()["discriminator"])
+        critics = {name: getattr(self, name) for name in self._adversaries()}
+        losses.warn_of_unbounded(self.loss, **critics)
 
     def train_step(self, data):
         """Runs the paper's phases on a batch (sections 2 and 5)."""

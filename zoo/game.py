@@ -241,7 +241,7 @@ class GameModel(AdversarialModel):
             **keras_arguments,
         )
         if penalty is None:
-            losses.warn_of_unbounded(self.loss, self.discriminator)
+            losses.warn_of_unbounded(self.loss, discriminator=self.discriminator)
 
     def _check_game(
         self,

@@ -309,7 +309,7 @@ class InfoGAN(AdversarialModel):
             metrics=metrics,
             **keras_arguments,
         )
-        losses.warn_of_unbounded(self.loss, self.discriminator)
+        losses.warn_of_unbounded(self.loss, discriminator=self.discriminator)
 
     def train_step(self, data):
         """Runs one step of the minimax game with information (equation 6)."""

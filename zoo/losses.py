@@ -346,21 +346,24 @@ def get(loss, matching=False):
     return resolved
 
 
-def warn_of_unbounded(loss, *critics):
+def warn_of_unbounded(loss, **critics):
     """Warns where a loss needs Lipschitz critics and no layer of these keeps them so.
+
+    One layer that bounds its weights is taken for all. Where something else does it, a
+    subclass of the loss that sets `lipschitz` to False is not warned of.
 
     Args:
         loss: An `AdversarialLoss`.
-        *critics: The discriminators that are trained by it, without a penalty.
+        **critics: The discriminators that are trained by it, without a penalty.
     """
     if not loss.lipschitz:
         return
-    for critic in critics:
+    for name, critic in critics.items():
         held = any(weight.constraint for weight in critic.trainable_variables)
         if not held and not network_checks.has(critic, layers.SpectralNormalization):
             warnings.warn(
                 f"{type(loss).__name__} needs a Lipschitz critic, and nothing keeps "
-                f"the {critic.name} so: its outputs can grow without end, up to NaN. "
+                f"the {name} so: its outputs can grow without end, up to NaN. "
                 "Compile GAN, DCGAN and CGAN with penalty='gradient_penalty', others "
                 "with a network of yours with keras.layers.SpectralNormalization.",
                 stacklevel=3,

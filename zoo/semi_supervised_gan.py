@@ -252,7 +252,7 @@ class SemiSupervisedGAN(AdversarialModel):
             metrics=metrics,
             **keras_arguments,
         )
-        losses.warn_of_unbounded(self.loss, self.discriminator)
+        losses.warn_of_unbounded(self.loss, discriminator=self.discriminator)
 
     def train_step(self, data):
         """Runs one step of semi-supervised learning (section 5)."""

@@ -145,7 +145,7 @@ class TrainingLoop(keras.Model):
             self._warn_of_rates_at_0()
             if position and position > (0, 0):
                 _warn_of_forgetting(callbacks)
-        if isinstance(x, tf.data.Dataset):
+        if isinstance(x, (tf.data.Dataset, types.GeneratorType)):
             # Keras warns of True, its own default.
             kwargs.setdefault("shuffle", False)
         run = functools.partial(

@@ -660,13 +660,22 @@ def test_a_recipe_on_data_without_a_test_split_gives_a_model(tmp_path):
     np.savez(tmp_path / "own.npz", image=images, label=np.arange(40) % 10)
     asked = ["--data", tmp_path / "own.npz", "--epochs", 1, "--batch-size", 20]
     done = run("train", "classifier_mnist", *asked, "--out", tmp_path / "run")
-    assert f"Measure it: python -m zoo evaluate {tmp_path / 'run'}" in done.output
+    assert "Measure it" not in done.output
     assert done.exit_code == 0, done.output
     assert "The trained model will not be measured" in done.output
     assert "has the splits train" in done.output
     assert zoo.from_preset(tmp_path / "run").classify(images[:1]).shape == (1, 10)
     asked += ["--out", tmp_path / "run", "--resume"]
     assert run("train", "classifier_mnist", *asked).exit_code == 0
+
+
+def test_what_draws_nothing_is_to_be_measured_once_it_is_trained(tmp_path):
+    narrow = ["--image-size", 8, "--filters", 2, "--epochs", 1]
+    done = run("train", "classifier", *narrow, "--out", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    command = done.output.partition("Measure it: python -m zoo ")[2].split()
+    assert command == ["evaluate", str(tmp_path / "run")]
+    assert "test_accuracy" in run(*command).output
 
 
 def test_other_data_are_not_described_as_the_recipe_s(tmp_path):

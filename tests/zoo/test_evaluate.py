@@ -173,6 +173,7 @@ def test_resize_rules_name_each_step(folder, classifier):
         assert network.provenance(shapes)["resize"] == rule
 
 
+@pytest.mark.usefixtures("classifier")
 def test_fewer_training_images_are_no_floor(folder, tmp_path):
     pixels, _ = data.load_arrays("digits", "test", image_size=8, limit=60)
     (tmp_path / "set").mkdir()
@@ -194,6 +195,7 @@ def test_fewer_training_images_are_no_floor(folder, tmp_path):
         ("unlabelled[:50]", False),
     ],
 )
+@pytest.mark.usefixtures("classifier")
 def test_parzen_windows_are_not_chosen_unsaid_on_what_was_trained_on(
     folder, gan, tmp_path, monkeypatch, split, seen
 ):

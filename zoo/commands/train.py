@@ -285,7 +285,7 @@ def run_training(
     elif isinstance(model, DTN):
         source, _ = recipe.data["name"]
         click.echo(f"Look at it: python -m zoo transfer {handle} --data {source}")
-    else:
+    elif not other_data or recipe.test_split is not None:
         click.echo(f"Measure it: python -m zoo evaluate {handle}")
 
 
