@@ -5,6 +5,7 @@ import pathlib
 import re
 import shlex
 import signal
+import sys
 
 import click
 
@@ -102,4 +103,13 @@ def main(preset_or_run, models, name, version, jit_compile, dtype, batch_sizes):
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, _stop)
-    main(prog_name="python -m export")
+    try:
+        main(prog_name="python -m export")
+    except SystemExit as ended:
+        if ended.code != 128 + signal.SIGTERM:
+            raise
+        # What was half written is gone. Python's own end can crash in TensorFlow's
+        # threads, which may be at work still.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code)
