@@ -332,13 +332,25 @@ def test_an_unforeseen_error_leaves_nobody_waiting(callers):
         batcher.submit(rows(4))
 
 
-def test_a_batch_waits_for_as_many_rows_as_there_were_of_late(callers, monkeypatch):
-    """With pauses that would never end: a single caller does not notice them."""
+@pytest.fixture
+def patient(monkeypatch):
+    """Makes a batcher whose pauses would never end."""
     monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
+
+    def make(compute, max_batch_size):
+        options = batching.BatchingOptions(
+            max_batch_size=max_batch_size, batch_timeout_micros=10**12
+        )
+        return batching.Batcher(compute, options)
+
+    return make
+
+
+def test_a_batch_waits_for_as_many_rows_as_there_were_of_late(callers, patient):
+    """A single caller does not notice that pauses would never end."""
     held = Held()
     held.gate.release()
-    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=10**12)
-    batcher = batching.Batcher(held, options)
+    batcher = patient(held, max_batch_size=8)
     batcher.submit(rows(0))
     busy = first(batcher, held, callers)
     futures = queue_up(batcher, callers, (1,), (2,))
@@ -352,12 +364,9 @@ def test_a_batch_waits_for_as_many_rows_as_there_were_of_late(callers, monkeypat
     assert sorted(set(held.batches[-1])) == [1, 2, 3]
 
 
-def test_a_batch_waits_for_no_more_rows_than_it_takes(callers, monkeypatch):
-    """With pauses that would never end."""
-    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
+def test_a_batch_waits_for_no_more_rows_than_it_takes(callers, patient):
     held = Held()
-    options = batching.BatchingOptions(max_batch_size=2, batch_timeout_micros=10**12)
-    batcher = batching.Batcher(held, options)
+    batcher = patient(held, max_batch_size=2)
     busy = first(batcher, held, callers)
     futures = queue_up(batcher, callers, (1,), (2,))
     held.gate.release(2)
@@ -367,12 +376,9 @@ def test_a_batch_waits_for_no_more_rows_than_it_takes(callers, monkeypatch):
     assert held.batches == [[0], [1, 2]]
 
 
-def test_one_that_is_alone_waits_for_those_just_answered(callers, monkeypatch):
-    """With pauses that would never end."""
-    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
+def test_one_that_is_alone_waits_for_those_just_answered(callers, patient):
     held = Held()
-    options = batching.BatchingOptions(max_batch_size=8, batch_timeout_micros=10**12)
-    batcher = batching.Batcher(held, options)
+    batcher = patient(held, max_batch_size=8)
     busy = first(batcher, held, callers)
     queued = queue_up(batcher, callers, (1,), (2,))
     held.gate.release(3)
@@ -389,11 +395,8 @@ def test_one_that_is_alone_waits_for_those_just_answered(callers, monkeypatch):
     assert sorted(set(held.batches[-1])) == [4, 5, 6]
 
 
-def test_one_caller_never_waits_however_many_rows_it_asked_for(monkeypatch):
-    """With pauses that would never end."""
-    monkeypatch.setattr(batching, "_PAUSE_SECONDS", 1e6)
-    options = batching.BatchingOptions(max_batch_size=2, batch_timeout_micros=10**12)
-    batcher = batching.Batcher(lambda inputs: inputs, options)
+def test_one_caller_never_waits_however_many_rows_it_asked_for(patient):
+    batcher = patient(lambda inputs: inputs, max_batch_size=2)
     for values in ((1, 2), (3,), (4, 5, 6), (7,)):
         assert batcher.submit(rows(*values))[0].tolist() == list(values)
 

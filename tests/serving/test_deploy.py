@@ -23,7 +23,7 @@ from google.protobuf import (
 from tensorflow_serving.config import model_server_config_pb2
 
 import serving
-from serving import deploy, messages, model_config
+from serving import deploy, model_config
 from serving.batching import BatchingOptions
 from serving.deploy import files
 from serving.deploy.scan import scan
@@ -286,13 +286,7 @@ def test_a_version_without_the_values_of_its_variables_is_named(publish):
 
 
 def test_a_graph_without_the_tag_serve_is_not_described(publish):
-    def retag(path):
-        file = path / "saved_model.pb"
-        model = messages.SavedModel.FromString(file.read_bytes())
-        model.meta_graphs[0].meta_info_def.tags[:] = ["train"]
-        file.write_bytes(model.SerializeToString())
-
-    publish("m", 1, change=retag)
+    publish("m", 1, change=tiny_models.take_the_tag_serve)
     with pytest.raises(serving.ServingError, match="has no graph with the tag serve"):
         scan(publish.models)
 

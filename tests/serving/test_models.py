@@ -216,13 +216,7 @@ def test_what_does_not_load(publish, start, connect, change, code):
 
 
 def test_a_model_without_the_tag_serve_is_not_found(publish, start, connect):
-    def retag(path):
-        file = path / "saved_model.pb"
-        model = saved_model_pb2.SavedModel.FromString(file.read_bytes())
-        model.meta_graphs[0].meta_info_def.tags[:] = ["train"]
-        file.write_bytes(model.SerializeToString())
-
-    publish("m", 1, change=retag)
+    publish("m", 1, change=tiny_models.take_the_tag_serve)
     assert states(connect(start())) == [(1, "END", "NOT_FOUND")]
 
 

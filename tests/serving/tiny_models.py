@@ -153,6 +153,14 @@ def predict_request(model, signature="sample", **inputs):
     return request
 
 
+def take_the_tag_serve(path):
+    """Leaves a SavedModel without a graph to serve."""
+    file = pathlib.Path(path) / "saved_model.pb"
+    model = messages.SavedModel.FromString(file.read_bytes())
+    model.meta_graphs[0].meta_info_def.tags[:] = ["train"]
+    file.write_bytes(model.SerializeToString())
+
+
 def write_warmup(path, requests):
     """Writes a warmup file of PredictRequests into a SavedModel."""
     folder = pathlib.Path(path) / "assets.extra"
