@@ -36,6 +36,8 @@ _LATENT_DIMS = {
 _LABELLED = ("labelled_prior", "supervised", "semi_supervised")
 #: Forms whose encoder infers a category.
 _CLASSIFYING = ("semi_supervised", "clustering")
+#: Forms whose discriminators of images are told labels.
+_JUDGED_BY_LABEL = ("labelled_prior", "supervised")
 #: Forms whose decoder takes a category.
 _DECODING_CATEGORIES = ("supervised", *_CLASSIFYING)
 
@@ -54,7 +56,7 @@ class AAE(AutoencoderModel):
       `zoo.priors.LabelledPrior`, that their images shall lie in. Images labelled -1
       may lie anywhere.
     - `"supervised"` (section 4): labels are told to the decoder, so that the latents
-      keep the style. Images labelled -1 train only the adversary.
+      keep the style. Images labelled -1 are not reconstructed.
     - `"semi_supervised"` (section 5): the encoder infers a category beside the style,
       an adversary of its own makes it look like a class, and the labels there are teach
       it which. Images labelled -1 teach it nothing.
@@ -62,14 +64,17 @@ class AAE(AutoencoderModel):
 
     With batch normalization, images labelled -1 still count in the batch's statistics.
 
-    Three arguments go beyond the paper. Where the decoder takes a category, nothing in
-    the paper's losses keeps the latents from telling it as well, and then a style drawn
-    from the prior does not fit every category. With `joint_discriminator=True` one
-    adversary, in place of two where there are two, tells pairs of latents and category
-    from pairs of draws, which pushes them to be independent. Where the encoder infers
-    the category, `compile(consistency_weight=)` asks for the same one however an image
-    is moved, turned, stretched or slanted. `architecture="convolutional"` replaces
-    perceptrons on images.
+    Four arguments go beyond the paper. Its losses ask for images from codes, not from
+    draws, and a squared distance is least for a blurred image. With
+    `image_discriminator=True` one more adversary tells images from decoded draws, and
+    the decoder confuses it (Rosca et al., 2017). Where the decoder takes a category,
+    nothing in the paper's losses keeps the latents from telling it as well, and then a
+    style drawn from the prior does not fit every category. With
+    `joint_discriminator=True` one adversary, in place of two where there are two, tells
+    pairs of latents and category from pairs of draws, which pushes them to be
+    independent. Where the encoder infers the category, `compile(consistency_weight=)`
+    asks for the same one however an image is moved, turned, stretched or slanted.
+    `architecture="convolutional"` replaces perceptrons on images.
 
     `fit` takes batches of images in [-1, 1], alone or with labels. It logs:
 
@@ -77,21 +82,26 @@ class AAE(AutoencoderModel):
     |---|---|---|
     | `loss` | | sum of all losses, for callbacks that watch it; no quality |
     | `reconstruction_loss` | an image | ½ ‖x - x̂‖², pixels from 0 to 1 |
-    | `generator_loss` | nats | the encoder's, by `compile(loss=)`; sum of adversaries |
+    | `generator_loss` | nats | the encoder's, by `loss`; sum of adversaries of codes |
     | `discriminator_loss` | nats | sum of adversaries, each 2 ln 2 when it can't tell |
     | `discriminator_accuracy` | share | mean of the two below |
     | `real_accuracy` | share | draws from the prior taken for such |
     | `fake_accuracy` | share | encoded images not taken for draws |
     | `category_discriminator_accuracy` | share | of the category's adversary, if any |
+    | `decoder_loss` | nats | the decoder's, by `loss`; of the adversary of images |
+    | `image_discriminator_accuracy` | share | of the adversary of images |
     | `classification_loss` | nats | cross entropy of labelled images |
     | `classification_accuracy` | share | of labelled images |
     | `head_loss` | | by how much cluster heads are nearer than they shall be |
     | `consistency_loss` | nats | divergence of categories of distorted images |
 
-    Classification is that of the semi-supervised form; the last two are those of
-    `cluster_heads` and of `consistency_weight`.
+    The decoder's loss and the accuracy below it are those of `image_discriminator`,
+    classification that of the semi-supervised form, and the last two those of
+    `cluster_heads` and of `consistency_weight`. In `evaluate` batch normalization has
+    moving statistics, and adversaries may stand elsewhere than in `fit`.
 
-    The optimizers are `autoencoder_optimizer` (reconstruction; encoder and decoder),
+    The optimizers are `autoencoder_optimizer` (reconstruction, by encoder and decoder,
+    and the decoder's part in the game of images),
     `discriminator_optimizer` (all adversaries), `encoder_optimizer` (regularization)
     and `classifier_optimizer` (semi-supervised; the encoder up to its category).
 
@@ -110,16 +120,16 @@ class AAE(AutoencoderModel):
             from the image and noise.
         units: Widths of the hidden dense layers of every network.
         architecture: `"mlp"`, perceptrons as in the paper, or `"convolutional"`, for
-            square images of 16 to 128 pixels with 1 or 3 channels: encoder and decoder
-            have strided convolutions between an image and their dense layers, as
+            square images of 16 to 128 pixels with 1 or 3 channels: the networks of
+            images have strided convolutions between these and their dense layers, as
             `zoo.DCGAN` has them.
         filters: Channels of the convolutional layers next to an image; each further
             one doubles them.
         kernel_size: Side of the convolutions' kernels.
-        batch_normalization: Whether to normalize the hidden layers of encoder and
-            decoder, and the latents and category logits that the encoder gives, as the
+        batch_normalization: Whether to normalize the hidden layers of the networks of
+            images, and the latents and category logits that the encoder gives, as the
             paper does on SVHN (appendix A.2). It keeps a category from being that of
-            every image. Of convolutions the encoder's first is never normalized, and
+            every image. Of convolutions the first on an image is never normalized, and
             the decoder's always are.
         cluster_heads: Whether the decoder takes the sum of the style and of a learned
             head of its category, so that `represent` maps images to a space of
@@ -127,6 +137,11 @@ class AAE(AutoencoderModel):
         joint_discriminator: Whether one discriminator judges the latents together with
             their category, which pushes them to be independent, as draws from the
             priors are; for the forms whose decoder takes a category.
+        image_discriminator: Whether one more discriminator tells images from decoded
+            draws, so that these are as sharp. True is for a network with the layers of
+            the default encoder, and leaky ReLU; or else give a Keras model from images
+            to logits. In the forms `"labelled_prior"` and `"supervised"` it takes a
+            one-hot label of `num_classes` + 1 behind them, the last for none.
         encoder: Keras model instead of the default network; see `build_encoder`.
         decoder: Keras model instead of the default network; see `build_decoder`.
         discriminator: Keras model from latents to logits, instead of the default
@@ -153,6 +168,9 @@ class AAE(AutoencoderModel):
 
     Reference:
         - [Adversarial Autoencoders](https://arxiv.org/abs/1511.05644)
+        - Discriminator of images: [Variational Approaches for Auto-Encoding Generative
+          Adversarial Networks](https://arxiv.org/abs/1706.04987), whose adversary
+          tells reconstructions from images as well
         - Consistency: [Learning Discrete Representations via Information Maximizing
           Self-Augmented Training](https://arxiv.org/abs/1702.08720)
     """
@@ -175,6 +193,7 @@ class AAE(AutoencoderModel):
         batch_normalization=False,
         cluster_heads=False,
         joint_discriminator=False,
+        image_discriminator=False,
         encoder=None,
         decoder=None,
         discriminator=None,
@@ -204,6 +223,10 @@ class AAE(AutoencoderModel):
         self.joint_discriminator = checks.flag(
             "joint_discriminator", joint_discriminator
         )
+        given_judge = None
+        if isinstance(image_discriminator, keras.Model):
+            given_judge, image_discriminator = image_discriminator, True
+        self.judges_images = checks.flag("image_discriminator", image_discriminator)
         with_categories = form in _DECODING_CATEGORIES
         super().__init__(
             image_shape=image_shape,
@@ -228,6 +251,7 @@ class AAE(AutoencoderModel):
             "encoder": encoder,
             "decoder": decoder,
             "discriminator": discriminator,
+            "image_discriminator": given_judge,
         }
         network_checks.check_built(**given)
         self._remember_given(**given)
@@ -237,6 +261,10 @@ class AAE(AutoencoderModel):
                 self.category_discriminator = self._build_adversary(
                     [(self.num_classes,)], self.seed + 3000, "category_discriminator"
                 )
+            if self.judges_images:
+                self.image_discriminator = (
+                    given_judge or self.build_image_discriminator()
+                )
             if self.classifies:
                 # q(y|x): the encoder up to its last output.
                 self.classifier = keras.Model(
@@ -244,6 +272,12 @@ class AAE(AutoencoderModel):
                 )
         network_checks.check_rows(self.discriminator, self._code_shapes())
         network_checks.check_judge("discriminator", self.discriminator)
+        if self.judges_images:
+            judged = [self.image_shape]
+            if form in _JUDGED_BY_LABEL:
+                judged.append((self.num_classes + 1,))
+            network_checks.check_rows(self.image_discriminator, judged)
+            network_checks.check_judge("image_discriminator", self.image_discriminator)
         if self.classifies:
             network_checks.check_logits("encoder", self.encoder.outputs[-1])
         if cluster_heads and self._heads(self.decoder) is None:
@@ -276,10 +310,16 @@ class AAE(AutoencoderModel):
         return ("encoder", "decoder", *self._adversaries())
 
     def _adversaries(self):
-        """Names of the networks that tell draws from the prior from codes."""
+        """Names of the networks that tell draws from codes, `discriminator` first.
+
+        The last may be the one that tells images from samples.
+        """
+        names = ("discriminator",)
         if self.classifies and not self.joint_discriminator:
-            return ("discriminator", "category_discriminator")
-        return ("discriminator",)
+            names += ("category_discriminator",)
+        if self.judges_images:
+            names += ("image_discriminator",)
+        return names
 
     def _code_shapes(self):
         """Shapes of what the discriminator takes."""
@@ -321,6 +361,20 @@ class AAE(AutoencoderModel):
         x = networks.mlp(x, self.units, "relu", initializers)
         logits = networks.logit(x, next(initializers))
         return keras.Model(inputs[0] if len(inputs) == 1 else inputs, logits, name=name)
+
+    def build_image_discriminator(self):
+        """Returns the network from images, and labels where told, to logits."""
+        initializers = networks.glorot_initializers(self.seed + 4000)
+        inputs = images = keras.Input(self.image_shape, name="images")
+        x = self.image_layers(images, initializers)
+        if self.form in _JUDGED_BY_LABEL:
+            labels = keras.Input((self.num_classes + 1,), name="labels")
+            inputs, x = [images, labels], layers.Concatenate()([x, labels])
+        x = networks.mlp(
+            x, self.units, "leaky_relu", initializers, self.batch_normalization
+        )
+        logits = networks.logit(x, next(initializers))
+        return keras.Model(inputs, logits, name="image_discriminator")
 
     def _check_prior(self):
         if self.form != "labelled_prior":
@@ -384,6 +438,8 @@ class AAE(AutoencoderModel):
         )
         if "category_discriminator" in self._adversaries():
             names += ("category_discriminator_accuracy",)
+        if self.judges_images:
+            names += ("decoder_loss", "image_discriminator_accuracy")
         if self.form == "semi_supervised":
             names += ("classification_loss", "classification_accuracy")
         if self.cluster_heads:
@@ -428,6 +484,7 @@ class AAE(AutoencoderModel):
         head_distance=3.0,
         input_noise=0.0,
         consistency_weight=0.0,
+        image_weight=None,
         averaging=None,
         metrics=None,
         **keras_arguments,
@@ -452,6 +509,10 @@ class AAE(AutoencoderModel):
                 image after `zoo.augmentation.distort`; 0, as in the paper, for none.
                 Clusters that ignore how a digit is slanted or placed are left with
                 which digit it is.
+            image_weight: Weight, in the reconstruction phase, of the decoder's loss in
+                the game with the `image_discriminator`; None for 10 where there is one.
+                The more, the sharper samples are, and the less like their images
+                reconstructions.
             averaging: Decay of an averaged decoder for `generate`, such as 0.999.
             metrics: Metrics that `evaluate` feeds real and generated images.
             **keras_arguments: `run_eagerly`, `jit_compile`, `steps_per_execution`.
@@ -485,37 +546,56 @@ class AAE(AutoencoderModel):
                 f"consistency_weight={consistency_weight} is for images, and samples "
                 f"have the shape {self.image_shape}."
             )
-        self._compile(
-            optimizers,
-            {
-                "loss": losses.get(loss),
-                "head_distance": checks.number("head_distance", head_distance, least=0),
-                "input_noise": checks.number("input_noise", input_noise, least=0),
-                "consistency_weight": consistency_weight,
-                "averaging": averaging,
-            },
-            metrics=metrics,
-            **keras_arguments,
-        )
+        settings = {
+            "loss": losses.get(loss),
+            "head_distance": checks.number("head_distance", head_distance, least=0),
+            "input_noise": checks.number("input_noise", input_noise, least=0),
+            "consistency_weight": consistency_weight,
+            "averaging": averaging,
+        }
+        if self.judges_images:
+            weight = 10.0 if image_weight is None else image_weight
+            settings["image_weight"] = checks.number("image_weight", weight, least=0)
+        elif image_weight is not None:
+            raise ValueError(
+                f"image_weight={image_weight} is for a model with an image "
+                "discriminator: build it with image_discriminator=True."
+            )
+        self._compile(optimizers, settings, metrics=metrics, **keras_arguments)
         critics = {name: getattr(self, name) for name in self._adversaries()}
         losses.warn_of_unbounded(self.loss, **critics)
 
     def train_step(self, data):
         """Runs the paper's phases on a batch (sections 2 and 5)."""
         images, labels = self.unpack(data)
+        count = tf.shape(images)[0]
+        seeds, _ = self.row_seeds(count, stream=1)
+        draws = self._draws(seeds, self.draw_latents(count, stream=1), labels)
 
         # Reconstruction phase.
         with self.minimizing("autoencoder") as objectives:
             code = self._encode_in_training(images, stream=0)
-            reconstructions = self.decoder(self._to_decode(code, labels), training=True)
+            inputs = self._to_decode(code, labels)
+            if self.judges_images:
+                # Batch normalization takes codes and draws as one batch.
+                more = self._draws_to_decode(seeds, *draws, labels)
+                inputs = tf.nest.map_structure(concatenate, inputs, more)
+            reconstructions = self.decoder(inputs, training=True)[:count]
             reconstruction = self._reconstruction_loss(images, reconstructions, labels)
             heads = self._head_loss(self.decoder)
             logs = {"reconstruction_loss": reconstruction, **heads}
             objectives["autoencoder"] = reconstruction + sum(heads.values())
+            if self.judges_images:
+                # Through the statistics of the batch the game would move the encoder.
+                inputs = tf.nest.map_structure(tf.stop_gradient, inputs)
+                samples = self.pass_through(self.decoder, inputs)[count:]
+                judged = self._judge_images(samples, labels, self.pass_through)
+                logs["decoder_loss"] = self.loss.generator(judged)
+                objectives["autoencoder"] += self.image_weight * logs["decoder_loss"]
             if self.consistency_weight:
-                seeds, _ = self.row_seeds(tf.shape(images)[0], stream=4)
+                distorting, _ = self.row_seeds(count, stream=4)
                 distorted = self._encode_in_training(
-                    augmentation.distort(images, seeds),
+                    augmentation.distort(images, distorting),
                     stream=5,
                     call=self.pass_through,
                 )
@@ -525,14 +605,14 @@ class AAE(AutoencoderModel):
                 )
 
         # Regularization phase: first the adversaries, then the encoder.
-        count = tf.shape(images)[0]
-        seeds, _ = self.row_seeds(count, stream=1)
-        drawn = self._drawn(seeds, self.draw_latents(count, stream=1), labels)
         code = self._encode_in_training(images, stream=2, call=self.pass_through)
-        encoded = self._encoded(code, labels)
         with self.minimizing("discriminator") as objectives:
-            real = self._judge(drawn, in_training_mode)
-            fake = self._judge(encoded, in_training_mode)
+            real = self._judge(*draws, labels, in_training_mode)
+            fake = self._judge(*self._encoded(code), labels, in_training_mode)
+            if self.judges_images:
+                name, call = "image_discriminator", in_training_mode
+                real[name] = self._judge_images(images, labels, call)
+                fake[name] = self._judge_images(samples, labels, call)
             objectives["discriminator"] = sum(
                 self.loss.discriminator(real[name], fake[name]) for name in real
             )
@@ -541,7 +621,7 @@ class AAE(AutoencoderModel):
 
         with self.minimizing("encoder") as objectives:
             code = self._encode_in_training(images, stream=2)
-            fake = self._judge(self._encoded(code, labels), self.pass_through)
+            fake = self._judge(*self._encoded(code), labels, self.pass_through)
             objectives["encoder"] = sum(map(self.loss.generator, fake.values()))
         logs |= {"generator_loss": objectives["encoder"]}
 
@@ -562,16 +642,24 @@ class AAE(AutoencoderModel):
         reconstructions = self.decoder_in_use()(self._to_decode(code, labels))
         seeds, _ = self.test_row_seeds(count)
         # The adversaries tell draws of q(z|x), and not its means, from the prior's.
-        encoded = self._encoded(self.infer(images, rng.fold_in(seeds, 3)), labels)
-        drawn = self._drawn(seeds, self.prior.sample(seeds), labels)
-        real = self._judge(drawn, in_inference_mode)
-        fake = self._judge(encoded, in_inference_mode)
-        self.feed_metrics(images, self.draw(seeds))
-        logs = {
+        encoded = self._encoded(self.infer(images, rng.fold_in(seeds, 3)))
+        draws = self._draws(seeds, self.prior.sample(seeds), labels)
+        real = self._judge(*draws, labels, in_inference_mode)
+        fake = self._judge(*encoded, labels, in_inference_mode)
+        logs = {"generator_loss": sum(map(self.loss.generator, fake.values()))}
+        conditions = self.complete({}, seeds)
+        samples = self.draw(seeds, **conditions)
+        self.feed_metrics(images, samples)
+        if self.judges_images:
+            # Behind the encoder's loss, which this game is none of.
+            name, call = "image_discriminator", in_inference_mode
+            real[name] = self._judge_images(images, labels, call)
+            fake[name] = self._judge_images(samples, conditions.get("labels"), call)
+            logs["decoder_loss"] = self.loss.generator(fake[name])
+        logs |= {
             "reconstruction_loss": self._reconstruction_loss(
                 images, reconstructions, labels
             ),
-            "generator_loss": sum(map(self.loss.generator, fake.values())),
             "discriminator_loss": sum(
                 self.loss.discriminator(real[name], fake[name]) for name in real
             ),
@@ -637,48 +725,61 @@ class AAE(AutoencoderModel):
             jensen_shannon(code.category_logits, distorted.category_logits)
         )
 
-    def _drawn(self, seeds, latents, labels):
-        """Returns draws from the priors for each adversary, as it takes them.
+    def _draws(self, seeds, latents, labels):
+        """Returns draws from the priors: latents, and categories or None.
 
         Latents are of the whole prior, which labels may divide.
         """
         if self.form == "labelled_prior":
             latents = self.prior.sample(seeds, labels)
-        categories = None
-        if self.classifies:
-            drawn = self.conditions["labels"].draw(rng.fold_in(seeds, 1))
-            categories = tf.one_hot(drawn, self.num_classes)
-        return self._to_judge(latents, categories, labels)
+        if not self.classifies:
+            return latents, None
+        drawn = self.conditions["labels"].draw(rng.fold_in(seeds, 1))
+        return latents, tf.one_hot(drawn, self.num_classes)
 
-    def _encoded(self, code, labels):
-        """Codes of images for each adversary, as it takes them."""
+    def _draws_to_decode(self, seeds, latents, categories, labels):
+        """Inputs of the decoder for draws, with the images' labels if it takes any."""
+        if self.classifies:
+            return [latents, categories]
+        if self.form == "supervised":
+            labels = self.complete({"labels": labels}, seeds)["labels"]
+        return self.decoder_inputs(latents, labels)
+
+    def _encoded(self, code):
+        """Returns latents and categories, or None, of encoded images."""
         categories = tf.nn.softmax(code.category_logits) if self.classifies else None
-        return self._to_judge(code.latents, categories, labels)
+        return code.latents, categories
 
-    def _to_judge(self, latents, categories, labels):
-        """Returns latents and categories, or labels, for each adversary."""
+    def _judge(self, latents, categories, labels, call):
+        """Returns the logits `[n]` of each adversary of codes by its name."""
+        inputs = {"discriminator": latents}
         if self.classifies and self.joint_discriminator:
-            return {"discriminator": [latents, categories]}
-        if self.classifies:
-            return {"discriminator": latents, "category_discriminator": categories}
-        if self._shows_labels:
-            labels = tf.where(labels < 0, tf.cast(self.num_classes, tf.int64), labels)
-            labels = tf.one_hot(labels, self.num_classes + 1)
-            return {"discriminator": [latents, labels]}
-        return {"discriminator": latents}
-
-    def _judge(self, codes, call):
-        """Returns each adversary's logits `[n]` by its name."""
+            inputs = {"discriminator": [latents, categories]}
+        elif self.classifies:
+            inputs["category_discriminator"] = categories
+        elif self._shows_labels:
+            inputs = {"discriminator": [latents, self._label_rows(labels)]}
         return {
-            name: row_logits(call(getattr(self, name), inputs))
-            for name, inputs in codes.items()
+            name: row_logits(call(getattr(self, name), given))
+            for name, given in inputs.items()
         }
+
+    def _judge_images(self, images, labels, call):
+        """Returns the logits `[n]` of images, or samples, of being images."""
+        inputs = images
+        if self.form in _JUDGED_BY_LABEL:
+            inputs = [images, self._label_rows(labels)]
+        return row_logits(call(self.image_discriminator, inputs))
+
+    def _label_rows(self, labels):
+        """Returns one-hot labels `[n, num_classes + 1]`; none is the last class."""
+        none = tf.cast(self.num_classes, tf.int64)
+        return tf.one_hot(tf.where(labels < 0, none, labels), self.num_classes + 1)
 
     def _accuracies(self, real, fake):
         boundary = self.loss.boundary
         logs = accuracies(real["discriminator"], fake["discriminator"], boundary)
-        name = "category_discriminator"
-        if name in real:
+        for name in self._adversaries()[1:]:
             judged = accuracies(real[name], fake[name], boundary)
             logs[f"{name}_accuracy"] = judged["discriminator_accuracy"]
         return logs
@@ -780,6 +881,8 @@ class AAE(AutoencoderModel):
     def get_config(self):
         """Returns the constructor's arguments."""
         return {
+            # Behind it, for a network that was given stands under the same name.
+            "image_discriminator": self.judges_images,
             **super().get_config(),
             "form": self.form,
             "num_classes": self.num_classes,
@@ -788,6 +891,11 @@ class AAE(AutoencoderModel):
             "cluster_heads": self.cluster_heads,
             "joint_discriminator": self.joint_discriminator,
         }
+
+
+def concatenate(first, second):
+    """Returns the rows of two tensors, one after the other."""
+    return tf.concat([first, second], 0)
 
 
 def jensen_shannon(logits, other_logits):

@@ -134,16 +134,7 @@ class AutoencoderModel(GenerativeModel):
         """
         initializers = networks.glorot_initializers(self.seed)
         images = keras.Input(self.image_shape, name="images")
-        if self.architecture == "mlp":
-            x = layers.Flatten()(images)
-        else:
-            x = networks.downsampling_stack(
-                images,
-                filters=self.filters,
-                kernel_size=self.kernel_size,
-                normalization="batch" if self.batch_normalization else None,
-                initializers=initializers,
-            )
+        x = self.image_layers(images, initializers)
         inputs = images
         if self.posterior == "universal":
             noise = keras.Input((self.latent_dim,), name="noise")
@@ -155,6 +146,18 @@ class AutoencoderModel(GenerativeModel):
         ]
         outputs = outputs[0] if len(outputs) == 1 else outputs
         return keras.Model(inputs, outputs, name="encoder")
+
+    def image_layers(self, images, initializers):
+        """Returns rows of an image each, for the dense layers of a network."""
+        if self.architecture == "mlp":
+            return layers.Flatten()(images)
+        return networks.downsampling_stack(
+            images,
+            filters=self.filters,
+            kernel_size=self.kernel_size,
+            normalization="batch" if self.batch_normalization else None,
+            initializers=initializers,
+        )
 
     def _encoder_output(self, x, name, width, initializer):
         normalized = self.batch_normalization and name != "log_variances"

@@ -103,6 +103,7 @@ def _aae(**kwargs):
 
 def _aae_labelled_prior(**kwargs):
     form = {"form": "labelled_prior", "num_classes": 10, "posterior": "universal"}
+    form |= {"batch_normalization": True, "image_discriminator": True}
     form |= {"architecture": "convolutional", "filters": 4, "kernel_size": 3}
     return zoo.AAE(
         (16, 16, 1), prior="swiss_roll", units=(16,), seed=1, **form, **kwargs
@@ -173,7 +174,7 @@ CASES = [
     Case(
         "aae_labelled_prior",
         _aae_labelled_prior,
-        {},
+        {"image_weight": 2.0},
         {**_DIGITS_16, "labels": True},
         encodes=True,
     ),

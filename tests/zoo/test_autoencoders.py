@@ -419,6 +419,122 @@ def test_a_joint_discriminator_is_for_decoders_that_take_a_category():
         aae("supervised", joint_discriminator=True, discriminator=alone)
 
 
+def test_a_discriminator_of_images_makes_samples_vary_as_images_do():
+    def variance(image_discriminator):
+        model = aae(
+            "supervised",
+            posterior="deterministic",
+            latent_dim=2,
+            units=(64,),
+            batch_normalization=True,
+            image_discriminator=image_discriminator,
+        )
+        rates = {"autoencoder": 3e-3, "discriminator": 3e-3, "encoder": 1e-3}
+        model.compile(
+            **{
+                f"{player}_optimizer": keras.optimizers.Adam(rate, beta_1=0.5)
+                for player, rate in rates.items()
+            }
+        )
+        model.fit(digits(), epochs=20, verbose=0)
+        return model.generate(500).var(axis=0).sum()
+
+    images, _ = zoo.data.load_arrays("digits", "train", image_size=8)
+    of_images = aae().pixels(images).var(axis=0).sum()
+    assert 1.1 * variance(False) < variance(True) < of_images
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_discriminator_of_images_has_the_layers_of_the_encoder(form):
+    settings = {"filters": 4, "kernel_size": 3, "units": (8, 6)}
+    model = AAE(
+        (28, 28, 1),
+        form=form,
+        num_classes=10,
+        architecture="convolutional",
+        image_discriminator=True,
+        seed=0,
+        **({"prior": "swiss_roll"} if form == "labelled_prior" else {}),
+        **settings,
+    )
+    told = 11 if form in ("labelled_prior", "supervised") else 0
+    weights = model.image_discriminator.get_weights()
+    kernels = [w.shape for w in weights if len(w.shape) > 1]
+    of_images = [(3, 3, 1, 4), (3, 3, 4, 8)]
+    assert kernels == [*of_images, (7 * 7 * 8 + told, 8), (8, 6), (6, 1)]
+    activations = [
+        layer.activation
+        for layer in model.image_discriminator.layers
+        if isinstance(layer, keras.layers.Dense)
+    ]
+    assert [x.__name__ for x in activations] == ["leaky_relu", "leaky_relu", "linear"]
+    assert model.get_config()["image_discriminator"] is True
+    assert "image_discriminator" in model.networks()
+
+
+def test_a_discriminator_of_images_is_checked():
+    with pytest.raises(ValueError, match=r"True or False.*image_discriminator="):
+        aae(image_discriminator="sharp")
+    with pytest.raises(ValueError, match=r"0 or more.*image_weight="):
+        aae(image_discriminator=True).compile(image_weight=-1)
+    with pytest.raises(ValueError, match="image_weight=5 is for a model with an image"):
+        aae().compile(image_weight=5)
+    assert "image_discriminator" not in aae().networks()
+    untold = aae(image_discriminator=True).image_discriminator
+    with pytest.raises(ValueError, match=r"must take rows of shapes.*\(11,\)"):
+        aae("supervised", image_discriminator=untold)
+
+
+def test_a_discriminator_of_images_can_be_given(tmp_path):
+    bounded = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            keras.layers.Flatten(),
+            keras.layers.SpectralNormalization(keras.layers.Dense(1)),
+        ]
+    )
+    model = aae(image_discriminator=bounded)
+    with pytest.warns(UserWarning, match="keeps the discriminator so") as warned:
+        model.compile(loss="wasserstein")
+    assert len(warned) == 1
+    assert model.image_discriminator is bounded
+    model.save_to_preset(tmp_path / "preset")
+    found = AAE.from_preset(tmp_path / "preset").image_discriminator
+    assert same(found.get_weights(), bounded.get_weights())
+
+
+def test_codes_and_draws_are_decoded_as_one_batch(batch, monkeypatch):
+    model = aae(image_discriminator=True)
+    model.compile()
+    decode, rows = model.decoder.call, []
+
+    def noted(latents, **kwargs):
+        rows.append(latents.shape[0])
+        return decode(latents, **kwargs)
+
+    monkeypatch.setattr(model.decoder, "call", noted)
+    model.train_step(batch)
+    assert rows == [40, 40]
+
+
+def test_the_game_of_images_moves_the_decoder_and_not_the_encoder(batch):
+    trained = {}
+    for weight in (0, 50):
+        model = aae(batch_normalization=True, image_discriminator=True)
+        rates = dict.fromkeys(model.players(), 0.0) | {"autoencoder": 0.01}
+        model.compile(
+            image_weight=weight,
+            **{f"{k}_optimizer": keras.optimizers.SGD(v) for k, v in rates.items()},
+        )
+        before = model.encoder.get_weights()
+        model.train_step(batch)
+        assert not same(model.encoder.get_weights(), before)
+        trained[weight] = model
+    for name, moved in {"encoder": False, "decoder": True}.items():
+        pair = [getattr(each, name).get_weights() for each in trained.values()]
+        assert same(*pair) != moved
+
+
 @pytest.mark.parametrize("batch_normalization", [False, True])
 def test_convolutions_lie_between_images_and_dense_layers(batch_normalization):
     settings = {"filters": 4, "kernel_size": 3, "units": (8, 6)}

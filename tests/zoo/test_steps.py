@@ -745,6 +745,14 @@ AAES = {
     "semi_supervised": {"posterior": "gaussian"},
     "semi_supervised, joint": {"joint_discriminator": True},
     "clustering": {"cluster_heads": True},
+    "unsupervised, images": {"image_discriminator": True},
+    "labelled_prior, images": {"latent_dim": 2, "image_discriminator": True},
+    "supervised, images": {"image_discriminator": True},
+    "semi_supervised, joint, images": {
+        "joint_discriminator": True,
+        "image_discriminator": True,
+    },
+    "clustering, images": {"image_discriminator": True},
 }
 
 
@@ -804,6 +812,24 @@ class AdversarialAutoencoder:
             logits.append(self.model.category_discriminator(categories))
         return [tf.reshape(rows, [-1]) for rows in logits]
 
+    def decoded_draws(self, seeds):
+        """Samples of the labels' classes; without a label of one that is drawn."""
+        if self.model.form == "labelled_prior":
+            return self.decoder(self.model.prior.sample(seeds, self.labels))
+        inputs, classes = self.model.prior.sample(seeds), draws(seeds)
+        if self.model.form == "supervised":
+            classes = tf.where(self.labels < 0, classes, self.labels)
+        if self.categorical or self.model.form == "supervised":
+            inputs = [inputs, tf.one_hot(classes, CLASSES)]
+        return self.decoder(inputs)
+
+    def judge_images(self, images, labels):
+        inputs = images
+        if self.model.form in ("labelled_prior", "supervised"):
+            part = tf.where(labels < 0, CLASSES, labels)
+            inputs = [images, tf.one_hot(part, CLASSES + 1)]
+        return [tf.reshape(self.model.image_discriminator(inputs), [-1])]
+
     def judge_code(self, code):
         categories = code.category_logits
         return self.judge(
@@ -824,6 +850,9 @@ class AdversarialAutoencoder:
         if self.categorical and not self.model.joint_discriminator:
             of_category = accuracies(real[1], fake[1])["discriminator_accuracy"]
             logs["category_discriminator_accuracy"] = of_category
+        if self.model.judges_images:
+            of_images = accuracies(real[-1], fake[-1])["discriminator_accuracy"]
+            logs["image_discriminator_accuracy"] = of_images
         return logs
 
     def consistency(self, code, other):
@@ -864,11 +893,20 @@ def aae_by_hand(model, batch):
         distorted = augmentation.distort(images, seeds_of(model, 4))
         consistency = hand.consistency(encoded(0), encoded(5, distorted))
         weighted = [5 * divergence for divergence in consistency.values()]
+        game = {}
+        if model.judges_images:
+            samples = hand.decoded_draws(seeds_of(model, 1))
+            game["decoder_loss"] = generator_loss(*hand.judge_images(samples, labels))
+            weighted.append(4 * game["decoder_loss"])
         objectives.append(sum([*heads.values(), *weighted], reconstruction))
     adversaries = [x for n, x in model.networks().items() if "discriminator" in n]
     with descent(*adversaries) as objectives:
         real = hand.judge_draws(seeds_of(model, 1))
-        logs = hand.logs(real, hand.judge_code(encoded(2)))
+        fake = hand.judge_code(encoded(2))
+        if model.judges_images:
+            real += hand.judge_images(images, labels)
+            fake += hand.judge_images(samples, labels)
+        logs = hand.logs(real, fake)
         objectives.append(logs["discriminator_loss"])
     with descent(model.encoder) as objectives:
         fake = hand.judge_code(encoded(2))
@@ -878,11 +916,13 @@ def aae_by_hand(model, batch):
         with descent(model.classifier) as objectives:
             logs |= hand.classification(encoded(3))
             objectives.append(logs["classification_loss"])
-    return logs | heads | consistency
+    return logs | heads | consistency | game
 
 
 def aae_settings(case):
     settings = {"head_distance": 2.0, "input_noise": 0.3}
+    if case.endswith("images"):
+        settings["image_weight"] = 4.0
     if case.startswith(("semi_supervised", "clustering")):
         settings["consistency_weight"] = 5.0
     return settings
@@ -899,22 +939,28 @@ def aae_in_test(model, batch):
     hand = AdversarialAutoencoder(model, model.averaged_generator, labels)
     code = model.infer(images)
     seeds, _ = model.test_row_seeds(len(images))
+    given = [draws(seeds)] if model.form == "labelled_prior" else []
+    inputs = latents = model.prior.sample(seeds, *given)
+    if model.form in ("supervised", "semi_supervised", "clustering"):
+        inputs = [latents, tf.one_hot(draws(seeds), CLASSES)]
+    samples = model.averaged_generator(inputs)
+    real = hand.judge_draws(seeds)
     fake = hand.judge_code(model.infer(images, rng.fold_in(seeds, 3)))
-    logs = {
+    logs = {"generator_loss": sum(map(generator_loss, fake))}
+    if model.judges_images:
+        real += hand.judge_images(images, labels)
+        fake += hand.judge_images(samples, draws(seeds))
+        logs["decoder_loss"] = generator_loss(fake[-1])
+    logs |= {
         "reconstruction_loss": hand.reconstruction_loss(images, code),
-        "generator_loss": sum(map(generator_loss, fake)),
-        **hand.logs(hand.judge_draws(seeds), fake),
+        **hand.logs(real, fake),
         **hand.head_loss(model.averaged_generator),
         **hand.classification(code),
         **hand.consistency(
             code, model.infer(augmentation.distort(images, rng.fold_in(seeds, 2)))
         ),
     }
-    given = [draws(seeds)] if model.form == "labelled_prior" else []
-    inputs = latents = model.prior.sample(seeds, *given)
-    if model.form in ("supervised", "semi_supervised", "clustering"):
-        inputs = [latents, tf.one_hot(draws(seeds), CLASSES)]
-    return logs, (images, model.averaged_generator(inputs))
+    return logs, (images, samples)
 
 
 @pytest.mark.parametrize("case", AAES)
@@ -937,7 +983,7 @@ PASSES = {
     "infogan": {"generator": 1, "discriminator": 2},
     "semi_supervised_gan": {"generator": 1},
     "semi_supervised_gan_mlp": {"generator": 1},
-    "aae_labelled_prior": {"decoder": 1},
+    "aae_labelled_prior": {"encoder": 2, "decoder": 1, "image_discriminator": 2},
     "aae_cluster_heads": {"encoder": 2, "decoder": 1},
 }
 

@@ -108,6 +108,7 @@ _INTEGERS = (
 )
 _NUMBERS = (
     "averaging",
+    "image_weight",
     "penalty_weight",
     "recognition_stddev",
     "recognition_weight",
