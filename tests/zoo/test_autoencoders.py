@@ -480,7 +480,10 @@ def test_a_discriminator_of_images_is_checked():
     with pytest.raises(ValueError, match="image_weight=5 is for a model with an image"):
         aae().compile(image_weight=5)
     assert "image_discriminator" not in aae().networks()
-    untold = aae(image_discriminator=True).image_discriminator
+    model = aae(image_discriminator=True)
+    model.compile()
+    assert model.image_weight == 10
+    untold = model.image_discriminator
     with pytest.raises(ValueError, match=r"must take rows of shapes.*\(11,\)"):
         aae("supervised", image_discriminator=untold)
 
